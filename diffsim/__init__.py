@@ -1,0 +1,1 @@
+"""Differentiable ball/paddle physics, and the gradients that go through it."""

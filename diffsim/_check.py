@@ -1,0 +1,61 @@
+"""Argument checks: one-line errors that name what was expected and what came."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def floating(name: str, value: Any, shape: tuple[int, ...] | None = None) -> jax.Array:
+    """Return ``value`` as a floating array, checked for dtype and (if given) shape at trace time.
+
+    Args:
+        name: what to call the argument in the error.
+        value: array-like; integers and Python numbers become the default float type.
+        shape: the expected shape, or None for any.
+
+    Raises:
+        TypeError: the value is complex, boolean, a string or another non-real thing.
+        ValueError: the shape differs from the one expected.
+    """
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected real numbers, got {value!r}") from error
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        array = array.astype(jnp.result_type(float))
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name}: expected a floating dtype, got {array.dtype}")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array
+
+
+def in_range(
+    name: str,
+    value: Any,
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    open_low: bool = False,
+) -> jax.Array:
+    """Return ``value`` as a floating array; where it is concrete, check it is finite and in range.
+
+    Traced values pass: their range is not known at trace time.
+
+    Raises:
+        ValueError: a concrete entry is not finite, or outside [low, high] ((low, high] if
+            ``open_low``).
+    """
+    array = floating(name, value)
+    if isinstance(array, jax.core.Tracer):
+        return array
+    concrete = np.asarray(array)
+    too_low = concrete <= low if open_low else concrete < low
+    if not np.all(np.isfinite(concrete)):
+        raise ValueError(f"{name}: expected finite numbers, got {concrete.tolist()}")
+    if np.any(too_low | (concrete > high)):
+        bracket = "(" if open_low else "["
+        raise ValueError(f"{name}: expected in {bracket}{low:g}, {high:g}], got {concrete.tolist()}")
+    return array

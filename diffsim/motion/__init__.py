@@ -1,0 +1,1 @@
+"""Parametric paddle trajectories."""

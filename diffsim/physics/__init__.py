@@ -1,0 +1,1 @@
+"""Ball/paddle physics."""

@@ -1,0 +1,1 @@
+"""Tasks: worlds with something to achieve."""

@@ -1,0 +1,1 @@
+"""The training loop, policies and checkpoints."""
