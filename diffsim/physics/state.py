@@ -79,8 +79,8 @@ class Ball:
         Raises:
             ValueError: a concrete value is negative, zero where it must not be, or not finite.
 
-        >>> float(Ball.create(mass=0.01).mass)
-        0.01
+        >>> float(Ball.create(mass=0.5).mass)
+        0.5
         >>> Ball.create(mass=-1.0)
         Traceback (most recent call last):
         ...
