@@ -57,5 +57,19 @@ def in_range(
         raise ValueError(f"{name}: expected finite numbers, got {concrete.tolist()}")
     if np.any(too_low | (concrete > high)):
         bracket = "(" if open_low else "["
-        raise ValueError(f"{name}: expected in {bracket}{low:g}, {high:g}], got {concrete.tolist()}")
+        raise ValueError(
+            f"{name}: expected in {bracket}{low:g}, {high:g}], got {concrete.tolist()}"
+        )
     return array
+
+
+def direction(name: str, value: Any) -> jax.Array:
+    """Return ``value`` as a (3,) vector that is finite and, where concrete, not zero.
+
+    Raises:
+        ValueError: a wrong shape, a non-finite entry or the zero vector.
+    """
+    vector = in_range(name, floating(name, value, (3,)))
+    if not isinstance(vector, jax.core.Tracer) and not np.any(np.asarray(vector)):
+        raise ValueError(f"{name}: expected a direction, got the zero vector")
+    return vector

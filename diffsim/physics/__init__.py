@@ -1,1 +1,28 @@
-"""Ball/paddle physics."""
+"""Ball/paddle physics: flight with drag and spin, and impacts located exactly in time."""
+
+from diffsim.physics.contact.impulse import Impulse
+from diffsim.physics.flight import ConstantCoefficients, SpinRatioLift
+from diffsim.physics.simulate import Impacts, Rollout, Status, simulate
+from diffsim.physics.state import Air, Ball, BallState, Pose
+from diffsim.physics.surfaces import Paddle, Surface, floor, net, table
+from diffsim.physics.world import World
+
+__all__ = [
+    "Air",
+    "Ball",
+    "BallState",
+    "ConstantCoefficients",
+    "Impacts",
+    "Impulse",
+    "Paddle",
+    "Pose",
+    "Rollout",
+    "SpinRatioLift",
+    "Status",
+    "Surface",
+    "World",
+    "floor",
+    "net",
+    "simulate",
+    "table",
+]

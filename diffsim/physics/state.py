@@ -90,7 +90,9 @@ class Ball:
         return cls(
             mass=_check.in_range("mass", mass, 0.0, open_low=True),
             radius=_check.in_range("radius", radius, 0.0, open_low=True),
-            inertia_factor=_check.in_range("inertia_factor", inertia_factor, 0.0, 1.0, open_low=True),
+            inertia_factor=_check.in_range(
+                "inertia_factor", inertia_factor, 0.0, 1.0, open_low=True
+            ),
             drag_coefficient=_check.in_range("drag_coefficient", drag_coefficient, 0.0),
             magnus_coefficient=_check.in_range("magnus_coefficient", magnus_coefficient),
             spin_decay_time=decay,

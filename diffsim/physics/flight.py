@@ -1,0 +1,67 @@
+"""Free flight: the acceleration of a ball by gravity, drag and the Magnus force."""
+
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim.physics.state import Air, Ball
+from diffsim.physics.vector import cross, norm
+
+
+class Aerodynamics(Protocol):
+    """A force law of the air: acceleration from velocity and spin."""
+
+    def __call__(self, ball: Ball, air: Air, velocity: jax.Array, spin: jax.Array) -> jax.Array:
+        """Acceleration by the air, (3,), m/s²."""
+        ...
+
+
+@struct.dataclass
+class ConstantCoefficients:
+    """Drag and Magnus force with constant coefficients C_D and C_M.
+
+    a = −k_D |v| v + k_M (w × v), k_D = ½ ρ C_D A / m, k_M = ½ ρ C_M A r / m, A = π r².
+
+    >>> from diffsim.physics import Air, Ball
+    >>> import jax.numpy as jnp
+    >>> law = ConstantCoefficients()
+    >>> v, w = jnp.array([10.0, 0.0, 0.0]), jnp.array([0.0, 0.0, 100.0])
+    >>> [round(float(a), 2) for a in law(Ball.create(), Air.create(), v, w)]
+    [-11.21, 3.36, 0.0]
+    """
+
+    def __call__(self, ball: Ball, air: Air, velocity: jax.Array, spin: jax.Array) -> jax.Array:
+        half_density_area = 0.5 * air.density * jnp.pi * ball.radius**2 / ball.mass
+        drag = half_density_area * ball.drag_coefficient
+        magnus = half_density_area * ball.magnus_coefficient * ball.radius
+        return -drag * norm(velocity) * velocity + magnus * cross(spin, velocity)
+
+
+@struct.dataclass
+class SpinRatioLift:
+    """Lift that saturates with the spin ratio S = r|w|/|v|, with constant drag.
+
+    a_L = ½ ρ A |v|² C_L / m along w × v, C_L = 1 / (a + b/S); the ball's C_M is not used.
+    The defaults a = 2.022, b = 0.981 are the fit for tennis balls of Štěpánek, "The aerodynamics
+    of tennis balls: the topspin lob", American Journal of Physics 56 (1988) 138.
+
+    Attributes:
+        saturation: a, the inverse of the largest C_L.
+        slope: b, the inverse of dC_L/dS at S = 0.
+    """
+
+    saturation: jax.Array | float = 2.022
+    slope: jax.Array | float = 0.981
+
+    def __call__(self, ball: Ball, air: Air, velocity: jax.Array, spin: jax.Array) -> jax.Array:
+        half_density_area = 0.5 * air.density * jnp.pi * ball.radius**2 / ball.mass
+        speed = norm(velocity)
+        rim_speed = ball.radius * norm(spin)
+        denominator = self.saturation * rim_speed + self.slope * speed
+        moving = denominator > 0
+        # |v|² C_L (w × v)/(|w||v|) = r |v| (w × v) / (a r|w| + b|v|): no division by |w| or |v|.
+        lift = jnp.where(moving, speed * ball.radius / jnp.where(moving, denominator, 1.0), 0.0)
+        drag = ball.drag_coefficient * speed * velocity
+        return half_density_area * (lift * cross(spin, velocity) - drag)

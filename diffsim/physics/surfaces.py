@@ -1,0 +1,211 @@
+"""Surfaces a ball can hit: flat patches, fixed or carried along a path."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from diffsim import _check
+from diffsim.physics.state import Pose
+from diffsim.physics.vector import cross, dot, norm, orthonormal
+
+Path = Callable[[jax.Array], Pose]
+
+TABLE_LENGTH, TABLE_WIDTH, TABLE_HEIGHT = 2.74, 1.525, 0.76
+NET_HEIGHT, NET_OVERHANG = 0.1525, 0.1525
+
+
+@struct.dataclass
+class Surface:
+    """A flat patch: the part of a plane inside a rectangle and a disk.
+
+    A driven surface takes its pose from the ``path`` given to the simulator, a fixed one from
+    ``center`` and ``rotation``.
+
+    Attributes:
+        center: (3,), m, world frame.
+        rotation: world from surface frame, (3, 3); columns: u, v, normal.
+        half_extents: of the rectangle along u and v, (2,), m; inf for no bound.
+        disk_radius: (), m; inf for no bound.
+        two_sided: () bool, True where the back face reflects as well.
+        restitution: e, ratio of the normal speeds after and before, ().
+        restitution_slope: e falls by this much per m/s of approach speed, (), s/m.
+        friction: Coulomb coefficient μ, ().
+        name: what reports call it.
+        driven: whether a path moves it.
+    """
+
+    center: jax.Array
+    rotation: jax.Array
+    half_extents: jax.Array
+    disk_radius: jax.Array
+    two_sided: jax.Array
+    restitution: jax.Array
+    restitution_slope: jax.Array
+    friction: jax.Array
+    name: str = struct.field(pytree_node=False, default="surface")
+    driven: bool = struct.field(pytree_node=False, default=False)
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        center=(0.0, 0.0, 0.0),
+        normal=(0.0, 0.0, 1.0),
+        u=None,
+        half_extents=(jnp.inf, jnp.inf),
+        disk_radius=jnp.inf,
+        two_sided=False,
+        restitution=0.9,
+        restitution_slope=0.0,
+        friction=0.2,
+        name="surface",
+        driven=False,
+    ) -> "Surface":
+        """A patch from its centre, its normal and the direction ``u`` of the first extent.
+
+        Raises:
+            ValueError: a wrong shape; a zero normal; u along the normal; an extent ≤ 0; e outside
+                [0, 1.5]; μ < 0.
+
+        >>> wall = Surface.create(normal=[1.0, 0.0, 0.0], half_extents=[1.0, 2.0])
+        >>> wall.rotation[:, 2].tolist()
+        [1.0, 0.0, 0.0]
+        """
+        half_extents = _check.floating("half_extents", half_extents, (2,))
+        disk_radius = _check.floating("disk_radius", disk_radius, ())
+        for key, extent in (("half_extents", half_extents), ("disk_radius", disk_radius)):
+            _check.in_range(key, jnp.where(jnp.isinf(extent), 1.0, extent), 0.0, open_low=True)
+        normal = _check.direction("normal", normal)
+        rotation = orthonormal(normal, None if u is None else _check.direction("u", u))
+        if not isinstance(rotation, jax.core.Tracer) and not jnp.all(jnp.isfinite(rotation)):
+            raise ValueError(f"u: expected a direction across the normal, got {u} along it")
+        return cls(
+            center=_check.in_range("center", _check.floating("center", center, (3,))),
+            rotation=rotation,
+            half_extents=half_extents,
+            disk_radius=disk_radius,
+            two_sided=jnp.asarray(two_sided),
+            restitution=_check.in_range("restitution", restitution, 0.0, 1.5),
+            restitution_slope=_check.in_range("restitution_slope", restitution_slope, 0.0),
+            friction=_check.in_range("friction", friction, 0.0),
+            name=name,
+            driven=driven,
+        )
+
+
+def table(restitution=0.9, friction=0.2, *, restitution_slope=0.0, name="table") -> Surface:
+    """The top of an ITTF table, 2.74 m × 1.525 m at z = 0.76 m, its middle over the origin.
+
+    Its long side is along x. Source: ITTF Handbook, Laws of Table Tennis, 2.1.
+
+    >>> table().center[2].round(2).item() > 0.75
+    True
+    """
+    return Surface.create(
+        center=(0.0, 0.0, TABLE_HEIGHT),
+        u=(1.0, 0.0, 0.0),
+        half_extents=(TABLE_LENGTH / 2, TABLE_WIDTH / 2),
+        restitution=restitution,
+        restitution_slope=restitution_slope,
+        friction=friction,
+        name=name,
+    )
+
+
+def net(restitution=0.1, friction=0.2, *, name="net") -> Surface:
+    """An ITTF net across the table at x = 0: 0.1525 m high, 0.1525 m over on each side.
+
+    Both faces reflect; its top edge has no thickness. Source: ITTF Handbook, 2.2.
+
+    >>> net().half_extents.round(4).tolist()[1] < 0.08
+    True
+    """
+    return Surface.create(
+        center=(0.0, 0.0, TABLE_HEIGHT + NET_HEIGHT / 2),
+        normal=(1.0, 0.0, 0.0),
+        u=(0.0, 1.0, 0.0),
+        half_extents=(TABLE_WIDTH / 2 + NET_OVERHANG, NET_HEIGHT / 2),
+        two_sided=True,
+        restitution=restitution,
+        friction=friction,
+        name=name,
+    )
+
+
+def floor(restitution=0.8, friction=0.4, *, height=0.0, name="floor") -> Surface:
+    """The unbounded floor plane at ``height``, m.
+
+    >>> floor().name
+    'floor'
+    """
+    return Surface.create(
+        center=(0.0, 0.0, height), restitution=restitution, friction=friction, name=name
+    )
+
+
+def Paddle(radius=0.08, restitution=0.8, friction=0.4, *, restitution_slope=0.0, name="paddle"):
+    """A round paddle, both faces reflecting, driven by the path given to the simulator.
+
+    >>> Paddle(radius=0.1, restitution=0.75, friction=0.4).driven
+    True
+    """
+    return Surface.create(
+        disk_radius=radius,
+        two_sided=True,
+        restitution=restitution,
+        restitution_slope=restitution_slope,
+        friction=friction,
+        name=name,
+        driven=True,
+    )
+
+
+@struct.dataclass
+class Proximity:
+    """How a ball stands to one surface at one time.
+
+    Attributes:
+        distance: n · (x − c), signed distance of the centre from the plane, (), m.
+        rate: its time derivative, (), m/s.
+        margin: how far inside the patch the contact point lies (negative: outside), (), m.
+        local: the contact point in the surface's own u and v, (2,), m.
+        normal: unit normal towards the ball, (3,).
+        surface_velocity: of the surface at the contact point, (3,), m/s.
+    """
+
+    distance: jax.Array
+    rate: jax.Array
+    margin: jax.Array
+    local: jax.Array
+    normal: jax.Array
+    surface_velocity: jax.Array
+
+
+def proximity(
+    surface: Surface, pose: Pose, radius: jax.Array, position: jax.Array, velocity: jax.Array
+) -> Proximity:
+    """Place a ball of the given radius relative to a surface in the given pose.
+
+    contact = x − r n,  v_s = ċ + Ω × (contact − c),  d(n·(x − c))/dt = n·(v − v_s),
+    with n the normal on the ball's side where the surface is two-sided.
+    """
+    offset = position - pose.position
+    face = pose.rotation[:, 2]
+    distance = dot(face, offset)
+    side = jnp.where(surface.two_sided & (distance < 0), -1.0, 1.0).astype(distance.dtype)
+    normal = side * face
+    arm = offset - radius * normal
+    surface_velocity = pose.velocity + cross(pose.angular_velocity, arm)
+    local = jnp.stack([dot(pose.rotation[:, 0], arm), dot(pose.rotation[:, 1], arm)])
+    in_rectangle = jnp.min(surface.half_extents - jnp.abs(local))
+    return Proximity(
+        distance=distance,
+        rate=dot(face, velocity - surface_velocity),
+        margin=jnp.minimum(in_rectangle, surface.disk_radius - norm(local)),
+        local=local,
+        normal=normal,
+        surface_velocity=surface_velocity,
+    )

@@ -1,0 +1,102 @@
+"""The world one ball flies in: what it is made of, and how it stands to the ball at one time."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim import _check
+from diffsim.physics.flight import Aerodynamics, ConstantCoefficients
+from diffsim.physics.state import Air, Ball, Pose
+from diffsim.physics.surfaces import Path, Proximity, Surface, floor, net, proximity, table
+
+
+@struct.dataclass
+class World:
+    """A ball, the air, gravity and the surfaces.
+
+    Attributes:
+        ball: the one ball.
+        air: the still air.
+        gravity: (3,), m/s².
+        surfaces: what the ball can hit; the driven ones take their pose from a path, in order.
+        aerodynamics: force law of the air.
+    """
+
+    ball: Ball
+    air: Air
+    gravity: jax.Array
+    surfaces: tuple[Surface, ...]
+    aerodynamics: Aerodynamics
+
+    @classmethod
+    def create(
+        cls,
+        surfaces: Sequence[Surface] | None = None,
+        *,
+        ball: Ball | None = None,
+        air: Air | None = None,
+        gravity=(0.0, 0.0, -9.81),
+        aerodynamics: Aerodynamics | None = None,
+    ) -> "World":
+        """A world with checked parts; by default a table, a net and the floor.
+
+        Raises:
+            TypeError: an entry of ``surfaces`` is not a Surface.
+            ValueError: gravity is not three finite numbers.
+
+        >>> [surface.name for surface in World.create().surfaces]
+        ['table', 'net', 'floor']
+        """
+        surfaces = (table(), net(), floor()) if surfaces is None else tuple(surfaces)
+        for surface in surfaces:
+            if not isinstance(surface, Surface):
+                raise TypeError(f"surfaces: expected Surface records, got {surface!r}")
+        return cls(
+            ball=Ball.create() if ball is None else ball,
+            air=Air.create() if air is None else air,
+            gravity=_check.in_range("gravity", _check.floating("gravity", gravity, (3,))),
+            surfaces=surfaces,
+            aerodynamics=ConstantCoefficients() if aerodynamics is None else aerodynamics,
+        )
+
+    @property
+    def driven_count(self) -> int:
+        """How many surfaces need a path."""
+        return sum(surface.driven for surface in self.surfaces)
+
+    def acceleration(self, velocity: jax.Array, spin: jax.Array) -> jax.Array:
+        """Gravity and air: dv/dt in free flight, (3,), m/s²."""
+        return self.gravity + self.aerodynamics(self.ball, self.air, velocity, spin)
+
+    def spin_rate(self, spin: jax.Array) -> jax.Array:
+        """Decay of the spin in free flight: dw/dt = −w/τ, (3,), rad/s²."""
+        return -spin / self.ball.spin_decay_time
+
+    def proximity(
+        self,
+        index: int,
+        paths: tuple[Path, ...],
+        time: jax.Array,
+        position: jax.Array,
+        velocity: jax.Array,
+    ) -> Proximity:
+        """How the ball stands to surface ``index`` at one time."""
+        surface = self.surfaces[index]
+        if surface.driven:
+            path = paths[sum(other.driven for other in self.surfaces[:index])]
+            pose = jax.tree.map(lambda leaf: leaf.astype(position.dtype), path(time))
+        else:
+            still = jnp.zeros_like(position)
+            pose = Pose(surface.center, surface.rotation, still, still)
+        return proximity(surface, pose, self.ball.radius, position, velocity)
+
+    def proximities(
+        self, paths: tuple[Path, ...], time: jax.Array, position: jax.Array, velocity: jax.Array
+    ) -> Proximity:
+        """How the ball stands to each surface: a Proximity with a leading surface axis."""
+        near = [
+            self.proximity(i, paths, time, position, velocity) for i in range(len(self.surfaces))
+        ]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *near)
