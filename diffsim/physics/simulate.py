@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim import _check
 from diffsim.physics.contact.base import Contact, Trace
 from diffsim.physics.contact.impulse import Impulse
 from diffsim.physics.state import BallState

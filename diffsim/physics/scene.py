@@ -1,0 +1,356 @@
+"""Scenes as TOML: one file says what the world is and how the ball starts."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim.physics import surfaces as presets
+from diffsim.physics.simulate import Rollout, Status, simulate
+from diffsim.physics.state import Air, Ball, BallState, Pose
+from diffsim.physics.surfaces import Surface
+from diffsim.physics.vector import norm, orthonormal
+from diffsim.physics.world import World
+
+MAX_STEPS = 1_000_000
+
+
+class SceneError(ValueError):
+    """A scene file that cannot be used; one line: the key, the value and what is allowed."""
+
+
+class _Key(NamedTuple):
+    """What a key may hold: a shape (None: any length) and a range (low, high] or [low, high]."""
+
+    shape: tuple[int | None, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+
+    @property
+    def allowed(self) -> str:
+        kind = "a number" if not self.shape else f"numbers of shape {list(self.shape)}"
+        kind = kind.replace("None", "K")
+        if self.low == -math.inf and self.high == math.inf:
+            return f"{kind}, finite"
+        if self.high == math.inf:
+            return f"{kind} {'>' if self.open_low else '>='} {self.low:g}"
+        return f"{kind} in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
+
+    def check(self, name: str, value: Any) -> Any:
+        if not self._fits(value, self.shape):
+            raise SceneError(f"{name}: expected {self.allowed}, got {value!r}")
+        return value
+
+    def _fits(self, value: Any, shape: tuple[int | None, ...]) -> bool:
+        if shape:
+            length = shape[0]
+            return (
+                isinstance(value, list)
+                and (len(value) > 0 if length is None else len(value) == length)
+                and all(self._fits(item, shape[1:]) for item in value)
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if not -1e300 < value < 1e300:  # also NaN, and integers too long for a float
+            return False
+        above = value > self.low if self.open_low else value >= self.low
+        return above and value <= self.high
+
+
+_POSITIVE = _Key(low=0.0, open_low=True)
+_NOT_NEGATIVE = _Key(low=0.0)
+_VECTOR = _Key(shape=(3,))
+
+_TOP = {"duration": _POSITIVE, "step": _POSITIVE, "gravity": _VECTOR}
+_AIR = {"density": _NOT_NEGATIVE}
+_BALL = {
+    "mass": _POSITIVE,
+    "radius": _POSITIVE,
+    "inertia_factor": _Key(low=0.0, high=1.0, open_low=True),
+    "drag_coefficient": _NOT_NEGATIVE,
+    "magnus_coefficient": _Key(),
+    "spin_decay_time": _POSITIVE,
+}
+_STATE = {"position": _VECTOR, "velocity": _VECTOR, "spin": _VECTOR}
+_MATERIAL = {
+    "restitution": _Key(low=0.0, high=1.5),
+    "restitution_slope": _NOT_NEGATIVE,
+    "friction": _NOT_NEGATIVE,
+}
+_POSE = {"center": _VECTOR, "normal": _VECTOR, "u": _VECTOR}
+_MOTION = {
+    "center_polynomial": _Key(shape=(None, 3)),
+    "rotation_axis": _VECTOR,
+    "rotation_rate": _Key(),
+}
+_EXTENT = {
+    "table": {"half_extents": _Key((2,), 0.0, open_low=True)},
+    "net": {"half_extents": _Key((2,), 0.0, open_low=True)},
+    "floor": {},
+    "rectangle": {"half_extents": _Key((2,), 0.0, open_low=True)},
+    "disk": {"radius": _POSITIVE},
+}
+
+
+@struct.dataclass
+class PolynomialPose:
+    """A pose that moves by a polynomial and turns about a fixed axis at an even rate.
+
+    c(t) = Σ_k center[k] tᵏ;  R(t) = exp(t rate [axis]×) R(0).
+
+    Attributes:
+        center: coefficients, (K, 3), m/sᵏ.
+        rotation: at t = 0, world from surface, (3, 3).
+        axis: unit vector, (3,).
+        rate: rad/s, ().
+    """
+
+    center: jax.Array
+    rotation: jax.Array
+    axis: jax.Array
+    rate: jax.Array
+
+    def __call__(self, time: jax.Array) -> Pose:
+        position = velocity = jnp.zeros_like(self.axis)
+        for row in self.center[::-1]:
+            velocity = velocity * time + position
+            position = position * time + row
+        angle = self.rate * time
+        x, y, z = self.axis
+        zero = jnp.zeros_like(x)
+        skew = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+        turn = jnp.eye(3, dtype=x.dtype) + jnp.sin(angle) * skew  # Rodrigues' formula
+        turn += (1 - jnp.cos(angle)) * (skew @ skew)
+        return Pose(position, turn @ self.rotation, velocity, self.rate * self.axis)
+
+
+@struct.dataclass
+class Scene:
+    """A world, a start and the paths of what moves, ready for :func:`run`.
+
+    Attributes:
+        world: the world.
+        state: the ball at time 0.
+        paths: one for each driven surface.
+        duration: s.
+        step: longest time step, s.
+    """
+
+    world: World
+    state: BallState
+    paths: tuple[PolynomialPose, ...]
+    duration: float = struct.field(pytree_node=False)
+    step: float = struct.field(pytree_node=False)
+
+
+def load(path: str | Path) -> Scene:
+    """Read a scene file.
+
+    Raises:
+        SceneError: the file cannot be read, is not TOML, or holds a key or value not allowed.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SceneError(f"{path}: cannot be read: {error}") from error
+    return loads(text)
+
+
+def loads(text: str) -> Scene:
+    """A scene from the text of a TOML file.
+
+    >>> scene = loads('''
+    ... duration = 0.5
+    ... [ball]
+    ... position = [0, 0, 1]
+    ... [[surface]]
+    ... kind = "table"
+    ... ''')
+    >>> scene.duration, [surface.name for surface in scene.world.surfaces]
+    (0.5, ['table'])
+    >>> loads("duration = -1")
+    Traceback (most recent call last):
+    ...
+    diffsim.physics.scene.SceneError: duration: expected a number > 0, got -1
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SceneError(f"not TOML: {error}".replace("\n", " ")) from error
+    top = _read("", data, _TOP, required=("duration",), others=("ball", "air", "surface"))
+    ball = _read("ball.", _section(data, "ball"), _BALL | _STATE, required=("position",))
+    air = _read("air.", _section(data, "air"), _AIR)
+    listed = data.get("surface", [])
+    if not isinstance(listed, list):
+        raise SceneError("surface: expected [[surface]] tables, got one [surface]")
+    surfaces, paths = [], []
+    for i, entry in enumerate(listed):
+        surface, path = _surface(f"surface[{i}].", entry)
+        surfaces.append(surface)
+        paths += [] if path is None else [path]
+    world = World.create(
+        surfaces,
+        ball=Ball.create(**{key: value for key, value in ball.items() if key in _BALL}),
+        air=Air.create(**air),
+        gravity=top.get("gravity", (0.0, 0.0, -9.81)),
+    )
+    state = BallState.create(**{key: value for key, value in ball.items() if key in _STATE})
+    duration, step = float(top["duration"]), float(top.get("step", 0.05))
+    if duration / step > MAX_STEPS:
+        raise SceneError(f"step: expected at least {duration / MAX_STEPS:g}, got {step:g}")
+    return Scene(world, state, tuple(paths), duration, step)
+
+
+def run(scene: Scene) -> Rollout:
+    """Simulate a scene."""
+    return simulate(scene.world, scene.state, scene.paths, duration=scene.duration, step=scene.step)
+
+
+def jacobian(scene: Scene) -> jax.Array:
+    """d(final position, velocity, spin)/d(initial position, velocity, spin), (9, 9)."""
+
+    def final(vector):
+        rollout = run(scene.replace(state=BallState(*jnp.split(vector, 3))))
+        return jnp.concatenate(jax.tree.leaves(rollout.final))
+
+    return jax.jacfwd(final)(jnp.concatenate(jax.tree.leaves(scene.state)))
+
+
+def describe(scene: Scene, rollout: Rollout) -> dict[str, Any]:
+    """A rollout as plain lists and numbers, for JSON; what is not finite becomes None."""
+
+    impacts = rollout.impacts
+    found = [i for i, valid in enumerate(impacts.valid.tolist()) if valid]
+    return {
+        "final": {
+            "position": plain(rollout.final.position.tolist()),
+            "velocity": plain(rollout.final.velocity.tolist()),
+            "spin": plain(rollout.final.spin.tolist()),
+        },
+        "impacts": [
+            {
+                "time": plain(impacts.time[i].item()),
+                "surface": scene.world.surfaces[int(impacts.surface[i])].name,
+                "position": plain(impacts.before.position[i].tolist()),
+                "velocity_before": plain(impacts.before.velocity[i].tolist()),
+                "velocity_after": plain(impacts.after.velocity[i].tolist()),
+                "spin_after": plain(impacts.after.spin[i].tolist()),
+            }
+            for i in found
+        ],
+        "status": Status(int(rollout.status)).name.lower().replace("_", "-"),
+    }
+
+
+def plain(value):
+    """Nested lists of numbers with None for what is not finite, as JSON has no NaN."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value if math.isfinite(value) else None
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The result of :func:`describe` as text."""
+
+    def vector(values):
+        return " ".join(f"{math.nan if value is None else value:12.6f}" for value in values)
+
+    lines = [f"status    {result['status']}"]
+    lines += [f"{key:9} {vector(values)}" for key, values in result["final"].items()]
+    for impact in result["impacts"]:
+        lines.append(f"impact    {impact['time']:12.6f} s on {impact['surface']}")
+        lines += [f"  {key:16}{vector(impact[key])}" for key in list(impact)[2:]]
+    if "jacobian" in result:
+        lines += ["jacobian", *(vector(row) for row in result["jacobian"])]
+    return "\n".join(lines)
+
+
+def _section(data: Mapping, name: str) -> Mapping:
+    section = data.get(name, {})
+    if not isinstance(section, Mapping):
+        raise SceneError(f"{name}: expected a table, got {section!r}")
+    return section
+
+
+def _read(prefix, data, keys, *, required=(), others=()) -> dict[str, Any]:
+    """The checked values of one table, whose keys must be among ``keys`` and ``others``."""
+    for key in data:
+        if key not in keys and key not in others:
+            allowed = ", ".join(sorted([*keys, *others]))
+            raise SceneError(f"{prefix}{key}: unknown key, got {data[key]!r}; allowed: {allowed}")
+    for key in required:
+        if key not in data:
+            raise SceneError(f"{prefix}{key}: missing, expected {keys[key].allowed}")
+    return {key: keys[key].check(prefix + key, data[key]) for key in keys if key in data}
+
+
+def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
+    if not isinstance(data, Mapping):
+        raise SceneError(f"{prefix[:-1]}: expected a table, got {data!r}")
+    kind = data.get("kind")
+    if kind not in _EXTENT:
+        raise SceneError(f"{prefix}kind: expected one of {', '.join(_EXTENT)}, got {kind!r}")
+    keys = _MATERIAL | _POSE | _MOTION | _EXTENT[kind]
+    values = _read(
+        prefix, data, keys,
+        required=tuple(_EXTENT[kind]) if kind in ("rectangle", "disk") else (),
+        others=("kind", "name", "two_sided"),
+    )  # fmt: skip
+    name, two_sided = data.get("name", kind), data.get("two_sided")
+    if not isinstance(name, str):
+        raise SceneError(f"{prefix}name: expected a string, got {name!r}")
+    if not isinstance(two_sided, bool | None):
+        raise SceneError(f"{prefix}two_sided: expected true or false, got {two_sided!r}")
+    for key in ("normal", "u", "rotation_axis"):
+        if key in values and not any(values[key]):
+            raise SceneError(f"{prefix}{key}: expected a direction, got {values[key]}")
+    moves = any(key in values for key in _MOTION)
+    if moves and ("rotation_rate" in values) != ("rotation_axis" in values):
+        raise SceneError(f"{prefix}rotation_rate: expected together with rotation_axis")
+    if "center" in values and "center_polynomial" in values:
+        raise SceneError(f"{prefix}center: expected center or center_polynomial, got both")
+
+    base = {"table": presets.table, "net": presets.net, "floor": presets.floor}.get(kind)
+    surface = Surface.create(two_sided=kind == "disk") if base is None else base()
+    changes: dict[str, Any] = {
+        key: jnp.asarray(float(values[key])) for key in _MATERIAL if key in values
+    }
+    changes |= {key: _array(values[key]) for key in ("center", "half_extents") if key in values}
+    if "radius" in values:
+        changes["disk_radius"] = jnp.asarray(float(values["radius"]))
+    if two_sided is not None:
+        changes["two_sided"] = jnp.asarray(two_sided)
+    surface = surface.replace(name=name, driven=moves, **changes)
+    surface = surface.replace(rotation=_rotation(prefix, surface, values))
+    if not moves:
+        return surface, None
+    axis = _array(values.get("rotation_axis", [0.0, 0.0, 1.0]))
+    return surface, PolynomialPose(
+        center=_array(values["center_polynomial"]) if "center_polynomial" in values
+        else surface.center[None],
+        rotation=surface.rotation,
+        axis=axis / norm(axis),
+        rate=jnp.asarray(float(values.get("rotation_rate", 0.0))),
+    )  # fmt: skip
+
+
+def _rotation(prefix: str, surface: Surface, values: Mapping) -> jax.Array:
+    """Axes of a surface from ``normal`` and ``u``, either of which may be left at its default."""
+    if "normal" not in values and "u" not in values:
+        return surface.rotation
+    normal = _array(values["normal"]) if "normal" in values else surface.rotation[:, 2]
+    rotation = orthonormal(normal, _array(values["u"]) if "u" in values else None)
+    across = "u" not in values or bool(norm(jnp.cross(normal, _array(values["u"]))) > 1e-6)
+    if not across:
+        raise SceneError(f"{prefix}u: expected a direction across the normal, got {values['u']}")
+    return rotation
+
+
+def _array(value) -> jax.Array:
+    return jnp.asarray(value, jnp.result_type(float))
