@@ -1,4 +1,4 @@
-"""Every test runs with 64-bit types available and strict promotion; float32 is asked for by dtype."""
+"""Tests run with 64-bit types on and strict promotion; float32 is asked for by dtype."""
 
 import os
 

@@ -142,9 +142,9 @@ def solve(data):
         events = []
         for index, surface in enumerate(scene.surfaces):
 
-            def event(s, z, surface=surface, index=index):
-                if index == just_left and s <= t + 1e-9:
-                    return 1e-12 if bounced else -1e-12
+            def event(s, z, surface=surface, index=index, t=t, left=just_left, up=bounced):
+                if index == left and s <= t + 1e-9:
+                    return 1e-12 if up else -1e-12
                 return surface.gap(s, z[:3], scene.r)
 
             event.direction, event.terminal = -1, True

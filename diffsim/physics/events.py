@@ -1,13 +1,16 @@
 """Arcs with dense output, and the first time on an arc at which the ball meets a surface."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax.lax import stop_gradient
 
 from diffsim.physics.state import BallState
-from diffsim.physics.surfaces import Path, Proximity, Surface
-from diffsim.physics.vector import norm
+from diffsim.physics.surfaces import Path, gap, proximity
+from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
 NODES = 8  # sub-intervals of an arc on which the gap is looked at
@@ -23,6 +26,7 @@ _DORMAND_PRINCE: tuple[tuple[float, ...], ...] = (
     (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
     (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
 )
+_STAGE_TIMES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 # x₁ = x₀ + h v₀ + h² Σ_j (Σ_i b_i a_ij) k_j
 _POSITION_WEIGHTS = tuple(
     sum(b * row[j] for b, row in zip(_DORMAND_PRINCE[-1], _DORMAND_PRINCE[:-1]) if j < len(row))
@@ -39,84 +43,83 @@ class Arc:
     Attributes:
         start: s, ().
         duration: s, ().
-        position: at s = 0, (3,), m.
-        velocity: coefficients, (5, 3), m/s.
-        spin: coefficients, (4, 3), rad/s.
+        position: at s = 0, m.
+        velocity: five coefficients, m/s.
+        spin: four coefficients, rad/s.
     """
 
     start: jax.Array
     duration: jax.Array
-    position: jax.Array
-    velocity: jax.Array
-    spin: jax.Array
+    position: Vector
+    velocity: tuple[Vector, ...]
+    spin: tuple[Vector, ...]
 
     def __call__(self, s: jax.Array) -> BallState:
-        """The state at s in [0, 1]."""
-        velocity, spin, path = self.velocity[-1], self.spin[-1], self.velocity[-1] / 5
-        for k in (3, 2, 1, 0):
-            velocity = velocity * s + self.velocity[k]
-            path = path * s + self.velocity[k] / (k + 1)
-        for k in (2, 1, 0):
-            spin = spin * s + self.spin[k]
-        return BallState(self.position + self.duration * s * path, velocity, spin)
+        """The state, of Vectors, at s in [0, 1]."""
+        path = _horner([c * (1 / (k + 1)) for k, c in enumerate(self.velocity)], s)
+        position = self.position + path * (self.duration * s)
+        return BallState(position, _horner(self.velocity, s), _horner(self.spin, s))
+
+
+def _horner(coefficients: Sequence[Vector], s: jax.Array) -> Vector:
+    total = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
+        total = total * s + coefficient
+    return total
 
 
 def fly(world: World, state: BallState, start: jax.Array, duration: jax.Array) -> Arc:
     """Free flight for ``duration``: one Dormand–Prince step with quintic dense output.
 
-    The step is of order 5 (Dormand & Prince, J. Comput. Appl. Math. 6 (1980) 19, table 2). The
-    position polynomial matches x, v and dv/dt at both ends (Hairer, Nørsett & Wanner, *Solving
-    Ordinary Differential Equations I*, II.6): its errors are O(h⁶) in x and O(h⁵) in v.
+    The spin decays as w₀ exp(−t/τ). The step is of order 5 (Dormand & Prince, J. Comput. Appl.
+    Math. 6 (1980) 19, table 2). The position polynomial matches x, v and dv/dt at both ends
+    (Hairer, Nørsett & Wanner, *Solving Ordinary Differential Equations I*, II.6): its errors are
+    O(h⁶) in x and O(h⁵) in v.
     """
     h, v0, w0 = duration, state.velocity, state.spin
-    stages: list[tuple[jax.Array, jax.Array]] = []
+    decay = 1 / world.ball.spin_decay_time
+    pushes: list[Vector] = []
 
-    def advance(weights, of: int):
-        return h * sum(c * stage[of] for c, stage in zip(weights, stages, strict=True) if c)
+    def advance(weights) -> Vector:
+        terms = [push * c for c, push in zip(weights, pushes, strict=True) if c]
+        return sum(terms[1:], start=terms[0]) * h
 
-    for row in _DORMAND_PRINCE:
-        v1 = v0 + advance(row, 0) if row else v0
-        w1 = w0 + advance(row, 1) if row else w0
-        stages.append((world.acceleration(v1, w1), world.spin_rate(w1)))
-    (a0, b0), (a1, b1) = stages[0], stages[-1]
-    mean = advance(_POSITION_WEIGHTS, 0)  # of the velocity over the step, less v0
+    v1 = v0
+    for time, row in zip(_STAGE_TIMES, _DORMAND_PRINCE, strict=True):
+        v1 = v0 + advance(row) if row else v0
+        pushes.append(world.acceleration(v1, w0 * jnp.exp(-decay * h * time)))
+    w1 = w0 * jnp.exp(-decay * h)
+    mean = advance(_POSITION_WEIGHTS)  # of the velocity over the step, less v0
+    a0, a1, b0, b1 = pushes[0] * h, pushes[-1] * h, w0 * (-decay * h), w1 * (-decay * h)
     dv, dw = v1 - v0, w1 - w0
-    velocity = [
+    velocity = (
         v0,
-        h * a0,
-        30 * mean - 12 * dv - h * (4.5 * a0 - 1.5 * a1),
-        -60 * mean + 28 * dv + h * (6 * a0 - 4 * a1),
-        30 * mean - 15 * dv - 2.5 * h * (a0 - a1),
-    ]
-    spin = [w0, h * b0, 3 * dw - h * (2 * b0 + b1), -2 * dw + h * (b0 + b1)]
-    return Arc(start, h, state.position, jnp.stack(velocity), jnp.stack(spin))
+        a0,
+        mean * 30 - dv * 12 - a0 * 4.5 + a1 * 1.5,
+        mean * -60 + dv * 28 + a0 * 6 - a1 * 4,
+        mean * 30 - dv * 15 - a0 * 2.5 + a1 * 2.5,
+    )
+    spin = (w0, b0, dw * 3 - b0 * 2 - b1, dw * -2 + b0 + b1)
+    return Arc(start, h, state.position, velocity, spin)
 
 
-def slide(arc: Arc, velocity: jax.Array, spin: jax.Array) -> Arc:
+def slide(arc: Arc, velocity: Vector, spin: Vector) -> Arc:
     """The arc that goes evenly from the start of ``arc`` to the given velocity and spin."""
     v, w = arc.velocity[0], arc.spin[0]
-    return arc.replace(
-        velocity=jnp.zeros_like(arc.velocity).at[0].set(v).at[1].set(velocity - v),
-        spin=jnp.zeros_like(arc.spin).at[0].set(w).at[1].set(spin - w),
-    )
+    zero = v * 0
+    return arc.replace(velocity=(v, velocity - v, zero, zero, zero), spin=(w, spin - w, zero, zero))
 
 
-def gap(surface: Surface, radius: jax.Array, near: Proximity) -> tuple[jax.Array, jax.Array]:
-    """Distance of the ball's skin from the plane, on the ball's side, and its rate, m and m/s."""
-    side = jnp.where(surface.two_sided & (near.distance < 0), -1, 1).astype(near.distance.dtype)
-    return side * near.distance - radius, side * near.rate
-
-
-def touching(dtype) -> float:
+def rounding(dtype) -> float:
     """A gap below this many metres is rounding."""
     return 100 * float(jnp.finfo(dtype).eps)
 
 
-def _cubic_root(a, b, da, db, from_maximum):
-    """First fall of a cubic through zero: u in [0, 1], and whether there is one.
+def _extrema(a, b, da, db):
+    """The cubic with end values a, b and end slopes da, db: its value, slope and extrema.
 
-    The cubic has end values a, b and end slopes da, db. Where ``from_maximum`` it starts at zero
-    and the search begins at its maximum.
+    Returns:
+        two functions of u, and (u, whether it lies in (0, 1)) for the minimum and the maximum.
     """
     c2, c3 = 3 * (b - a) - 2 * da - db, 2 * (a - b) + da + db
     discriminant = c2 * c2 - 3 * c3 * da
@@ -129,24 +132,39 @@ def _cubic_root(a, b, da, db, from_maximum):
     def value(u):
         return a + u * (da + u * (c2 + u * c3))
 
-    lowest, has_lowest = extremum(c2 + root)
-    highest, has_highest = extremum(c2 - root)
-    dips = has_lowest & (value(lowest) < 0)
-    high = jnp.where(dips, lowest, 1.0)
-    low = jnp.where(from_maximum & has_highest & (highest < high), highest, 0.0)
-    u = low + (high - low) * jnp.where(b < 0, a / jnp.where(b < 0, a - b, 1), 0.5)
-    u = jnp.clip(u, low, high)
-    for _ in range(6):  # Newton, kept inside a bracket that shrinks
-        f, slope = value(u), da + u * (2 * c2 + 3 * u * c3)
+    def slope(u):
+        return da + u * (2 * c2 + 3 * u * c3)
+
+    return value, slope, extremum(c2 + root), extremum(c2 - root)
+
+
+def _falls(a, b, da, db):
+    """Whether the cubic, not negative at 0, is below zero at 1 or dips below it on the way."""
+    value, _, (lowest, inside), _ = _extrema(a, b, da, db)
+    return (b <= 0) | (inside & (value(lowest) < 0))
+
+
+def _cubic_root(a, b, da, db, from_maximum):
+    """First fall of the cubic through zero, u in [0, 1]; if asked, past its maximum."""
+    value, slope, (lowest, dips), (highest, rises) = _extrema(a, b, da, db)
+    high = jnp.where(dips & (value(lowest) < 0), lowest, 1.0)
+    low = jnp.where(from_maximum & rises & (highest < high), highest, 0.0)
+    secant = jnp.where(b < 0, a / jnp.where(b < 0, a - b, 1), 0.5)
+    u = low + (high - low) * jnp.clip(secant, 0, 1)
+
+    def improve(_, bracket):
+        u, low, high = bracket
+        f, rate = value(u), slope(u)
         low, high = jnp.where(f > 0, u, low), jnp.where(f > 0, high, u)
-        step = u - f / jnp.where(slope < 0, slope, -1)
-        newton = (slope < 0) & (step >= low) & (step <= high)
-        u = jnp.where(newton, step, 0.5 * (low + high))
-    return u, dips | (b <= 0)
+        step = u - f / jnp.where(rate < 0, rate, -1)
+        newton = (rate < 0) & (step >= low) & (step <= high)
+        return jnp.where(newton, step, 0.5 * (low + high)), low, high
+
+    return jax.lax.fori_loop(0, 6, improve, (u, low, high))[0]
 
 
 def first_contact(
-    world: World, surfaces: Surface, paths: tuple[Path, ...], arc: Arc, ignored: jax.Array
+    world: World, paths: tuple[Path, ...], arc: Arc, ignored: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The earliest fall of a gap through zero on the arc.
 
@@ -155,61 +173,56 @@ def first_contact(
     and one Newton step on the true gap refines it. Carries no derivative: see :func:`refine`.
 
     Args:
-        surfaces: stacked, leaves (S, …).
         ignored: index of a surface to leave out, -1 for none.
 
     Returns:
         found (), s in [0, 1] (), index of the surface ().
     """
     world, arc, paths = stop_gradient((world, arc, paths))
-    surfaces = stop_gradient(surfaces)
-    dtype, radius = arc.position.dtype, world.ball.radius
-    tolerance = touching(dtype)
+    dtype, radius = arc.duration.dtype, world.ball.radius
+    surfaces = world.plain_surfaces()
 
-    def near_at(s, index=None):
-        state, time = arc(s), arc.start + s * arc.duration
-        where = (paths, time, state.position, state.velocity)
-        near = world.proximities(*where) if index is None else world.proximity(index, *where)
+    def near_at(index, s):
+        state, pose = arc(s), world.pose(index, paths, arc.start + s * arc.duration)
+        near = proximity(surfaces[index], pose, radius, state.position, state.velocity)
         return stop_gradient(near)
 
-    near = jax.vmap(near_at)(jnp.linspace(0, 1, NODES + 1, dtype=dtype))  # leaves (NODES + 1, S, …)
-    from_, to = (
-        jax.tree.map(lambda leaf: leaf[:-1], near),
-        jax.tree.map(lambda leaf: leaf[1:], near),
-    )
-    side = jnp.where(surfaces.two_sided & (from_.distance < 0), -1, 1).astype(dtype)
-    a, b = side * from_.distance - radius, side * to.distance - radius
-    slope = side * arc.duration / NODES
-    nodes = jnp.arange(NODES, dtype=dtype)[:, None]
-    at_start = nodes == 0
-    touches = at_start & (jnp.abs(a) <= tolerance) & (from_.margin >= 0)
-    da = slope * from_.rate
-    u, falls = _cubic_root(
-        jnp.where(touches, 0.0, a), b, da, slope * to.rate, from_maximum=touches & (da > 0)
-    )
-    reach = jnp.maximum(from_.margin, to.margin) + norm(to.local - from_.local)
-    counts = jnp.arange(surfaces.friction.shape[0]) != ignored
-    starts = jnp.where(at_start, touches | (a > tolerance), a > 0)
-    falls &= starts & (reach >= 0) & counts
-    s = jnp.where(falls, (nodes + u) / NODES, 2.0).min(axis=0)
-    found = s <= 1
+    # Leaves (S, NODES + 1), then two ends of each sub-interval (S, NODES).
+    nodes = jnp.linspace(0, 1, NODES + 1, dtype=dtype)
+    near = [jax.vmap(partial(near_at, index))(nodes) for index in range(len(surfaces))]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *near)
+    left = jax.tree.map(lambda leaf: leaf[:, :-1], stacked)
+    right = jax.tree.map(lambda leaf: leaf[:, 1:], stacked)
+    a, b = left.side * left.distance - radius, left.side * right.distance - radius
+    pace = left.side * (arc.duration / NODES)
+    da, db = pace * left.rate, pace * right.rate
+    first_node = jnp.arange(NODES) == 0
+    touches = first_node & (jnp.abs(a) <= rounding(dtype)) & (left.margin >= 0)
+    a = jnp.where(touches, 0.0, a)
+    starts = touches | (a > jnp.where(first_node, rounding(dtype), 0.0))
+    span = jnp.abs(left.local[0] - right.local[0]) + jnp.abs(left.local[1] - right.local[1])
+    falls = starts & _falls(a, b, da, db) & (jnp.maximum(left.margin, right.margin) + span >= 0)
+    falls &= jnp.arange(len(surfaces))[:, None] != ignored
 
-    def refined(i, s):
-        surface = jax.tree.map(lambda leaf: leaf[i], surfaces)
-        return _newton(arc, s, *gap(surface, radius, near_at(s, i)))
+    def at_first_fall(values):
+        first = falls & (jnp.cumsum(falls, axis=1) == 1)
+        return jnp.sum(jnp.where(first, values, 0.0), axis=1)
 
-    s = jnp.stack([refined(i, s[i]) for i in range(len(world.surfaces))])
-    s = jnp.where(found, jnp.clip(s, 0.0, 1.0), 2.0)
-    return jnp.any(found), jnp.minimum(jnp.min(s), 1.0), jnp.argmin(s)
+    ends = [at_first_fall(values) for values in (a, b, da, db)]
+    u = _cubic_root(*ends, from_maximum=at_first_fall(touches.astype(dtype)) > 0)
+    s = at_first_fall(nodes[:-1]) + u / NODES
+    refined = [_newton(arc, s[i], *gap(near_at(i, s[i]), radius)) for i in range(len(surfaces))]
+    s = jnp.where(jnp.any(falls, axis=1), jnp.clip(jnp.stack(refined), 0.0, 1.0), 2.0)
+    first = jnp.argmin(s)
+    return jnp.any(falls), jnp.minimum(jnp.min(s), 1.0), first
 
 
 def _newton(arc: Arc, s: jax.Array, gap_: jax.Array, rate: jax.Array) -> jax.Array:
-    change = arc.duration * rate
     steep = (jnp.abs(rate) > GRAZING_SPEED) & (arc.duration > 0)
-    return s - jnp.where(steep, gap_ / jnp.where(steep, change, 1.0), 0.0)
+    return s - jnp.where(steep, gap_ / jnp.where(steep, arc.duration * rate, 1.0), 0.0)
 
 
-def refine(world, surface: Surface, near_at, arc: Arc, s: jax.Array) -> jax.Array:
+def refine(near_at: Callable, radius: jax.Array, arc: Arc, s: jax.Array) -> jax.Array:
     """Two Newton steps on gap(s) = 0 from a root without derivative.
 
     Each step leaves the root where it is and doubles the order to which s depends rightly on
@@ -217,5 +230,5 @@ def refine(world, surface: Surface, near_at, arc: Arc, s: jax.Array) -> jax.Arra
     ds/dθ = −(∂gap/∂θ)/(∂gap/∂s). A grazing impact gets derivative 0 instead of infinity.
     """
     for _ in range(2):
-        s = _newton(arc, s, *gap(surface, world.ball.radius, near_at(s)))
+        s = _newton(arc, s, *gap(near_at(s), radius))
     return s

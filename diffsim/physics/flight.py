@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.state import Air, Ball
-from diffsim.physics.vector import cross, norm
+from diffsim.physics.vector import Vector
 
 
 class Aerodynamics(Protocol):
     """A force law of the air: acceleration from velocity and spin."""
 
-    def __call__(self, ball: Ball, air: Air, velocity: jax.Array, spin: jax.Array) -> jax.Array:
-        """Acceleration by the air, (3,), m/s²."""
+    def __call__(self, ball: Ball, air: Air, velocity: Vector, spin: Vector) -> Vector:
+        """Acceleration by the air, m/s²."""
         ...
 
 
@@ -25,18 +25,17 @@ class ConstantCoefficients:
     a = −k_D |v| v + k_M (w × v), k_D = ½ ρ C_D A / m, k_M = ½ ρ C_M A r / m, A = π r².
 
     >>> from diffsim.physics import Air, Ball
-    >>> import jax.numpy as jnp
-    >>> law = ConstantCoefficients()
-    >>> v, w = jnp.array([10.0, 0.0, 0.0]), jnp.array([0.0, 0.0, 100.0])
-    >>> [round(float(a), 2) for a in law(Ball.create(), Air.create(), v, w)]
-    [-11.21, 3.36, 0.0]
+    >>> v, w = Vector(10.0, 0.0, 0.0), Vector(0.0, 0.0, 100.0)
+    >>> a = ConstantCoefficients()(Ball.create(), Air.create(), v, w)
+    >>> round(float(a.x), 2), round(float(a.y), 2)
+    (-11.21, 3.36)
     """
 
-    def __call__(self, ball: Ball, air: Air, velocity: jax.Array, spin: jax.Array) -> jax.Array:
+    def __call__(self, ball: Ball, air: Air, velocity: Vector, spin: Vector) -> Vector:
         half_density_area = 0.5 * air.density * jnp.pi * ball.radius**2 / ball.mass
         drag = half_density_area * ball.drag_coefficient
         magnus = half_density_area * ball.magnus_coefficient * ball.radius
-        return -drag * norm(velocity) * velocity + magnus * cross(spin, velocity)
+        return (-drag * velocity.norm()) * velocity + magnus * spin.cross(velocity)
 
 
 @struct.dataclass
@@ -55,13 +54,13 @@ class SpinRatioLift:
     saturation: jax.Array | float = 2.022
     slope: jax.Array | float = 0.981
 
-    def __call__(self, ball: Ball, air: Air, velocity: jax.Array, spin: jax.Array) -> jax.Array:
+    def __call__(self, ball: Ball, air: Air, velocity: Vector, spin: Vector) -> Vector:
         half_density_area = 0.5 * air.density * jnp.pi * ball.radius**2 / ball.mass
-        speed = norm(velocity)
-        rim_speed = ball.radius * norm(spin)
+        speed = velocity.norm()
+        rim_speed = ball.radius * spin.norm()
         denominator = self.saturation * rim_speed + self.slope * speed
         moving = denominator > 0
         # |v|² C_L (w × v)/(|w||v|) = r |v| (w × v) / (a r|w| + b|v|): no division by |w| or |v|.
         lift = jnp.where(moving, speed * ball.radius / jnp.where(moving, denominator, 1.0), 0.0)
-        drag = ball.drag_coefficient * speed * velocity
-        return half_density_area * (lift * cross(spin, velocity) - drag)
+        drag = (ball.drag_coefficient * speed) * velocity
+        return half_density_area * (lift * spin.cross(velocity) - drag)

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim.physics import native
 from diffsim.physics import surfaces as presets
 from diffsim.physics.simulate import Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
 from diffsim.physics.surfaces import Surface
-from diffsim.physics.vector import norm, orthonormal
+from diffsim.physics.vector import Vector, orthonormal
 from diffsim.physics.world import World
 
 MAX_STEPS = 1_000_000
@@ -121,13 +122,16 @@ class PolynomialPose:
         for row in self.center[::-1]:
             velocity = velocity * time + position
             position = position * time + row
-        angle = self.rate * time
-        x, y, z = self.axis
-        zero = jnp.zeros_like(x)
-        skew = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
-        turn = jnp.eye(3, dtype=x.dtype) + jnp.sin(angle) * skew  # Rodrigues' formula
-        turn += (1 - jnp.cos(angle)) * (skew @ skew)
-        return Pose(position, turn @ self.rotation, velocity, self.rate * self.axis)
+        cosine, sine = jnp.cos(self.rate * time), jnp.sin(self.rate * time)
+        axis = Vector.of(self.axis)
+
+        def turn(column):  # Rodrigues' formula
+            v = Vector.of(column)
+            turned = v * cosine + axis.cross(v) * sine + axis * (axis.dot(v) * (1 - cosine))
+            return turned.array()
+
+        rotation = jnp.stack([turn(self.rotation[:, i]) for i in range(3)], axis=-1)
+        return Pose(position, rotation, velocity, self.rate * self.axis)
 
 
 @struct.dataclass
@@ -219,7 +223,9 @@ def jacobian(scene: Scene) -> jax.Array:
         rollout = run(scene.replace(state=BallState(*jnp.split(vector, 3))))
         return jnp.concatenate(jax.tree.leaves(rollout.final))
 
-    return jax.jacfwd(final)(jnp.concatenate(jax.tree.leaves(scene.state)))
+    return native.jit(native.native(jax.jacfwd(final)))(
+        jnp.concatenate(jax.tree.leaves(scene.state))
+    )
 
 
 def describe(scene: Scene, rollout: Rollout) -> dict[str, Any]:
@@ -335,7 +341,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
         center=_array(values["center_polynomial"]) if "center_polynomial" in values
         else surface.center[None],
         rotation=surface.rotation,
-        axis=axis / norm(axis),
+        axis=axis / jnp.linalg.norm(axis),
         rate=jnp.asarray(float(values.get("rotation_rate", 0.0))),
     )  # fmt: skip
 
@@ -346,7 +352,9 @@ def _rotation(prefix: str, surface: Surface, values: Mapping) -> jax.Array:
         return surface.rotation
     normal = _array(values["normal"]) if "normal" in values else surface.rotation[:, 2]
     rotation = orthonormal(normal, _array(values["u"]) if "u" in values else None)
-    across = "u" not in values or bool(norm(jnp.cross(normal, _array(values["u"]))) > 1e-6)
+    across = "u" not in values or bool(
+        jnp.linalg.norm(jnp.cross(normal, _array(values["u"]))) > 1e-6
+    )
     if not across:
         raise SceneError(f"{prefix}u: expected a direction across the normal, got {values['u']}")
     return rotation

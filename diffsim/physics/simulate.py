@@ -1,6 +1,7 @@
 """Play the world forward: from a state and a paddle path to a rollout."""
 
 import enum
+import functools
 import math
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim.physics import native
 from diffsim.physics.contact.base import Contact, Trace
 from diffsim.physics.contact.impulse import Impulse
 from diffsim.physics.state import BallState
@@ -117,7 +119,8 @@ def simulate(
     world = jax.tree.map(lambda leaf: _as(dtype, leaf), world)
     contact = jax.tree.map(lambda leaf: _as(dtype, leaf), Impulse() if contact is None else contact)
     paths = tuple(p if _is_pytree(p) else jax.tree_util.Partial(p) for p in paths)
-    return _simulate(world, state, paths, jnp.asarray(duration, dtype), contact, count, max_impacts)
+    run = _compiled(count, max_impacts)
+    return run(world, state, paths, jnp.asarray(duration, dtype), contact)
 
 
 def _as(dtype, leaf):
@@ -129,11 +132,16 @@ def _is_pytree(path: Callable) -> bool:
     return not jax.tree_util.all_leaves([path])
 
 
-@jax.jit(static_argnames=("count", "max_impacts"))
-def _simulate(world, state, paths, duration, contact, count, max_impacts) -> Rollout:
-    times = duration * jnp.linspace(0, 1, count + 1, dtype=duration.dtype)
-    trace = contact.trace(world, paths, state, times, max_impacts)
-    return _rollout(state, times, trace, max_impacts)
+@functools.cache
+def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
+    """One compiled function for each size, so that equal calls compile once."""
+
+    def run(world, state, paths, duration, contact):
+        times = duration * jnp.linspace(0, 1, count + 1, dtype=duration.dtype)
+        trace = contact.trace(world, paths, state, times, max_impacts)
+        return _rollout(state, times, trace, max_impacts)
+
+    return native.jit(native.native(run))
 
 
 def _rollout(state: BallState, times: jax.Array, trace: Trace, max_impacts: int) -> Rollout:

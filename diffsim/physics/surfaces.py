@@ -8,7 +8,7 @@ from flax import struct
 
 from diffsim import _check
 from diffsim.physics.state import Pose
-from diffsim.physics.vector import cross, dot, norm, orthonormal
+from diffsim.physics.vector import Vector, orthonormal, safe_sqrt
 
 Path = Callable[[jax.Array], Pose]
 
@@ -167,44 +167,55 @@ class Proximity:
     """How a ball stands to one surface at one time.
 
     Attributes:
-        distance: n · (x − c), signed distance of the centre from the plane, (), m.
-        rate: its time derivative, (), m/s.
-        margin: how far inside the patch the contact point lies (negative: outside), (), m.
-        local: the contact point in the surface's own u and v, (2,), m.
-        normal: unit normal towards the ball, (3,).
-        surface_velocity: of the surface at the contact point, (3,), m/s.
+        distance: n · (x − c), signed distance of the centre from the plane, m.
+        rate: its time derivative, m/s.
+        side: +1, or -1 where the ball is behind a two-sided surface.
+        margin: how far inside the patch the contact point lies (negative: outside), m.
+        local: the contact point in the surface's own u and v, m.
+        normal: unit normal towards the ball.
+        surface_velocity: of the surface at the contact point, m/s.
     """
 
     distance: jax.Array
     rate: jax.Array
+    side: jax.Array
     margin: jax.Array
-    local: jax.Array
-    normal: jax.Array
-    surface_velocity: jax.Array
+    local: tuple[jax.Array, jax.Array]
+    normal: Vector
+    surface_velocity: Vector
 
 
 def proximity(
-    surface: Surface, pose: Pose, radius: jax.Array, position: jax.Array, velocity: jax.Array
+    surface: Surface, pose: Pose, radius: jax.Array, position: Vector, velocity: Vector
 ) -> Proximity:
     """Place a ball of the given radius relative to a surface in the given pose.
 
     contact = x − r n,  v_s = ċ + Ω × (contact − c),  d(n·(x − c))/dt = n·(v − v_s),
     with n the normal on the ball's side where the surface is two-sided.
     """
-    offset = position - pose.position
-    face = pose.rotation[:, 2]
-    distance = dot(face, offset)
+    u, v, face = (Vector.of(pose.rotation[:, i]) for i in range(3))
+    offset = position - Vector.of(pose.position)
+    distance = face.dot(offset)
     side = jnp.where(surface.two_sided & (distance < 0), -1.0, 1.0).astype(distance.dtype)
-    normal = side * face
-    arm = offset - radius * normal
-    surface_velocity = pose.velocity + cross(pose.angular_velocity, arm)
-    local = jnp.stack([dot(pose.rotation[:, 0], arm), dot(pose.rotation[:, 1], arm)])
-    in_rectangle = jnp.min(surface.half_extents - jnp.abs(local))
+    normal = face * side
+    arm = offset - normal * radius
+    surface_velocity = Vector.of(pose.velocity) + Vector.of(pose.angular_velocity).cross(arm)
+    along_u, along_v = u.dot(arm), v.dot(arm)
+    in_rectangle = jnp.minimum(
+        surface.half_extents[0] - jnp.abs(along_u), surface.half_extents[1] - jnp.abs(along_v)
+    )
+    in_disk = surface.disk_radius - safe_sqrt(along_u**2 + along_v**2)
     return Proximity(
         distance=distance,
-        rate=dot(face, velocity - surface_velocity),
-        margin=jnp.minimum(in_rectangle, surface.disk_radius - norm(local)),
-        local=local,
+        rate=face.dot(velocity - surface_velocity),
+        side=side,
+        margin=jnp.minimum(in_rectangle, in_disk),
+        local=(along_u, along_v),
         normal=normal,
         surface_velocity=surface_velocity,
     )
+
+
+def gap(near: Proximity, radius: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Distance of the ball's skin from the plane on the ball's side, and its rate, m and m/s."""
+    return near.side * near.distance - radius, near.side * near.rate

@@ -1,35 +1,101 @@
-"""Three-vector algebra that stays elementwise, so a batch of balls fuses into one loop."""
+"""Three-vectors kept as three separate numbers, so that a batch of balls fuses into plain loops."""
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 
-def dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a · b along the last axis."""
-    return jnp.sum(a * b, axis=-1)
+@struct.dataclass
+class Vector:
+    """(x, y, z), each a scalar array; a batch axis added by ``vmap`` stays innermost.
+
+    Arrays of shape (…, 3) cost XLA a concatenation for each cross product and leave it a last
+    axis of three to vectorise over; three scalars cost it neither.
+    """
+
+    x: jax.Array
+    y: jax.Array
+    z: jax.Array
+
+    @classmethod
+    def of(cls, array: jax.Array) -> "Vector":
+        """From an array (3,)."""
+        return cls(array[0], array[1], array[2])
+
+    def array(self) -> jax.Array:
+        """As an array (3,)."""
+        return jnp.stack([self.x, self.y, self.z])
+
+    def __add__(self, other: "Vector") -> "Vector":
+        return Vector(self.x + other.x, self.y + other.y, self.z + other.z)
+
+    def __sub__(self, other: "Vector") -> "Vector":
+        return Vector(self.x - other.x, self.y - other.y, self.z - other.z)
+
+    def __mul__(self, factor) -> "Vector":
+        return Vector(self.x * factor, self.y * factor, self.z * factor)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Vector":
+        return Vector(-self.x, -self.y, -self.z)
+
+    def dot(self, other: "Vector") -> jax.Array:
+        return self.x * other.x + self.y * other.y + self.z * other.z
+
+    def cross(self, other: "Vector") -> "Vector":
+        return Vector(
+            self.y * other.z - self.z * other.y,
+            self.z * other.x - self.x * other.z,
+            self.x * other.y - self.y * other.x,
+        )
+
+    def norm(self) -> jax.Array:
+        """The length, with derivative 0 (not NaN) at zero."""
+        return safe_sqrt(self.dot(self))
 
 
-def cross(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a × b along the last axis."""
-    return jnp.roll(a, -1, -1) * jnp.roll(b, -2, -1) - jnp.roll(a, -2, -1) * jnp.roll(b, -1, -1)
+def as_arrays(tree):
+    """The tree with each :class:`Vector` as an array, its components on a last axis."""
+
+    def is_vector(node):
+        return isinstance(node, Vector)
+
+    def stack(node):
+        return jnp.stack([node.x, node.y, node.z], axis=-1) if is_vector(node) else node
+
+    return jax.tree.map(stack, tree, is_leaf=is_vector)
 
 
-def norm(a: jax.Array) -> jax.Array:
-    """|a| along the last axis, with derivative 0 (not NaN) at a = 0."""
-    squared = dot(a, a)
+def safe_sqrt(squared: jax.Array) -> jax.Array:
+    """√squared, with derivative 0 at zero."""
     positive = squared > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+
+
+def choose(condition: jax.Array, yes, no):
+    """``where`` for each leaf of two like trees."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def select(items: list, index: jax.Array):
+    """The tree ``items[index]`` by masks: no gather, so no scatter in reverse mode."""
+    chosen = items[0]
+    for i, item in enumerate(items[1:], start=1):
+        chosen = choose(index == i, item, chosen)
+    return chosen
 
 
 def orthonormal(normal: jax.Array, u: jax.Array | None = None) -> jax.Array:
     """Rotation (3, 3) whose third column is along ``normal`` and whose first is along ``u``.
 
-    ``u`` is projected on the plane; without it the world axis farthest from the normal is used.
+    ``u`` is projected on the plane; without it the world's x axis is used, or y where the normal
+    is close to x.
     """
-    n = normal / norm(normal)
+    n = normal / jnp.linalg.norm(normal)
     if u is None:
-        u = jnp.where(jnp.abs(n[0]) < 0.9, jnp.array([1.0, 0.0, 0.0], n.dtype),
-                      jnp.array([0.0, 1.0, 0.0], n.dtype))  # fmt: skip
-    first = u - dot(u, n) * n
-    first = first / norm(first)
-    return jnp.stack([first, cross(n, first), n], axis=-1)
+        x, y, _ = jnp.eye(3, dtype=n.dtype)
+        u = jnp.where(jnp.abs(n[0]) < 0.9, x, y)
+    first = u - jnp.vdot(u, n) * n
+    first = first / jnp.linalg.norm(first)
+    return jnp.stack([first, jnp.cross(n, first), n], axis=-1)

@@ -9,7 +9,8 @@ from flax import struct
 from diffsim import _check
 from diffsim.physics.flight import Aerodynamics, ConstantCoefficients
 from diffsim.physics.state import Air, Ball, Pose
-from diffsim.physics.surfaces import Path, Proximity, Surface, floor, net, proximity, table
+from diffsim.physics.surfaces import Path, Surface, floor, net, table
+from diffsim.physics.vector import Vector
 
 
 @struct.dataclass
@@ -66,37 +67,20 @@ class World:
         """How many surfaces need a path."""
         return sum(surface.driven for surface in self.surfaces)
 
-    def acceleration(self, velocity: jax.Array, spin: jax.Array) -> jax.Array:
-        """Gravity and air: dv/dt in free flight, (3,), m/s²."""
-        return self.gravity + self.aerodynamics(self.ball, self.air, velocity, spin)
+    def acceleration(self, velocity: Vector, spin: Vector) -> Vector:
+        """Gravity and air: dv/dt in free flight, m/s²."""
+        air = self.aerodynamics(self.ball, self.air, velocity, spin)
+        return Vector.of(self.gravity) + air
 
-    def spin_rate(self, spin: jax.Array) -> jax.Array:
-        """Decay of the spin in free flight: dw/dt = −w/τ, (3,), rad/s²."""
-        return -spin / self.ball.spin_decay_time
-
-    def proximity(
-        self,
-        index: int,
-        paths: tuple[Path, ...],
-        time: jax.Array,
-        position: jax.Array,
-        velocity: jax.Array,
-    ) -> Proximity:
-        """How the ball stands to surface ``index`` at one time."""
+    def pose(self, index: int, paths: tuple[Path, ...], time: jax.Array) -> Pose:
+        """Where surface ``index`` is at one time: fixed, or on its path."""
         surface = self.surfaces[index]
-        if surface.driven:
-            path = paths[sum(other.driven for other in self.surfaces[:index])]
-            pose = jax.tree.map(lambda leaf: leaf.astype(position.dtype), path(time))
-        else:
-            still = jnp.zeros_like(position)
-            pose = Pose(surface.center, surface.rotation, still, still)
-        return proximity(surface, pose, self.ball.radius, position, velocity)
+        if not surface.driven:
+            still = jnp.zeros_like(surface.center)
+            return Pose(surface.center, surface.rotation, still, still)
+        path = paths[sum(other.driven for other in self.surfaces[:index])]
+        return jax.tree.map(lambda leaf: leaf.astype(time.dtype), path(time))
 
-    def proximities(
-        self, paths: tuple[Path, ...], time: jax.Array, position: jax.Array, velocity: jax.Array
-    ) -> Proximity:
-        """How the ball stands to each surface: a Proximity with a leading surface axis."""
-        near = [
-            self.proximity(i, paths, time, position, velocity) for i in range(len(self.surfaces))
-        ]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *near)
+    def plain_surfaces(self) -> list[Surface]:
+        """The surfaces without names, so that they are trees of one structure."""
+        return [surface.replace(name="", driven=False) for surface in self.surfaces]

@@ -4,7 +4,6 @@ import tomllib
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.state import Ball, BallState
-from diffsim.physics.surfaces import Path, Proximity, Surface
-from diffsim.physics.vector import cross, dot, norm
+from diffsim.physics.surfaces import Path, Proximity
+from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
 
@@ -50,32 +50,14 @@ class Contact(Protocol):
         ...
 
 
-def select(tree, index: jax.Array):
-    """Row ``index`` of every leaf (S, …), by masks: cheap under vmap and in reverse mode."""
-
-    def row(leaf):
-        out = leaf[0]
-        for i in range(1, leaf.shape[0]):
-            out = jnp.where(index == i, leaf[i], out)
-        return out
-
-    return jax.tree.map(row, tree)
-
-
-def stack(surfaces: tuple[Surface, ...]) -> Surface:
-    """One record with a leading surface axis, names dropped."""
-    plain = [surface.replace(name="", driven=False) for surface in surfaces]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *plain)
-
-
 def impulse_law(
     ball: Ball,
     near: Proximity,
-    velocity: jax.Array,
-    spin: jax.Array,
-    restitution: jax.Array,
+    velocity: Vector,
+    spin: Vector,
+    restitution: jax.Array | float,
     friction: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[Vector, Vector, jax.Array]:
     """Coulomb impact with restitution against a surface much heavier than the ball.
 
     u = v − r (w × n) − v_s;  J_n/m = −(1 + e) u·n;  J_t/m = −u_t / (1 + 1/a), scaled down to
@@ -85,20 +67,20 @@ def impulse_law(
     Args:
         ball: its radius and inertia factor are used.
         near: the surface's normal and velocity at the contact.
-        velocity, spin: before, (3,).
+        velocity, spin: before.
         restitution: e, ().
         friction: μ, ().
 
     Returns:
-        velocity and spin after, (3,), and the normal impulse per mass J_n/m, (), m/s.
+        velocity and spin after, and the normal impulse per mass J_n/m, (), m/s.
     """
     n = near.normal
-    slip = velocity - ball.radius * cross(spin, n) - near.surface_velocity
-    approach = dot(slip, n)
+    slip = velocity - ball.radius * spin.cross(n) - near.surface_velocity
+    approach = slip.dot(n)
     push = jnp.where(approach < 0, -(1 + restitution) * approach, 0.0)
-    stick = -(slip - approach * n) / (1 + 1 / ball.inertia_factor)
-    size, limit = norm(stick), friction * push
+    stick = (slip - approach * n) * (-1 / (1 + 1 / ball.inertia_factor))
+    size, limit = stick.norm(), friction * push
     sliding = size > limit
     rub = stick * jnp.where(sliding, limit / jnp.where(sliding, size, 1.0), 1.0)
-    twist = cross(-n, rub) / (ball.inertia_factor * ball.radius)
+    twist = rub.cross(n) * (1 / (ball.inertia_factor * ball.radius))
     return velocity + push * n + rub, spin + twist, push

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics.contact.base import Trace, impulse_law, select, stack
-from diffsim.physics.events import first_contact, fly, gap, refine, slide
+from diffsim.physics.contact.base import Trace, impulse_law
+from diffsim.physics.events import first_contact, fly, refine, slide
 from diffsim.physics.state import BallState
+from diffsim.physics.surfaces import gap, proximity
+from diffsim.physics.vector import Vector, as_arrays, choose, select
 
 NO_SURFACE = -1
 
@@ -35,81 +37,72 @@ class Impulse:
 
     def trace(self, world, paths, state, times, max_impacts) -> Trace:
         """One row for each arc: ``len(times) - 1 + max_impacts`` of them."""
-        surfaces = stack(world.surfaces) if world.surfaces else None
         last = times.shape[0] - 1
-        dtype = state.position.dtype
+        dtype = times.dtype
         grid_step = times[-1] / last
 
-        def arc_step(carry):
-            state, start, grid, rest = carry
-            duration = jnp.maximum(grid_step * (grid + 1).astype(dtype) - start, 0.0)
-            arc = fly(world, state, start, duration)
-            if surfaces is None:
-                s, found, chosen = jnp.ones_like(start), jnp.asarray(False), rest
-                end = arc(s)
-                return (end, start + duration, grid + 1, rest), (found, chosen, end)
-
-            def near_at(s):
-                here, time = arc(s), start + s * duration
-                return world.proximities(paths, time, here.position, here.velocity)
-
-            # A resting ball: the free velocity at the end of the arc, brought back to the
-            # surface by a perfectly inelastic impact (Moreau's time stepping).
-            arc, held = jax.lax.cond(
-                rest >= 0, lambda: self._hold(world, surfaces, near_at, arc, rest),
-                lambda: (arc, jnp.asarray(False)),
-            )  # fmt: skip
-            found, s, chosen = first_contact(
-                world, surfaces, paths, arc, ignored=jnp.where(held, rest, NO_SURFACE)
-            )
-            chosen = jnp.where(found | ~held, chosen, rest)
-            surface = select(surfaces, chosen)
-            s = jnp.where(
-                found, refine(world, surface, lambda s: select(near_at(s), chosen), arc, s), 1.0
-            )
-            before, near = arc(s), select(near_at(s), chosen)
-            on_patch = near.margin >= 0
-            hit = found & on_patch
-
-            approach = -gap(surface, world.ball.radius, near)[1]
-            restitution = jnp.maximum(
-                surface.restitution - surface.restitution_slope * approach, 0.0
-            )
-            settles = (restitution * approach < self.rest_speed) & (restitution < 1)
-            velocity, spin, _ = impulse_law(
-                world.ball, near, before.velocity, before.spin,
-                jnp.where(settles, 0.0, restitution), surface.friction,
-            )  # fmt: skip
-            after = BallState(before.position, velocity, spin)
-            lift = gap(surface, world.ball.radius, near)[0] * near.normal
-            on_surface = before.replace(position=before.position - lift)
-            stays = held & on_patch & ~found
-            end = _choose(hit, after, _choose(stays, on_surface, before))
-            rest = jnp.where((hit & settles) | stays, chosen, NO_SURFACE)
-            time = start + s * duration
-            return (end, time, jnp.where(found, grid, grid + 1), rest), (hit, chosen, before)
-
         def step(carry, _):
-            done = carry[2] >= last
-            idle = (jnp.asarray(False), jnp.asarray(0), carry[0])
-            carry, (hit, chosen, before) = jax.lax.cond(
-                done, lambda carry: (carry, idle), arc_step, carry
-            )
+            state, start, grid, rest = carry
+            running = grid < last
+            end = jnp.where(running, grid_step * (grid + 1).astype(dtype), start)
+            arc = fly(world, state, start, jnp.maximum(end - start, 0.0))
+            if world.surfaces:
+                carry, hit, chosen, before = self._meet(world, paths, arc, grid, rest)
+            else:
+                before = arc(jnp.ones((), dtype))
+                carry, hit, chosen = (before, end, grid + 1, rest), jnp.asarray(False), rest
+            carry = choose(running, carry, (state, start, grid, rest))
             state, time, grid, _ = carry
-            return carry, Trace(time, state, grid, hit, chosen, time, before)
+            row = Trace(time, state, grid, hit & running, chosen, time, before)
+            return carry, row
 
-        start = (state, jnp.zeros((), dtype), jnp.asarray(0), jnp.asarray(NO_SURFACE))
-        return jax.lax.scan(step, start, length=last + max_impacts)[1]
+        vectors = BallState(*(Vector.of(leaf) for leaf in jax.tree.leaves(state)))
+        start = (vectors, jnp.zeros((), dtype), jnp.asarray(0), jnp.asarray(NO_SURFACE))
+        trace = jax.lax.scan(step, start, length=last + max_impacts)[1]
+        return as_arrays(trace)
 
-    def _hold(self, world, surfaces, near_at, arc, rest):
-        """The arc of a ball held on surface ``rest``, and whether it is still pressed on it."""
-        free, near = arc(jnp.ones_like(arc.start)), select(near_at(jnp.ones_like(arc.start)), rest)
+    def _meet(self, world, paths, arc, grid, rest):
+        """Follow an arc to its end or its first impact, and apply the law there."""
+        radius, surfaces = world.ball.radius, world.plain_surfaces()
+
+        def near_at(s, index):
+            state = arc(s)
+            time = arc.start + s * arc.duration
+            pose = select([world.pose(i, paths, time) for i in range(len(surfaces))], index)
+            return proximity(select(surfaces, index), pose, radius, state.position, state.velocity)
+
+        # A resting ball: the free velocity at the end of the arc, brought back to the surface by
+        # a perfectly inelastic impact (Moreau's time stepping).
+        one = jnp.ones_like(arc.duration)
+        free = arc(one)
         velocity, spin, push = impulse_law(
-            world.ball, near, free.velocity, free.spin, 0.0, select(surfaces, rest).friction
+            world.ball, near_at(one, rest), free.velocity, free.spin, 0.0,
+            select(surfaces, rest).friction,
+        )  # fmt: skip
+        held = (rest >= 0) & (push > 0)
+        arc = choose(held, slide(arc, velocity, spin), arc)
+
+        found, s, chosen = first_contact(world, paths, arc, jnp.where(held, rest, NO_SURFACE))
+        chosen = jnp.where(found | ~held, chosen, rest)
+        surface = select(surfaces, chosen)
+        s = jnp.where(found, refine(lambda s: near_at(s, chosen), radius, arc, s), one)
+        before, near = arc(s), near_at(s, chosen)
+        on_patch = near.margin >= 0
+        hit = found & on_patch
+        stays = held & on_patch & ~found
+
+        skin, rate = gap(near, radius)
+        restitution = jnp.maximum(surface.restitution + surface.restitution_slope * rate, 0.0)
+        settles = (restitution * -rate < self.rest_speed) & (restitution < 1)
+        velocity, spin, _ = impulse_law(
+            world.ball, near, before.velocity, before.spin,
+            jnp.where(settles, 0.0, restitution), surface.friction,
+        )  # fmt: skip
+        after = BallState(
+            before.position - near.normal * jnp.where(stays, skin, 0.0),
+            choose(hit, velocity, before.velocity),
+            choose(hit, spin, before.spin),
         )
-        held = push > 0
-        return _choose(held, slide(arc, velocity, spin), arc), held
-
-
-def _choose(condition, yes, no):
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+        rest = jnp.where((hit & settles) | stays, chosen, NO_SURFACE)
+        carry = (after, arc.start + s * arc.duration, jnp.where(found, grid, grid + 1), rest)
+        return carry, hit, chosen, before
