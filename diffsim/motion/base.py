@@ -1,6 +1,7 @@
 """The contract of a trajectory generator: weights in, a paddle path with exact derivatives out."""
 
 import abc
+import functools
 from typing import Any, Protocol, Self
 
 import jax
@@ -54,14 +55,7 @@ class Path:
             ValueError: ``time`` is not a scalar.
             TypeError: ``time`` is not real, or is an array of another precision than the path.
         """
-        time = _time(time, self.duration.dtype)
-        place, rate = jax.jvp(self.coordinates, (time,), (jnp.ones_like(time),))
-        return Pose(
-            position=place[:3],
-            rotation=rotation.rotate(place[3:], self.orientation),
-            velocity=rate[:3],
-            angular_velocity=rotation.angular_velocity(place[3:], rate[3:]),
-        )
+        return _pose(self, _time(time, self.duration.dtype))
 
     def acceleration(self, time: jax.Array | float) -> tuple[jax.Array, jax.Array]:
         """Acceleration of the centre (m/s²) and angular acceleration (rad/s²) at one time (s)."""
@@ -162,6 +156,18 @@ def count(name: str, value: int, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"{name}: expected an integer of at least {low}, got {value!r}")
     return value
+
+
+# Recomputed in reverse mode: its many intermediates would cost more to keep than to find again.
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def _pose(path, time):
+    place, rate = jax.jvp(path.coordinates, (time,), (jnp.ones_like(time),))
+    return Pose(
+        position=place[:3],
+        rotation=rotation.product(rotation.rotation_matrix(place[3:]), path.orientation),
+        velocity=rate[:3],
+        angular_velocity=rotation.product(rotation.left_jacobian(place[3:]), rate[3:]),
+    )
 
 
 def _time(time, dtype):
