@@ -138,17 +138,24 @@ def settings(
         ValueError: a shape is wrong, a number not finite, the duration not positive.
         TypeError: a setting is not real.
     """
-    normal = _check.in_range("normal", _check.floating("normal", normal, (3,)))
+    normal = setting("normal", normal, (3,))
     if not isinstance(normal, jax.core.Tracer) and not normal.any():
         raise ValueError("normal: expected a vector other than zero, got [0, 0, 0]")
     return {
-        "duration": _check.in_range(
-            "duration", _check.floating("duration", duration, ()), open_low=True
-        ),
-        "home": _check.in_range("home", _check.floating("home", home, (6,))),
+        "duration": setting("duration", duration, positive=True),
+        "home": setting("home", home, (6,)),
         "orientation": rotation.facing(normal),
-        "scale": _check.in_range("scale", _check.floating("scale", scale, (6,))),
+        "scale": setting("scale", scale, (6,)),
     }
+
+
+def setting(
+    name: str, value: Any, shape: tuple[int, ...] = (), *, positive: bool = False
+) -> jax.Array:
+    """Return a real setting, checked to be finite and of its shape, and positive if it must be."""
+    array = _check.floating(name, value, shape)
+    array = _check.in_range(name, array, 0.0 if positive else -jnp.inf, open_low=positive)
+    return array.astype(array.dtype)  # no longer weakly typed, so that jit does not retrace
 
 
 def count(name: str, value: int, low: int) -> int:

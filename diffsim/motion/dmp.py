@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim import _check
 from diffsim.motion import base
 from diffsim.motion.piecewise import Piecewise, quintic_segments
 
@@ -78,18 +77,13 @@ class DMP(base.Generator):
         [0.1, 0.2, 0.3]
         """
         if goal is not None:
-            goal = _check.in_range("goal", _check.floating("goal", goal, (6,)))
+            goal = base.setting("goal", goal, (6,))
         if duration_scale is not None:
-            duration_scale = _check.floating("duration_scale", duration_scale, ())
-            duration_scale = _check.in_range("duration_scale", duration_scale)
-        damping, decay = (
-            _check.in_range(name, _check.floating(name, value, ()), open_low=True)
-            for name, value in (("damping", damping), ("decay", decay))
-        )
+            duration_scale = base.setting("duration_scale", duration_scale)
         return cls(
             **base.settings(**settings),
-            damping=damping,
-            decay=decay,
+            damping=base.setting("damping", damping, positive=True),
+            decay=base.setting("decay", decay, positive=True),
             goal=goal,
             duration_scale=duration_scale,
             basis_count=base.count("basis_count", basis_count, 2),

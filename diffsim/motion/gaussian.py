@@ -64,7 +64,8 @@ class WeightGaussian:
             value: (m,).
             covariance: S of the noise, positive semidefinite, (m, m); H Σ Hᵀ + S must be regular.
 
-        Source: A. Paraschos et al., Probabilistic movement primitives, NIPS 2013, eqs. 5–6.
+        Source: A. Paraschos et al., Probabilistic movement primitives, NIPS 2013, sec. 2.2,
+            conditioning.
         """
         seen = _product(observation, self.root)
         gain = jnp.linalg.solve(_product(seen, seen.T) + covariance, _product(seen, self.root.T)).T

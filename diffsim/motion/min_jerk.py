@@ -41,7 +41,7 @@ class MinimumJerk(base.Generator):
         via_velocity: whether the velocities at the via points are weights.
 
     Source: T. Flash and N. Hogan, The coordination of arm movements, J. Neurosci. 5 (1985),
-        eqs. 2 and A1–A8.
+        the point-to-point and via-point solutions.
     """
 
     via_times: jax.Array
@@ -77,7 +77,7 @@ class MinimumJerk(base.Generator):
             ends = [0.0, *times.tolist(), float(common["duration"])]
             if not np.all(np.diff(ends) > 0):
                 raise ValueError(f"via_times: expected rising between 0 and duration, got {ends}")
-        return cls(**common, via_times=times, via_velocity=via_velocity)
+        return cls(**common, via_times=times.astype(times.dtype), via_velocity=via_velocity)
 
     @property
     def weight_count(self) -> int:
@@ -107,7 +107,7 @@ def _least_jerk(nodes, given, widths):
     size = given.size
     energy = jnp.zeros((size, size), nodes.dtype)
     for i in range(len(given) - 1):
-        units = jnp.tile(widths[i] ** jnp.arange(3), 2)
+        units = jnp.tile(jnp.stack([jnp.ones_like(widths[i]), widths[i], widths[i] ** 2]), 2)
         block = jnp.asarray(_ENERGY, nodes.dtype) * units * units[:, None] / widths[i] ** 5
         energy = energy.at[3 * i : 3 * i + 6, 3 * i : 3 * i + 6].add(block)
     known, free = np.flatnonzero(given), np.flatnonzero(~given)

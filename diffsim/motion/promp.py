@@ -42,7 +42,7 @@ class ProMP(base.Generator):
         basis_count: number of them; their centres are evenly spaced from phase 0 to 1.
 
     Source: A. Paraschos, C. Daniel, J. Peters, G. Neumann, Probabilistic movement primitives,
-        NIPS 2013, eqs. 1 and 4–6.
+        NIPS 2013, sec. 2.
     """
 
     width: jax.Array
@@ -70,8 +70,11 @@ class ProMP(base.Generator):
         """
         basis_count = base.count("basis_count", basis_count, 2)
         width = 1 / (basis_count - 1) if width is None else width
-        width = _check.in_range("width", _check.floating("width", width, ()), open_low=True)
-        return cls(**base.settings(**settings), width=width, basis_count=basis_count)
+        return cls(
+            **base.settings(**settings),
+            width=base.setting("width", width, positive=True),
+            basis_count=basis_count,
+        )
 
     @property
     def weight_count(self) -> int:
