@@ -57,11 +57,14 @@ class Path:
         """
         return _pose(self, _time(time, self.duration.dtype))
 
-    def acceleration(self, time: jax.Array | float) -> tuple[jax.Array, jax.Array]:
-        """Acceleration of the centre (m/s²) and angular acceleration (rad/s²) at one time (s)."""
+    def rates(self, time: jax.Array | float) -> tuple[Pose, Pose]:
+        """The pose at one time (s), and its time derivative.
+
+        The derivative's ``velocity`` is the acceleration of the centre (m/s²), its
+        ``angular_velocity`` the angular acceleration (rad/s²).
+        """
         time = _time(time, self.duration.dtype)
-        _, rates = jax.jvp(self, (time,), (jnp.ones_like(time),))
-        return rates.velocity, rates.angular_velocity
+        return jax.jvp(self, (time,), (jnp.ones_like(time),))
 
 
 @struct.dataclass

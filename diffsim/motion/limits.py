@@ -41,14 +41,13 @@ def limit_penalty(
     """
     dtype = path.duration.dtype
     grid = jnp.linspace(0.0, 1.0, count("points", points, 2), dtype=dtype)
-    pose = jax.vmap(path)(grid * path.duration)
-    linear, angular = jax.vmap(path.acceleration)(grid * path.duration)
+    pose, rate = jax.vmap(path.rates)(grid * path.duration)
     total = jnp.zeros((), dtype)
     for values, limit in (
         (pose.velocity, speed),
-        (linear, acceleration),
+        (rate.velocity, acceleration),
         (pose.angular_velocity, angular_speed),
-        (angular, angular_acceleration),
+        (rate.angular_velocity, angular_acceleration),
     ):
         if limit is not None:
             ratio = jnp.sum((values / jnp.asarray(limit, dtype)) ** 2, axis=1)
@@ -78,5 +77,6 @@ def effort(path: Path, *, lever: Any = 0.1, points: int = 64) -> jax.Array:
     """
     dtype = path.duration.dtype
     middles = (jnp.arange(count("points", points, 1), dtype=dtype) + 0.5) / points
-    linear, angular = jax.vmap(path.acceleration)(middles * path.duration)
-    return jnp.mean(jnp.sum(linear**2 + (jnp.asarray(lever, dtype) * angular) ** 2, axis=1))
+    _, rate = jax.vmap(path.rates)(middles * path.duration)
+    turning = jnp.asarray(lever, dtype) * rate.angular_velocity
+    return jnp.mean(jnp.sum(rate.velocity**2 + turning**2, axis=1))
