@@ -1,47 +1,188 @@
 """The contract of a trajectory generator: weights in, a paddle path with exact derivatives out."""
 
-from typing import Protocol
+import abc
+import functools
+from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim import _check
+from diffsim.motion import rotation
 from diffsim.physics.state import Pose
 
 
-class Generator(Protocol):
-    """Maps a weight vector to generalised coordinates of the paddle over time.
+class Curve(Protocol):
+    """The six coordinates over phase, a callable pytree.
 
-    The six coordinates are the centre (m) and a rotation vector (rad), both in the world frame.
-    A generator is a frozen record; its fields are settings, its weights are an argument.
+    Coordinates are the centre (m, world frame) and a rotation vector (rad, world frame).
     """
 
-    duration: jax.Array
-
-    @property
-    def weight_count(self) -> int:
-        """Length of the weight vector."""
-        ...
-
-    def coordinates(self, weights: jax.Array, time: jax.Array) -> jax.Array:
-        """Coordinates (6,) at one time in [0, duration]."""
-        ...
-
-
-def rotation_matrix(vector: jax.Array) -> jax.Array:
-    """R = exp([vector]×), shape (3, 3)."""
-    raise NotImplementedError
+    def __call__(self, phase: jax.Array) -> jax.Array:
+        """Coordinates (6,) at a phase in [0, 1]; time derivatives come from differentiating it."""
 
 
 @struct.dataclass
 class Path:
-    """A generator with its weights: ``path(t)`` is the paddle's :class:`Pose`."""
+    """A paddle's motion: ``path(t)`` is its :class:`Pose`, exact derivatives included.
 
-    generator: Generator
-    weights: jax.Array
+    The phase is t / duration, held at 0 before the start and at 1 after the end, so there the
+    paddle stands still. Velocities are the derivatives of the coordinates, not approximations.
 
-    def __call__(self, time: jax.Array) -> Pose:
-        raise NotImplementedError
+    Attributes:
+        curve: coordinates over phase.
+        duration: s.
+        orientation: world-from-surface rotation at rotation vector zero, (3, 3).
+    """
+
+    curve: Curve
+    duration: jax.Array
+    orientation: jax.Array
+
+    def coordinates(self, time: jax.Array | float) -> jax.Array:
+        """Centre (m) and rotation vector (rad) at one time (s), (6,)."""
+        phase = _time(time, self.duration.dtype) / self.duration
+        # Selected, not clipped: at the very ends the derivative is the motion's own, not half.
+        return self.curve(jnp.where(phase < 0, 0.0, jnp.where(phase > 1, 1.0, phase)))
+
+    def __call__(self, time: jax.Array | float) -> Pose:
+        """The pose at one time (s), a scalar of the path's dtype.
+
+        R = exp([ρ]×) R_home, v = ċ, Ω = J_l(ρ) ρ̇ for coordinates (c, ρ).
+
+        Raises:
+            ValueError: ``time`` is not a scalar.
+            TypeError: ``time`` is not real, or is an array of another precision than the path.
+        """
+        return _pose(self, _time(time, self.duration.dtype))
+
+    def rates(self, time: jax.Array | float) -> tuple[Pose, Pose]:
+        """The pose at one time (s), and its time derivative.
+
+        The derivative's ``velocity`` is the acceleration of the centre (m/s²), its
+        ``angular_velocity`` the angular acceleration (rad/s²).
+        """
+        time = _time(time, self.duration.dtype)
+        return jax.jvp(self, (time,), (jnp.ones_like(time),))
 
 
-__all__ = ["Generator", "Path", "Pose", "jnp", "rotation_matrix"]
+@struct.dataclass
+class Generator(abc.ABC):
+    """Turns a weight vector into a :class:`Path`; a frozen record whose fields are its settings.
+
+    Weights are dimensionless and of order 1: ``scale`` gives them their size. Zero weights keep the
+    paddle at home, unless a setting says otherwise. Weights are ordered by rows of six, one
+    row per parameter of the curve. The path has the dtype of the weights.
+
+    Whatever costs time is done in ``generator(weights)``, so that ``path(t)`` is cheap.
+
+    Attributes:
+        duration: of the motion, s.
+        home: start coordinates: centre (m) and rotation vector (rad), (6,).
+        orientation: world-from-surface rotation at rotation vector zero, (3, 3).
+        scale: displacement of each coordinate for a weight of 1, (6,), m and rad.
+    """
+
+    duration: jax.Array
+    home: jax.Array
+    orientation: jax.Array
+    scale: jax.Array
+
+    @property
+    @abc.abstractmethod
+    def weight_count(self) -> int:
+        """Length of the weight vector."""
+
+    @property
+    def starts_at_rest(self) -> bool:
+        """Whether every path starts at home with zero velocity."""
+        return True
+
+    @abc.abstractmethod
+    def curve(self, weights: jax.Array) -> Curve:
+        """The coordinates over phase; the settings already have the dtype of the weights."""
+
+    def __call__(self, weights: jax.Array) -> Path:
+        """The path of these weights, (weight_count,).
+
+        Raises:
+            ValueError: the weights have another shape.
+            TypeError: the weights are not real numbers.
+        """
+        weights = _check.floating("weights", weights, (self.weight_count,))
+        settings = self.astype(weights.dtype)
+        return Path(settings.curve(weights), settings.duration, settings.orientation)
+
+    def astype(self, dtype: Any) -> Self:
+        """The same generator with its settings in another floating dtype."""
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self)
+
+    def displacements(self, weights: jax.Array) -> jax.Array:
+        """Weights as rows of six, times ``scale``: (n, 6), m and rad."""
+        return weights.reshape(-1, 6) * self.scale
+
+
+def settings(
+    duration: Any = 1.0,
+    home: Any = (0.0,) * 6,
+    normal: Any = (0.0, 0.0, 1.0),
+    scale: Any = (0.2, 0.2, 0.2, 0.5, 0.5, 0.5),
+) -> dict[str, jax.Array]:
+    """The settings every generator has, checked; each ``create`` takes them as keywords.
+
+    Args:
+        duration: of the motion, s.
+        home: start coordinates: centre (m) and rotation vector (rad), (6,).
+        normal: the paddle's normal at rotation vector zero, any length, (3,).
+        scale: displacement of each coordinate for a weight of 1, (6,), m and rad.
+
+    Raises:
+        ValueError: a shape is wrong, a number not finite, the duration not positive.
+        TypeError: a setting is not real.
+    """
+    normal = setting("normal", normal, (3,))
+    if not isinstance(normal, jax.core.Tracer) and not normal.any():
+        raise ValueError("normal: expected a vector other than zero, got [0, 0, 0]")
+    return {
+        "duration": setting("duration", duration, positive=True),
+        "home": setting("home", home, (6,)),
+        "orientation": rotation.facing(normal),
+        "scale": setting("scale", scale, (6,)),
+    }
+
+
+def setting(
+    name: str, value: Any, shape: tuple[int, ...] = (), *, positive: bool = False
+) -> jax.Array:
+    """Return a real setting, checked to be finite and of its shape, and positive if it must be."""
+    array = _check.floating(name, value, shape)
+    array = _check.in_range(name, array, 0.0 if positive else -jnp.inf, open_low=positive)
+    return array.astype(array.dtype)  # no longer weakly typed, so that jit does not retrace
+
+
+def count(name: str, value: int, low: int) -> int:
+    """Return an integer setting, checked to be at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name}: expected an integer of at least {low}, got {value!r}")
+    return value
+
+
+# Recomputed in reverse mode: its many intermediates would cost more to keep than to find again.
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def _pose(path, time):
+    place, rate = jax.jvp(path.coordinates, (time,), (jnp.ones_like(time),))
+    return Pose(
+        position=place[:3],
+        rotation=rotation.product(rotation.rotation_matrix(place[3:]), path.orientation),
+        velocity=rate[:3],
+        angular_velocity=rotation.product(rotation.left_jacobian(place[3:]), rate[3:]),
+    )
+
+
+def _time(time, dtype):
+    array = jnp.asarray(time)
+    exact = not array.weak_type and jnp.issubdtype(array.dtype, jnp.floating)
+    if exact and array.dtype != dtype:
+        raise TypeError(f"time: expected {dtype}, the dtype of the weights, got {array.dtype}")
+    return _check.floating("time", array, ()).astype(dtype)

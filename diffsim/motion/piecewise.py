@@ -1,0 +1,67 @@
+"""A piecewise polynomial in phase: what most generators turn their weights into."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+
+@struct.dataclass
+class Piecewise:
+    """q(s) = Σ_k c[i, k] u^k on segment i, with u running from 0 to 1 along the segment.
+
+    Attributes:
+        coefficients: c, (segments, degree + 1, 6), lowest power first.
+        knots: phases of the segment ends, (segments + 1,), from 0 to 1; None spaces them evenly.
+    """
+
+    coefficients: jax.Array
+    knots: jax.Array | None = None
+
+    def __call__(self, phase: jax.Array) -> jax.Array:
+        """Coordinates (6,) at a phase in [0, 1]."""
+        segments = self.coefficients.shape[0]
+        if segments == 1:
+            return _horner(self.coefficients[0], phase)
+        if self.knots is None:
+            index = jnp.clip((phase * segments).astype(int), 0, segments - 1)
+            local = phase * segments - index.astype(phase.dtype)
+        else:
+            index = jnp.sum(phase >= self.knots[1:-1])
+            start = self.knots[index]
+            local = (phase - start) / (self.knots[index + 1] - start)
+        return _horner(self.coefficients[index], local)
+
+
+def quintic_segments(nodes: jax.Array, widths: jax.Array | float) -> jax.Array:
+    """Coefficients of the quintics that meet given values, slopes and curvatures at their ends.
+
+    Args:
+        nodes: value and first and second derivative in phase at each node, (segments + 1, 3, 6).
+        widths: of the segments, in phase, (segments,), or one for all.
+
+    Returns:
+        Coefficients for :class:`Piecewise`, (segments, 6, 6).
+    """
+    width = jnp.asarray(widths, nodes.dtype).reshape(-1, 1)
+    start, slope, bend = nodes[:-1, 0], width * nodes[:-1, 1], width**2 * nodes[:-1, 2]
+    gap = nodes[1:, 0] - start - slope - bend / 2
+    slope_gap = width * nodes[1:, 1] - slope - bend
+    bend_gap = width**2 * nodes[1:, 2] - bend
+    return jnp.stack(
+        [
+            start,
+            slope,
+            bend / 2,
+            10 * gap - 4 * slope_gap + bend_gap / 2,
+            -15 * gap + 7 * slope_gap - bend_gap,
+            6 * gap - 3 * slope_gap + bend_gap / 2,
+        ],
+        axis=1,
+    )
+
+
+def _horner(coefficients, local):
+    value = coefficients[-1]
+    for k in reversed(range(coefficients.shape[0] - 1)):
+        value = coefficients[k] + local * value
+    return value
