@@ -1,0 +1,183 @@
+"""Animations of rallies, from the side and from above."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffsim.physics.simulate import Rollout
+from diffsim.physics.world import World
+from diffsim.report.files import checked, replacing
+from diffsim.report.stage import INK, VIEWS, Stage, ball_points, color, light, paddles, paths_of
+from diffsim.report.track import Track, tracks
+
+TRAIL = 0.3  # s of flight behind the ball
+DPI = 100
+DOTS = 40  # pieces of the trail
+
+
+def animate(
+    world: World,
+    rollouts: Rollout | list[Rollout],
+    paths: Any = None,
+    *,
+    path: str | os.PathLike = "rally.gif",
+    fps: int = 25,
+    slow: float = 4.0,
+) -> Path:
+    """Play rollouts one after another, with moving paddles and a fading trail behind the ball.
+
+    A rollout of duration T fills round(T · slow · fps) + 1 frames. The ball is drawn where it is
+    at the time of the frame, also just before and after an impact between two grid times.
+
+    Args:
+        world, rollouts, paths: as in :func:`diffsim.report.rallies`.
+        path: the file, .gif or .mp4 (this one needs ``imageio[ffmpeg]``); its folder is made.
+        fps: frames a second; a GIF counts in 1/100 s and shows no more than 50.
+        slow: how many seconds of film a second of play takes.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: another suffix; fps or slow out of range; paths that do not match.
+        ImportError: .mp4 without imageio[ffmpeg].
+    """
+    file = checked(path, (".gif", ".mp4"))
+    gif = file.suffix.lower() == ".gif"
+    write = _write_gif if gif else _video_writer()
+    if not 1 <= fps <= (fastest := 50 if gif else 240):
+        raise ValueError(f"fps: expected in [1, {fastest}], got {fps}")
+    if not 0 < slow < np.inf:
+        raise ValueError(f"slow: expected in (0, inf), got {slow}")
+    played = tracks(rollouts)
+    film = _Film(world, played, paths_of(world, paths, len(played)), slow * fps)
+    with replacing(file) as temporary:
+        write(temporary, film, fps)
+    return file
+
+
+class _Film:
+    """A sequence of frames (height, width, 3) uint8: what moves, over a background drawn once."""
+
+    def __init__(self, world: World, played: list[Track], paths: list, rate: float):
+        from matplotlib.collections import LineCollection
+
+        self.played = played
+        self.times = [np.linspace(0, t.end, round(t.end * rate) + 1) for t in played]
+        self.discs = [
+            paddles(world, own, times, track.dtype)
+            for own, times, track in zip(paths, self.times, played)
+        ]
+        self.frames = [(n, k) for n, times in enumerate(self.times) for k in range(len(times))]
+        points = [disc for discs in self.discs for disc in discs]
+        self.stage = Stage.create(world, [*ball_points(played), *points], dpi=DPI)
+        self.stage.legend(world, [])
+        driven = [i for i, surface in enumerate(world.surfaces) if surface.driven]
+        self.artists = {
+            view: (
+                [
+                    self.stage.polygons(
+                        view, np.zeros((1, 3, 3)), facecolor=light(color(i)), edgecolor=color(i),
+                        linewidth=1.6, zorder=3,
+                    )
+                    for i in driven
+                ],
+                axes.add_collection(LineCollection([], linewidths=2, zorder=3), autolim=False),
+                axes.scatter([], [], s=22, edgecolors="white", linewidths=0.6, zorder=4),
+                axes.plot([], [], "o", color=INK, mec="white", mew=0.5, zorder=5)[0],
+            )
+            for view, axes in self.stage.panels.items()
+        }  # fmt: skip
+        side = self.stage.panels["side"]
+        self.clock = side.text(1, 1.02, "", transform=side.transAxes, ha="right", size=8)
+        self._animated = [self.clock]
+        for discs, *others in self.artists.values():
+            self._animated += [*discs, *others]
+        for artist in self._animated:
+            artist.set_animated(True)
+        canvas = self.stage.figure.canvas
+        canvas.draw()
+        self.background = canvas.copy_from_bbox(self.stage.figure.bbox)
+        pixels = np.diff(
+            side.transData.transform([(0, 0), (2 * float(world.ball.radius), 0)])[:, 0]
+        )
+        for *_, ball in self.artists.values():  # to scale, but never too small to see
+            ball.set_markersize(max(5.0, pixels[0] * 72 / 100))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        number, frame = self.frames[index]
+        track, now = self.played[number], self.times[number][frame]
+        hits = track.hit_times
+        trail = np.linspace(max(0.0, now - TRAIL), now, DOTS + 1)
+        trail = np.sort(np.r_[trail, hits[(hits > trail[0]) & (hits < now)]])
+        points, _ = track(trail)
+        seen = hits <= now
+        colors = [color(i) for i in track.hit_surfaces[seen]]
+        fade = np.zeros((len(trail) - 1, 4))
+        fade[:, 3] = 1 - (now - trail[1:]) / TRAIL
+        for view, (discs, line, marks, ball) in self.artists.items():
+            plane = list(VIEWS[view])
+            for disc, shapes in zip(discs, self.discs[number]):
+                disc.set_verts([shapes[frame][:, plane]])
+            line.set_segments(np.stack([points[:-1], points[1:]], axis=1)[..., plane])
+            line.set_color(fade)
+            marks.set_offsets(track.hit_positions[seen][:, plane])
+            marks.set_facecolors(colors)
+            ball.set_data(points[-1:, plane].T)
+        name = f"rally {number + 1}, " if len(self.played) > 1 else ""
+        self.clock.set_text(f"{name}t = {now:.3f} s")
+        canvas = self.stage.figure.canvas
+        canvas.restore_region(self.background)
+        for artist in sorted(self._animated, key=lambda artist: artist.zorder):
+            artist.axes.draw_artist(artist)
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _write_gif(file: Path, film: _Film, fps: int) -> None:
+    from PIL import Image
+
+    # One palette for all frames, so that nothing flickers and only what moves is stored.
+    sample = [film[i] for i in np.linspace(0, len(film) - 1, 12).astype(int)]
+    palette = Image.fromarray(np.concatenate(sample)).quantize(128, dither=Image.Dither.NONE)
+    pictures = (
+        Image.fromarray(film[i]).quantize(palette=palette, dither=Image.Dither.NONE)
+        for i in range(len(film))
+    )
+    ends = np.round(np.arange(len(film) + 1) * 100 / fps)  # whole 1/100 s, without drift
+    next(pictures).save(
+        file, save_all=True, append_images=pictures, loop=0,
+        duration=(10 * np.diff(ends)).astype(int).tolist(),
+    )  # fmt: skip
+
+
+def _video_writer() -> Callable[[Path, _Film, int], None]:
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise ImportError(
+            "path: .mp4 needs imageio[ffmpeg] (pip install 'diffsim[viz]'); .gif needs nothing"
+        ) from error
+
+    def write(file: Path, film: _Film, fps: int) -> None:
+        height, width, _ = film[0].shape
+        writer = imageio_ffmpeg.write_frames(
+            str(file), (width, height), fps=fps, macro_block_size=2
+        )
+        with closing(writer):
+            with warnings.catch_warnings():  # JAX warns of any fork; this one execs at once
+                warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+                writer.send(None)
+            for i in range(len(film)):
+                writer.send(film[i])
+
+    return write
