@@ -12,14 +12,26 @@ import numpy as np
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
 from diffsim.report.files import checked, replacing
-from diffsim.report.stage import COLORS, INK, Stage, ball_points, color, paddles, paths_of, plain
+from diffsim.report.stage import (
+    COLORS,
+    INK,
+    VIEWS,
+    Stage,
+    ball_points,
+    color,
+    paddles,
+    paths_of,
+    plain,
+)
 from diffsim.report.track import Track, tracks
 
 SUFFIXES = (".png", ".pdf", ".svg")
+SPEED = COLORS[5]
 GHOSTS = 9  # faint paddles along the path
 NAMED = 8  # up to this many rallies have a colour and a legend entry each
+HUES = [COLORS[i] for i in (0, 3, 4, 5, 6, 7, 1, 2)]  # of the labels of learning curves
 
-AXES = {"step": "training step", "evaluations": "rallies simulated", "seconds": "wall time (s)"}
+AXES = {"step": "training step", "evaluations": "rollouts simulated", "seconds": "wall time (s)"}
 PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     ("loss", (("loss", "-", "loss"),)),
     ("rate", (("hit_rate", "-", "paddle hit"), ("legal_rate", "--", "legal landing"))),
@@ -59,7 +71,7 @@ def rallies(
 
     >>> import tempfile
     >>> from diffsim.physics import BallState, simulate
-    >>> drop = simulate(World.create(), BallState.create([0.5, 0.0, 1.0]), duration=0.5)
+    >>> drop = simulate(World.create(), BallState.create([0.0, 0.0, 0.88]), duration=0.2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     rallies(World.create(), drop, path=f"{folder}/drop.png").name
     'drop.png'
@@ -78,26 +90,36 @@ def scene(world: World, rollout: Rollout, paths: Any = None, *, path: str | os.P
         world, paths, path: as in :func:`rallies`.
         rollout: exactly one.
 
+    Returns:
+        The path written.
+
     Raises:
         ValueError: a batch of rollouts; another suffix; paths that do not match.
+
+    >>> import tempfile
+    >>> from diffsim.physics import BallState, simulate
+    >>> drop = simulate(World.create(), BallState.create([0.0, 0.0, 0.88]), duration=0.2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scene(World.create(), drop, path=f"{folder}/drop.svg").name
+    'drop.svg'
     """
     file = checked(path, SUFFIXES)
     track = Track.of(rollout)
     stage = _played(world, [track], paths, None, extra=1.5)
-    height = stage.row()
+    height = stage.panels["time"]
     speed = height.twinx()
     times, positions, velocities = track.curve()
     height.plot(times, positions[:, 2], color=INK, linewidth=1.2)
-    speed.plot(times, np.linalg.norm(velocities, axis=-1), color=COLORS[5], linewidth=1.2)
+    speed.plot(times, np.linalg.norm(velocities, axis=-1), color=SPEED, linewidth=1.2)
     for time, position, surface in zip(track.hit_times, track.hit_positions, track.hit_surfaces):
         height.axvline(time, color=color(surface), linewidth=0.6, alpha=0.5)
         height.plot(time, position[2], "o", color=color(surface), mec="white", mew=0.6, ms=5)
     height.set(xlabel="t (s)", ylabel="height (m)", xlim=(0, max(track.end, 1e-9)))
     height.margins(y=0.12)
     speed.set_ylim(bottom=0)
-    speed.set_ylabel("speed (m/s)", color=COLORS[5])
+    speed.set_ylabel("speed (m/s)", color=SPEED)
     plain(speed)
-    speed.tick_params(axis="y", colors=COLORS[5])
+    speed.tick_params(axis="y", colors=SPEED)
     return _save(stage.figure, file)
 
 
@@ -127,6 +149,12 @@ def learning_curves(
     Raises:
         ValueError: another suffix, ``x`` or ``band``; a run without column ``x``; columns of
             unequal length; nothing to draw.
+
+    >>> import tempfile
+    >>> run = {"step": [0, 10, 20], "loss": [1.0, 0.3, 0.1], "hit_rate": [0.0, 0.8, 1.0]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     learning_curves({"analytic": run}, path=f"{folder}/curves.svg").name
+    'curves.svg'
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -141,7 +169,7 @@ def learning_curves(
         label: [runs] if isinstance(runs, Mapping) else list(runs)
         for label, runs in metrics.items()
     }
-    columns = {column for runs in labelled.values() for run in runs for column in run}
+    columns = sorted({column for runs in labelled.values() for run in runs for column in run})
     panels = [
         (name, shown)
         for name, lines in PANELS
@@ -154,7 +182,7 @@ def learning_curves(
     FigureCanvasAgg(figure)
     for axes, (name, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for number, (label, runs) in enumerate(labelled.items()):
-            hue = COLORS[(0, 3, 4, 5, 6, 7, 1, 2)[number % len(COLORS)]]
+            hue = HUES[number % len(HUES)]
             for column, dashes, _ in lines:
                 curve = _quantiles(label, runs, x, column, quantiles[band])
                 if curve is None:
@@ -175,8 +203,8 @@ def learning_curves(
         elif name.startswith("landing") and axes.lines:
             axes.set_yscale("log")
     handles = [
-        Line2D([], [], color=COLORS[(0, 3, 4, 5, 6, 7, 1, 2)[i % len(COLORS)]], lw=1.6, label=name)
-        for i, name in enumerate(labelled)
+        Line2D([], [], color=HUES[number % len(HUES)], lw=1.6, label=label)
+        for number, label in enumerate(labelled)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return _save(figure, file)
@@ -197,8 +225,6 @@ def _played(world: World, played: list[Track], paths, targets, extra=0.0) -> Sta
     if targets.ndim not in (1, 2) or targets.shape[-1] != 3:
         raise ValueError(f"targets: expected shape (3,) or (k, 3), got {targets.shape}")
     targets = targets.reshape(-1, 3)
-    if not played:
-        raise ValueError("rollouts: expected at least one, got none")
     driven = [i for i, surface in enumerate(world.surfaces) if surface.driven]
     discs = []  # (surface, its outlines, opacity)
     for track, own in zip(played, paths_of(world, paths, len(played))):
@@ -210,10 +236,10 @@ def _played(world: World, played: list[Track], paths, targets, extra=0.0) -> Sta
     lines = ball_points(played)
     stage = Stage.create(world, [*lines, targets, *(s for _, s, _ in discs)], extra=extra)
     for index, shapes, alpha in discs:
-        for view in stage.panels:
+        for view in VIEWS:
             stage.polygons(
-                view, shapes, facecolor=(*_rgb(color(index)), 0.25 * alpha),
-                edgecolor=(*_rgb(color(index)), alpha), linewidth=1.4 if alpha == 1 else 0.7,
+                view, shapes, facecolor=(color(index), 0.25 * alpha),
+                edgecolor=(color(index), alpha), linewidth=1.4 if alpha == 1 else 0.7,
                 zorder=2.5 if alpha == 1 else 2,
             )  # fmt: skip
     shown = []
@@ -230,21 +256,14 @@ def _played(world: World, played: list[Track], paths, targets, extra=0.0) -> Sta
         if few:
             label = "ball" if len(played) == 1 else f"ball {number + 1}"
             shown.append(Line2D([], [], color=hue, lw=1.2, label=label))
-    mark = {"ls": "", "ms": 5, "color": "white", "mec": INK}
-    shown.append(Line2D([], [], marker="o", **mark, mew=1.2, label="start"))
-    hit = {**mark, "color": "0.5", "mec": "white"}
-    shown.append(Line2D([], [], marker="o", **hit, label="impact (colour of surface)"))
+    dot: dict[str, Any] = {"marker": "o", "ls": "", "ms": 5}
+    shown.append(Line2D([], [], color="white", mec=INK, mew=1.2, label="start", **dot))
+    shown.append(Line2D([], [], color="0.5", label="impact (colour of surface)", **dot))
     if len(targets):
         stage.plot(targets, "x", color=INK, ms=8, mew=2, zorder=5)
         shown.append(Line2D([], [], marker="x", ls="", color=INK, mew=2, label="target"))
     stage.legend(world, shown)
     return stage
-
-
-def _rgb(hue: str) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(hue)
 
 
 def _quantiles(

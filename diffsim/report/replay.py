@@ -6,16 +6,20 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import closing
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
 from diffsim.report.files import checked, replacing
-from diffsim.report.stage import INK, VIEWS, Stage, ball_points, color, light, paddles, paths_of
+from diffsim.report.stage import INK, VIEWS, Stage, ball_points, color, paddles, paths_of
 from diffsim.report.track import Track, tracks
+
+if TYPE_CHECKING:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 TRAIL = 0.3  # s of flight behind the ball
 DPI = 100
@@ -48,6 +52,13 @@ def animate(
     Raises:
         ValueError: another suffix; fps or slow out of range; paths that do not match.
         ImportError: .mp4 without imageio[ffmpeg].
+
+    >>> import tempfile
+    >>> from diffsim.physics import BallState, simulate
+    >>> drop = simulate(World.create(), BallState.create([0.0, 0.0, 0.88]), duration=0.2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     animate(World.create(), drop, path=f"{folder}/drop.gif", slow=1.0).name
+    'drop.gif'
     """
     file = checked(path, (".gif", ".mp4"))
     gif = file.suffix.lower() == ".gif"
@@ -80,11 +91,11 @@ class _Film:
         self.stage = Stage.create(world, [*ball_points(played), *points], dpi=DPI)
         self.stage.legend(world, [])
         driven = [i for i, surface in enumerate(world.surfaces) if surface.driven]
-        self.artists = {
+        self.artists: dict[str, Any] = {
             view: (
                 [
                     self.stage.polygons(
-                        view, np.zeros((1, 3, 3)), facecolor=light(color(i)), edgecolor=color(i),
+                        view, np.zeros((0, 3, 3)), facecolor=(color(i), 0.25), edgecolor=color(i),
                         linewidth=1.6, zorder=3,
                     )
                     for i in driven
@@ -97,19 +108,17 @@ class _Film:
         }  # fmt: skip
         side = self.stage.panels["side"]
         self.clock = side.text(1, 1.02, "", transform=side.transAxes, ha="right", size=8)
-        self._animated = [self.clock]
+        self.moving: list[Any] = [self.clock]  # back to front
         for discs, *others in self.artists.values():
-            self._animated += [*discs, *others]
-        for artist in self._animated:
+            self.moving += [*discs, *others]
+        for artist in self.moving:
             artist.set_animated(True)
-        canvas = self.stage.figure.canvas
-        canvas.draw()
-        self.background = canvas.copy_from_bbox(self.stage.figure.bbox)
-        pixels = np.diff(
-            side.transData.transform([(0, 0), (2 * float(world.ball.radius), 0)])[:, 0]
-        )
+        self.canvas = cast("FigureCanvasAgg", self.stage.figure.canvas)
+        self.canvas.draw()
+        self.background = self.canvas.copy_from_bbox(self.stage.figure.bbox)
+        pixels = 2 * float(world.ball.radius) * side.transData.get_matrix()[0, 0]
         for *_, ball in self.artists.values():  # to scale, but never too small to see
-            ball.set_markersize(max(5.0, pixels[0] * 72 / 100))
+            ball.set_markersize(max(5.0, pixels * 72 / DPI))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -127,8 +136,8 @@ class _Film:
         fade[:, 3] = 1 - (now - trail[1:]) / TRAIL
         for view, (discs, line, marks, ball) in self.artists.items():
             plane = list(VIEWS[view])
-            for disc, shapes in zip(discs, self.discs[number]):
-                disc.set_verts([shapes[frame][:, plane]])
+            for disc, shapes in zip_longest(discs, self.discs[number]):  # none without a path
+                disc.set_verts([] if shapes is None else [shapes[frame][:, plane]])
             line.set_segments(np.stack([points[:-1], points[1:]], axis=1)[..., plane])
             line.set_color(fade)
             marks.set_offsets(track.hit_positions[seen][:, plane])
@@ -136,11 +145,10 @@ class _Film:
             ball.set_data(points[-1:, plane].T)
         name = f"rally {number + 1}, " if len(self.played) > 1 else ""
         self.clock.set_text(f"{name}t = {now:.3f} s")
-        canvas = self.stage.figure.canvas
-        canvas.restore_region(self.background)
-        for artist in sorted(self._animated, key=lambda artist: artist.zorder):
+        self.canvas.restore_region(self.background)
+        for artist in self.moving:
             artist.axes.draw_artist(artist)
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
 
 def _write_gif(file: Path, film: _Film, fps: int) -> None:
@@ -148,7 +156,7 @@ def _write_gif(file: Path, film: _Film, fps: int) -> None:
 
     # One palette for all frames, so that nothing flickers and only what moves is stored.
     sample = [film[i] for i in np.linspace(0, len(film) - 1, 12).astype(int)]
-    palette = Image.fromarray(np.concatenate(sample)).quantize(128, dither=Image.Dither.NONE)
+    palette = Image.fromarray(np.concatenate(sample)).quantize(128, Image.Quantize.MAXCOVERAGE)
     pictures = (
         Image.fromarray(film[i]).quantize(palette=palette, dither=Image.Dither.NONE)
         for i in range(len(film))

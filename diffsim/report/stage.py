@@ -33,11 +33,12 @@ def color(index: int) -> str:
     return COLORS[index % len(COLORS)]
 
 
-def light(hue: str) -> tuple[float, ...]:
+def light(hue: str) -> tuple[float, float, float]:
     """The pale tint a surface is filled with."""
     from matplotlib.colors import to_rgb
 
-    return tuple(0.15 * c + 0.85 for c in to_rgb(hue))
+    red, green, blue = (0.15 * c + 0.85 for c in to_rgb(hue))
+    return red, green, blue
 
 
 def outline(surface: Surface, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
@@ -67,7 +68,7 @@ def poses(path: Path, times: np.ndarray, dtype) -> Pose:
 def paddles(world: World, path: tuple[Path, ...], times: np.ndarray, dtype) -> list[np.ndarray]:
     """Outlines (n, k, 3) of each driven surface at ``times``; none where there is no path."""
     driven = [surface for surface in world.surfaces if surface.driven]
-    found = [poses(one, times, dtype) for one in path]
+    found: list[Any] = [poses(one, times, dtype) for one in path]
     return [outline(surface, p.position, p.rotation) for surface, p in zip(driven, found)]
 
 
@@ -99,8 +100,8 @@ def plain(axes: Axes, title: str = "") -> None:
     """The look all panels share: small type, no box."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.xaxis.label.set_size(9)
-    axes.yaxis.label.set_size(9)
+    axes.xaxis.label.set_fontsize(9)
+    axes.yaxis.label.set_fontsize(9)
     axes.set_title(title, loc="left", size=8)
 
 
@@ -110,7 +111,7 @@ class Stage:
 
     Attributes:
         figure: it has an Agg canvas and a constrained layout.
-        panels: the axes by name, "side" and "above".
+        panels: the axes by name: "side", "above", and "time" where there is room for it.
     """
 
     figure: Figure
@@ -123,7 +124,7 @@ class Stage:
         """Panels at equal scale that hold the bounded surfaces and all ``points`` (…, 3).
 
         Args:
-            extra: room for one more row below, inches, added by :meth:`row`.
+            extra: height of a panel "time" below, inches; 0 for none.
         """
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -131,14 +132,12 @@ class Stage:
         low, high = _bounds(world, points)
         span = high - low
         scale = min(WIDTH / span[0], HEIGHT / (span[1] + span[2]))
-        heights = [scale * span[2], scale * span[1]]
-        size = max(scale * span[0], 4.0) + 0.8, sum(heights) + extra + 1.5
-        size = tuple(2 * round(inches * dpi / 2) / dpi for inches in size)  # even: video needs it
-        figure = Figure(size, dpi=dpi, layout="constrained")
+        heights = [scale * span[2], scale * span[1], *([extra] if extra else [])]
+        size = np.array([max(scale * span[0], 4.0) + 0.8, sum(heights) + 1.5])
+        width, height = 2 * np.round(size * dpi / 2) / dpi  # even pixels: video needs them
+        figure = Figure((width, height), dpi=dpi, layout="constrained")
         FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(3, 1, height_ratios=[*heights, extra]) if extra else (
-            figure.add_gridspec(2, 1, height_ratios=heights)
-        )  # fmt: skip
+        grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
         side = figure.add_subplot(grid[0])
         above = figure.add_subplot(grid[1], sharex=side)
         for axes, view, label in ((side, "side", "z (m)"), (above, "above", "y (m)")):
@@ -148,6 +147,9 @@ class Stage:
         side.tick_params(labelbottom=False)
         above.set_xlabel("x (m)")
         stage = cls(figure, {"side": side, "above": above})
+        if extra:
+            stage.panels["time"] = figure.add_subplot(grid[2])
+            plain(stage.panels["time"], "over time")
         for index, surface in enumerate(world.surfaces):
             if not surface.driven:
                 stage._fixed(surface, color(index))
@@ -158,10 +160,10 @@ class Stage:
         face = outline(surface, position, rotation)
         back = face - (0.0 if surface.two_sided else SOLID) * rotation[:, 2]
         sides = np.stack([face, np.roll(face, -1, 0), np.roll(back, -1, 0), back], axis=1)
-        for view in self.panels:
+        for view in VIEWS:
             # Painted in order of nearness to the eye: z from above, −y from the side.
             order = 1 + 1e-3 * (position[2] if view == "above" else -position[1])
-            solid = {"color": light(hue), "linewidth": 0.4, "zorder": order}
+            solid: dict[str, Any] = {"color": light(hue), "linewidth": 0.4, "zorder": order}
             self.polygons(view, sides, **solid)
             self.polygons(view, face[None], **solid)
             self.polygons(
@@ -177,14 +179,8 @@ class Stage:
 
     def plot(self, points: np.ndarray, *args, **style) -> None:
         """``Axes.plot`` of points (n, 3) in both views."""
-        for view, axes in self.panels.items():
-            axes.plot(*points[:, VIEWS[view]].T, *args, **style)
-
-    def row(self) -> Axes:
-        """The axes of the extra row."""
-        axes = self.figure.add_subplot(self.panels["side"].get_gridspec()[2])
-        plain(axes, "over time")
-        return axes
+        for view in VIEWS:
+            self.panels[view].plot(*points[:, VIEWS[view]].T, *args, **style)
 
     def legend(self, world: World, shown: list[Any]) -> None:
         """Surfaces and the given handles, below the panels."""
@@ -224,4 +220,4 @@ def _bounds(world: World, points: list[np.ndarray]) -> tuple[np.ndarray, np.ndar
 
 def ball_points(tracks: list[Track]) -> list[np.ndarray]:
     """Everywhere the balls go, to be seen."""
-    return [track.curve()[1] if len(track.times) > 1 else track.positions for track in tracks]
+    return [track.curve()[1] for track in tracks]

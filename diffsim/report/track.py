@@ -93,7 +93,8 @@ class Track:
 
     def curve(self, points: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Times (n,), positions and velocities (n, 3) to draw, ``points`` a piece with its ends."""
-        piece = np.flatnonzero(np.diff(self.times) > 0).repeat(points)
+        moving = np.flatnonzero(np.diff(self.times) > 0)
+        piece = (moving if len(moving) else np.array([0])).repeat(points)
         u = np.tile(np.linspace(0, 1, points), len(piece) // points)
         length = self.times[self._next(piece)] - self.times[piece]
         return self.times[piece] + u * length, *self._piece(piece, u)
@@ -115,13 +116,25 @@ class Track:
 
 
 def tracks(rollouts: Rollout | list[Rollout]) -> list[Track]:
-    """One track for each rollout of a list, or of a record with leading batch axes."""
-    if isinstance(rollouts, (list, tuple)):
-        return [track for rollout in rollouts for track in tracks(rollout)]
+    """One track for each rollout of a list, or of a record with leading batch axes.
+
+    Raises:
+        TypeError: something else.
+        ValueError: an empty list or batch.
+    """
+    found = _tracks(rollouts)
+    if not found:
+        raise ValueError("rollouts: expected at least one, got none")
+    return found
+
+
+def _tracks(rollouts) -> list[Track]:
+    if isinstance(rollouts, list):
+        return [track for rollout in rollouts for track in _tracks(rollout)]
     if not isinstance(rollouts, Rollout):
         raise TypeError(f"rollouts: expected Rollout records, got {type(rollouts).__name__}")
-    rollouts = jax.tree.map(np.asarray, rollouts)
+    arrays: Rollout = jax.tree.map(np.asarray, rollouts)
     return [
-        Track.of(jax.tree.map(lambda leaf, i=index: leaf[i], rollouts))
-        for index in np.ndindex(rollouts.times.shape[:-1])
+        Track.of(jax.tree.map(lambda leaf, i=index: leaf[i], arrays))
+        for index in np.ndindex(arrays.times.shape[:-1])
     ]
