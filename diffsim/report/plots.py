@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from diffsim.report.stage import (
     VIEWS,
     Stage,
     ball_points,
-    color,
+    hues,
     paddles,
     paths_of,
     plain,
@@ -26,10 +27,9 @@ from diffsim.report.stage import (
 from diffsim.report.track import Track, tracks
 
 SUFFIXES = (".png", ".pdf", ".svg")
-SPEED = COLORS[5]
+SPEED = COLORS[3]
 GHOSTS = 9  # faint paddles along the path
 NAMED = 8  # up to this many rallies have a colour and a legend entry each
-HUES = [COLORS[i] for i in (0, 3, 4, 5, 6, 7, 1, 2)]  # of the labels of learning curves
 
 AXES = {"step": "training step", "evaluations": "rollouts simulated", "seconds": "wall time (s)"}
 PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
@@ -111,9 +111,10 @@ def scene(world: World, rollout: Rollout, paths: Any = None, *, path: str | os.P
     times, positions, velocities = track.curve()
     height.plot(times, positions[:, 2], color=INK, linewidth=1.2)
     speed.plot(times, np.linalg.norm(velocities, axis=-1), color=SPEED, linewidth=1.2)
-    for time, position, surface in zip(track.hit_times, track.hit_positions, track.hit_surfaces):
-        height.axvline(time, color=color(surface), linewidth=0.6, alpha=0.5)
-        height.plot(time, position[2], "o", color=color(surface), mec="white", mew=0.6, ms=5)
+    hue = [hues(world)[index] for index in track.hit_surfaces]
+    for time, position, own in zip(track.hit_times, track.hit_positions, hue):
+        height.axvline(time, color=own, linewidth=0.6, alpha=0.5)
+        height.plot(time, position[2], "o", color=own, mec="white", mew=0.6, ms=5)
     height.set(xlabel="t (s)", ylabel="height (m)", xlim=(0, max(track.end, 1e-9)))
     height.margins(y=0.12)
     speed.set_ylim(bottom=0)
@@ -182,7 +183,7 @@ def learning_curves(
     FigureCanvasAgg(figure)
     for axes, (name, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for number, (label, runs) in enumerate(labelled.items()):
-            hue = HUES[number % len(HUES)]
+            hue = COLORS[number % len(COLORS)]
             for column, dashes, _ in lines:
                 curve = _quantiles(label, runs, x, column, quantiles[band])
                 if curve is None:
@@ -203,7 +204,7 @@ def learning_curves(
         elif name.startswith("landing") and axes.lines:
             axes.set_yscale("log")
     handles = [
-        Line2D([], [], color=HUES[number % len(HUES)], lw=1.6, label=label)
+        Line2D([], [], color=COLORS[number % len(COLORS)], lw=1.6, label=label)
         for number, label in enumerate(labelled)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
@@ -225,31 +226,34 @@ def _played(world: World, played: list[Track], paths, targets, extra=0.0) -> Sta
     if targets.ndim not in (1, 2) or targets.shape[-1] != 3:
         raise ValueError(f"targets: expected shape (3,) or (k, 3), got {targets.shape}")
     targets = targets.reshape(-1, 3)
+    few, colors = len(played) <= NAMED, hues(world)
     driven = [i for i, surface in enumerate(world.surfaces) if surface.driven]
-    discs = []  # (surface, its outlines, opacity)
-    for track, own in zip(played, paths_of(world, paths, len(played))):
+    ghosts, struck = [], []  # (surface, outlines)
+    for number, (track, own) in enumerate(zip(played, paths_of(world, paths, len(played)))):
         times = np.r_[np.linspace(0, track.end, GHOSTS), track.hit_times]
         for i, shapes in zip(driven, paddles(world, own, times, track.dtype)):
-            discs.append((i, shapes[:GHOSTS], 0.35 / len(played) ** 0.5))
-            discs.append((i, shapes[GHOSTS:][track.hit_surfaces == i], 1.0))
+            struck.append((i, shapes[GHOSTS:][track.hit_surfaces == i]))
+            if number == 0 or isinstance(paths, list):  # a shared path once
+                ghosts.append((i, shapes[:GHOSTS]))
 
     lines = ball_points(played)
-    stage = Stage.create(world, [*lines, targets, *(s for _, s, _ in discs)], extra=extra)
-    for index, shapes, alpha in discs:
-        for view in VIEWS:
-            stage.polygons(
-                view, shapes, facecolor=(color(index), 0.25 * alpha),
-                edgecolor=(color(index), alpha), linewidth=1.4 if alpha == 1 else 0.7,
-                zorder=2.5 if alpha == 1 else 2,
-            )  # fmt: skip
+    stage = Stage.create(
+        world, [*lines, targets, *(shapes for _, shapes in ghosts + struck)], extra=extra
+    )
+    for group, alpha, width in (
+        (ghosts, 0.4 / max(len(ghosts), 1) ** 0.5, 0.7),
+        (struck, 1.0 if few else 0.4, 1.4 if few else 0.7),
+    ):
+        for (index, shapes), view in product(group, VIEWS):
+            edge = (colors[index], alpha)
+            stage.polygons(view, shapes, facecolor="none", edgecolor=edge, lw=width, zorder=2.5)
     shown = []
-    few = len(played) <= NAMED
     for number, (track, line) in enumerate(zip(played, lines)):
         hue = INK if len(played) == 1 else colormaps["viridis"](0.85 * number / (len(played) - 1))
         stage.plot(line, color=hue, linewidth=1.2 if few else 0.6, alpha=1 if few else 0.6)
         for index in np.unique(track.hit_surfaces):
             stage.plot(
-                track.hit_positions[track.hit_surfaces == index], "o", color=color(index),
+                track.hit_positions[track.hit_surfaces == index], "o", color=colors[index],
                 mec="white", mew=0.6, ms=5 if few else 3, zorder=4,
             )  # fmt: skip
         stage.plot(line[:1], "o", color="white", mec=hue, mew=1.2, ms=5, zorder=4)

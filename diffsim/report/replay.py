@@ -15,7 +15,7 @@ import numpy as np
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
 from diffsim.report.files import checked, replacing
-from diffsim.report.stage import INK, VIEWS, Stage, ball_points, color, paddles, paths_of
+from diffsim.report.stage import INK, VIEWS, Stage, ball_points, hues, paddles, paths_of
 from diffsim.report.track import Track, tracks
 
 if TYPE_CHECKING:
@@ -90,15 +90,16 @@ class _Film:
         points = [disc for discs in self.discs for disc in discs]
         self.stage = Stage.create(world, [*ball_points(played), *points], dpi=DPI)
         self.stage.legend(world, [])
-        driven = [i for i, surface in enumerate(world.surfaces) if surface.driven]
+        self.hues = hues(world)
+        driven = [hue for hue, s in zip(self.hues, world.surfaces) if s.driven]
         self.artists: dict[str, Any] = {
             view: (
                 [
                     self.stage.polygons(
-                        view, np.zeros((0, 3, 3)), facecolor=(color(i), 0.25), edgecolor=color(i),
+                        view, np.zeros((0, 3, 3)), facecolor=(hue, 0.25), edgecolor=hue,
                         linewidth=1.6, zorder=3,
                     )
-                    for i in driven
+                    for hue in driven
                 ],
                 axes.add_collection(LineCollection([], linewidths=2, zorder=3), autolim=False),
                 axes.scatter([], [], s=22, edgecolors="white", linewidths=0.6, zorder=4),
@@ -131,7 +132,7 @@ class _Film:
         trail = np.sort(np.r_[trail, hits[(hits > trail[0]) & (hits < now)]])
         points, _ = track(trail)
         seen = hits <= now
-        colors = [color(i) for i in track.hit_surfaces[seen]]
+        colors = [self.hues[i] for i in track.hit_surfaces[seen]]
         fade = np.zeros((len(trail) - 1, 4))
         fade[:, 3] = 1 - (now - trail[1:]) / TRAIL
         for view, (discs, line, marks, ball) in self.artists.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -20,17 +21,23 @@ if TYPE_CHECKING:
 
 VIEWS = {"side": (0, 2), "above": (0, 1)}  # world axes along the panel's x and y
 COLORS = (
-    "#0072B2", "#6E6E6E", "#A6761D", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A6761D", "#6E6E6E",
 )  # fmt: skip
+BY_NAME = {"table": COLORS[0], "net": COLORS[7], "floor": COLORS[6], "paddle": COLORS[1]}
 INK = "#202020"
 SOLID = 0.03  # m; drawn depth of the solid behind a one-sided surface
 UNBOUNDED = 100.0  # m; drawn extent of an unbounded surface
 WIDTH, HEIGHT = 6.2, 6.4  # inches; the most the two panels may take
 
 
-def color(index: int) -> str:
-    """The colour of surface ``index``, and of its impacts."""
-    return COLORS[index % len(COLORS)]
+def hues(world: World) -> list[str]:
+    """The colour of each surface and of its impacts: the same for a table in every figure.
+
+    >>> hues(World.create())
+    ['#0072B2', '#6E6E6E', '#A6761D']
+    """
+    others = cycle([color for color in COLORS if color not in BY_NAME.values()])
+    return [BY_NAME.get(surface.name) or next(others) for surface in world.surfaces]
 
 
 def light(hue: str) -> tuple[float, float, float]:
@@ -150,9 +157,9 @@ class Stage:
         if extra:
             stage.panels["time"] = figure.add_subplot(grid[2])
             plain(stage.panels["time"], "over time")
-        for index, surface in enumerate(world.surfaces):
+        for surface, hue in zip(world.surfaces, hues(world)):
             if not surface.driven:
-                stage._fixed(surface, color(index))
+                stage._fixed(surface, hue)
         return stage
 
     def _fixed(self, surface: Surface, hue: str) -> None:
@@ -187,8 +194,8 @@ class Stage:
         from matplotlib.patches import Patch
 
         surfaces = [
-            Patch(facecolor=light(color(i)), edgecolor=color(i), label=surface.name)
-            for i, surface in enumerate(world.surfaces)
+            Patch(facecolor=light(hue), edgecolor=hue, label=surface.name)
+            for surface, hue in zip(world.surfaces, hues(world))
         ]
         columns = max(2, int(self.figure.get_figwidth() / 1.3))
         self.figure.legend(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from diffsim.report import learning_curves, rallies, scene
 from diffsim.report.plots import _quantiles
-from diffsim.report.stage import VIEWS, Stage, ball_points, color, outline, paths_of
+from diffsim.report.stage import VIEWS, Stage, ball_points, hues, outline, paths_of
 from diffsim.report.track import Track, tracks
 
 
@@ -59,7 +59,7 @@ def test_rallies_are_drawn_where_the_balls_fly(rally, stages, tmp_path):
         for point in [*track(AWAY)[0], targets]:
             assert around(stage, picture, point, view).max(axis=1).min() < 80, "no dark ink there"
         for point, surface in zip(track.hit_positions, track.hit_surfaces):
-            hue = np.array([int(color(surface)[i : i + 2], 16) for i in (1, 3, 5)])
+            hue = np.array([int(hues(rally.world)[surface][i : i + 2], 16) for i in (1, 3, 5)])
             off = np.abs(around(stage, picture, point, view) - hue).sum(axis=1)
             assert off.min() < 12, "impact not marked"
         (x, y), *_ = np.diff(stage.panels[view].transData.transform([(0, 0), (1, 1)]), axis=0)
