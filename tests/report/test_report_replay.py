@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from diffsim.report import animate
+from diffsim.report.stage import hues, light
 
 
 @pytest.mark.parametrize("fps", [25, 30])
@@ -25,6 +26,9 @@ def test_a_gif_plays_every_rollout_at_the_asked_speed(rally, tmp_path, fps):
             seen.append(np.asarray(film.convert("RGB")).astype(int))
     assert duration == pytest.approx(1000 * frames / fps, abs=10)  # a GIF counts in 10 ms
     assert all((a != b).any() for a, b in pairwise(seen))
+    assert seen[0][0, 0].tolist() == [255, 255, 255]
+    ground = np.round(255 * np.array(light(hues(rally.world)[2])))  # half of the lower panel
+    assert (np.abs(seen[0] - ground) <= 2).all(axis=2).mean() > 0.1
     side = slice(0, seen[0].shape[0] // 2)
     changed = np.abs(seen[frames // 4][side] - seen[0][side]).sum(axis=2) > 60
     assert 0.0005 < changed.mean() < 0.05  # ball, trail and paddle; not the scenery
