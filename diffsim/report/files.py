@@ -1,0 +1,38 @@
+"""Files that appear whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def checked(path: str | os.PathLike, suffixes: tuple[str, ...]) -> Path:
+    """Return ``path`` as a Path whose suffix is one of ``suffixes``.
+
+    Raises:
+        ValueError: another suffix.
+
+    >>> checked("out/rally.PNG", (".png", ".pdf")).name
+    'rally.PNG'
+    >>> checked("rally.bmp", (".png", ".pdf"))
+    Traceback (most recent call last):
+    ...
+    ValueError: path: expected a name ending in .png or .pdf, got 'rally.bmp'
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        wanted = " or ".join(suffixes)
+        raise ValueError(f"path: expected a name ending in {wanted}, got {path.name!r}")
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path``, renamed to it at the end and deleted on an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
