@@ -160,7 +160,9 @@ def reduced(draws: Draws, masked: bool) -> tuple[jax.Array, ...]:
     terms, values = draws.terms, draws.values
     if not masked:
         count = jnp.asarray(terms.shape[0], jnp.int32)
-        spread = jnp.var(terms, axis=0, ddof=1) if terms.shape[0] > 1 else jnp.zeros(terms.shape[1:])
+        spread = (
+            jnp.var(terms, axis=0, ddof=1) if terms.shape[0] > 1 else jnp.zeros(terms.shape[1:])
+        )
         variance = spread.astype(terms.dtype) / terms.shape[0]
         return jnp.mean(values), jnp.mean(terms, axis=0), variance, count
     keep = jnp.all(jnp.isfinite(terms), axis=1)
@@ -265,9 +267,9 @@ def surrogate(
         draws = method.draw(problem)
         value, gradient, _, kept = reduced(draws, on_failure != "raise")
         _raise_if_failed(problem, kept, on_failure)
-        gradient = jax.lax.stop_gradient(problem.unravel_x(gradient))
-        value = _attach(value, gradient, x)
-        return (value, problem.call(problem.x, problem.aux_key)[1]) if has_aux else value
+        slope = jax.lax.stop_gradient(problem.unravel_x(gradient))
+        value = _attach(value, slope, x)
+        return (value, problem.call(problem.point, problem.aux_key)[1]) if has_aux else value
 
     return differentiable
 
@@ -311,7 +313,7 @@ def estimate(
         return Estimate(
             value=value,
             grad=problem.unravel_x(gradient),
-            aux=problem.call(_point(problem), problem.aux_key)[1] if has_aux else None,
+            aux=problem.call(problem.point, problem.aux_key)[1] if has_aux else None,
             variance=total,
             standard_error=problem.unravel_x(jnp.sqrt(variance)),
             snr=jnp.sum(gradient**2) / total,
@@ -323,10 +325,6 @@ def estimate(
         )
 
     return estimated
-
-
-def _point(problem: Problem) -> jax.Array:
-    return problem.x[: problem.dimension]
 
 
 def check_count(name: str, value: Any, least: int = 1) -> None:

@@ -295,4 +295,5 @@ def _figures(rows, truth, generator, confidence) -> dict[str, Interval]:
 def _timed(seconds: np.ndarray, confidence: float) -> Interval:
     z = float(jax.scipy.special.ndtri(0.5 + 0.5 * confidence))
     half = z * seconds.std(ddof=1) / len(seconds) ** 0.5
-    return Interval(float(seconds.mean()), float(seconds.mean() - half), float(seconds.mean() + half))
+    mean = float(seconds.mean())
+    return Interval(mean, max(0.0, mean - half), mean + half)

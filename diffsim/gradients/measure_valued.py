@@ -28,7 +28,7 @@ class MeasureValued(Method):
         coupled: share the draw between the two sides; False draws each for itself.
         chunk: evaluations at once, None for all.
 
-    Source: Pflug 1996; Mohamed et al. 2020, §6 and table 1; Heidergott et al. 2008 for the coupling.
+    Source: Pflug 1996; Mohamed et al. 2020, §6, table 1; coupling: Heidergott et al. 2008.
     """
 
     sigma: Any = 0.1
@@ -69,5 +69,5 @@ class MeasureValued(Method):
         if problem.spread:
             wider = problem.fold_scale((values[:, 2] - values[:, 3]) / sigma)
             terms = jnp.concatenate([terms, wider], axis=1)
-        objective = problem.settle(jax.vmap(problem.value)(mean + sigma * rest, problem.keys(self.samples)))
+        objective = problem.evaluate(mean + sigma * rest, self.chunk)
         return Draws(objective, terms, evaluations=values.size)

@@ -66,25 +66,12 @@ class Pathwise(Method):
             )
             return Draws(values, terms, evaluations=count)
         noise, path = reparameterized(problem, self.law, self.samples)
-        if not self.antithetic:
-            values, terms = problem.differentiate(path, noise, self.samples, self.chunk, self.mode)
-            return Draws(values, terms, evaluations=self.samples)
-
-        def both(x, drawn, sign):
-            return path(x, sign * drawn)
-
         sides = [
-            problem.differentiate(
-                lambda x, drawn, sign=sign: both(x, drawn, sign),
-                noise,
-                self.samples,
-                self.chunk,
-                self.mode,
-            )
-            for sign in (1.0, -1.0)
+            problem.differentiate(path, sign * noise, self.samples, self.chunk, self.mode)
+            for sign in ((1, -1) if self.antithetic else (1,))
         ]
-        (up, rise), (down, fall) = sides
-        return Draws(0.5 * (up + down), 0.5 * (rise + fall), evaluations=2 * self.samples)
+        values, terms = (sum(parts) / len(sides) for parts in zip(*sides))
+        return Draws(values, terms, evaluations=len(sides) * self.samples)
 
 
 def reparameterized(problem, law: Law, samples: int) -> tuple[jax.Array, Any]:

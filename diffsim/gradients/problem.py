@@ -51,12 +51,19 @@ class Problem:
             self.dimension = self.x.size
             self.unravel_x = self.unravel
 
+    @property
+    def point(self) -> jax.Array:
+        """Where the loss is differentiated, (d,): x, or the mean of a Distribution."""
+        return self.x[: self.dimension]
+
     def call(self, point: jax.Array, key: jax.Array | None) -> tuple[jax.Array, Any]:
         """The loss and its aux (None where it has none) at one flat point."""
         extra = {"key": key} if self.stochastic else {}
         result = self.loss(self.unravel(point), *self.args, **extra)
         if self.has_aux and not (isinstance(result, tuple) and len(result) == 2):
-            raise TypeError(f"loss: expected (scalar, aux) with has_aux, got {type(result).__name__}")
+            raise TypeError(
+                f"loss: expected (scalar, aux) with has_aux, got {type(result).__name__}"
+            )
         value, aux = result if self.has_aux else (result, None)
         if isinstance(value, tuple):
             raise TypeError("loss: expected a scalar, got a tuple (pass has_aux=True for an aux)")
@@ -95,10 +102,15 @@ class Problem:
     def here(self, count: int = 1) -> jax.Array:
         """The loss at x itself, (count,): more than one only helps a stochastic loss."""
         count = count if self.loss_key is not None else 1
-        return self.evaluate(jnp.broadcast_to(self.x, (count, self.x.size)))
+        return self.evaluate(jnp.broadcast_to(self.point, (count, self.dimension)))
 
     def differentiate(
-        self, path: Callable, noise: Any, count: int, chunk: int | None = None, mode: str = "reverse"
+        self,
+        path: Callable,
+        noise: Any,
+        count: int,
+        chunk: int | None = None,
+        mode: str = "reverse",
     ) -> tuple[jax.Array, jax.Array]:
         """Losses (m,) and derivatives (m, p) of x ↦ loss(path(x, noise_i), key_i)."""
 

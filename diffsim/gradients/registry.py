@@ -1,11 +1,11 @@
-"""The table of estimators by name; a new one joins with one line and inherits the contract tests."""
+"""The table of estimators by name: one line each, and the contract tests are inherited."""
 
 from typing import Any
 
 from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.base import Method
 from diffsim.gradients.differences import CentralDifference, ComplexStep, Richardson
-from diffsim.gradients.directions import Hadamard, Haar, QuasiRandom, Sphere
+from diffsim.gradients.directions import Haar, Hadamard, QuasiRandom, Sphere
 from diffsim.gradients.evolution import EvolutionStrategies, centered_ranks
 from diffsim.gradients.inverse_variance import InverseVariance
 from diffsim.gradients.laws import Gaussian

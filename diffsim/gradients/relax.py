@@ -64,9 +64,7 @@ class Relax(Method):
             return self.surrogate(self.parameters, place(x))
 
         def continuous(point, drawn):
-            level, slope = jax.value_and_grad(control)(
-                mean, lambda x: law.reparameterize(x, drawn)
-            )
+            level, slope = jax.value_and_grad(control)(mean, lambda x: law.reparameterize(x, drawn))
             return level, slope
 
         def bits(point, drawn, redrawn):

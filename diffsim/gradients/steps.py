@@ -24,10 +24,10 @@ def scaled(step: Any, x: jax.Array) -> jax.Array:
 
 
 def noise_optimal_step(noise: Any, third_derivative: Any) -> jax.Array:
-    """h* = (3 η_abs / |f‴|)^{1/3}, where truncation h²|f‴|/6 and noise η_abs/h weigh least together.
+    """h* = (3 η / |f‴|)^{1/3}, where truncation h²|f‴|/6 plus noise η/h is least.
 
     Args:
-        noise: absolute error of one evaluation, η|f|, in units of f.
+        noise: η, absolute error of one evaluation, in units of f.
         third_derivative: |f‴| along the direction.
 
     >>> round(float(noise_optimal_step(1e-9, 3.0)), 6)

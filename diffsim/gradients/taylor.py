@@ -116,7 +116,9 @@ def examine(
     elif error + standard_error <= 0.05 * scale:
         diagnosis = CORRECT
     else:
-        diagnosis = NOISE if max(noise, 1e-300) > 100 * rounding or standard_error > error else SMALL
+        diagnosis = (
+            NOISE if max(noise, 1e-300) > 100 * rounding or standard_error > error else SMALL
+        )
     order = _order(steps, np.abs(up - down - 2 * steps * given), noise)
     return DirectionCheck(leaf, diagnosis, given, measured, error, step, order)
 

@@ -94,5 +94,3 @@ class TotalPropagation(Method):
 
 def _rows(folds: int, count: int) -> jax.Array:
     return jnp.zeros((folds, count // folds, 1))
-
-
