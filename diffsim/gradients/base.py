@@ -197,12 +197,12 @@ def _attach(value: jax.Array, gradient: Any, x: Any) -> jax.Array:
 
 @_attach.defjvp
 def _attach_jvp(primals, tangents):
-    value, gradient, _ = primals
+    value, gradient, x = primals
     slope = sum(
         jnp.sum(g * dx).astype(value.dtype)
         for g, dx in zip(jax.tree.leaves(gradient), jax.tree.leaves(tangents[2]))
     )
-    return value, tangents[0] + slope
+    return _attach(value, gradient, x), tangents[0] + slope  # the value stays differentiable
 
 
 def _check_options(method: Any, on_failure: str, penalty: Any) -> None:

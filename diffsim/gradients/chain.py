@@ -44,6 +44,8 @@ class Chain:
             state = self.transition(state, x)
             return state, self.cost(state)
 
+        after = jax.eval_shape(self.transition, state, x)  # a complex step makes the state complex
+        state = jax.tree.map(lambda s, a: jnp.asarray(s, a.dtype), state, after)
         state, costs = jax.lax.scan(step, state, length=steps)
         return state, jnp.sum(costs)
 

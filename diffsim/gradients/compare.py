@@ -263,7 +263,8 @@ def _figures(rows, truth, generator, confidence) -> dict[str, Interval]:
     """Bias, variance, mse, cosine and SNR with bootstrap percentiles."""
     count = len(rows)
     weights = generator.multinomial(count, np.full(count, 1 / count), 1000) / count
-    centre = rows.mean(axis=0)  # centred, so that squares do not cancel
+    # Centred, so that squares do not cancel and equal rows give exactly nothing.
+    centre = rows[0] + (rows - rows[0]).mean(axis=0)
     offsets = rows - centre
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(truth)
     cosines = np.divide(rows @ truth, lengths, out=np.zeros(count), where=lengths > 0)

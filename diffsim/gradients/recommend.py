@@ -202,9 +202,7 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
         weighted = InverseVariance(Gaussian(sigma), max(8, samples - samples % 4))
         return answer("stiff", weighted, f"{why}: weight them by their variances")
     if able:
-        why = (
-            f"no jump, {probes['turns']:.0f} turns a line, derivatives {ratio:.2g} times as varied"
-        )
+        why = f"no jump, {probes['turns']:.0f} turns, derivatives {ratio:.2g} times as varied"
         return answer("smooth", Pathwise(), f"{why} as score terms: differentiate")
     if dimension <= 64:
         return answer("smooth", Richardson(), "smooth, but JAX cannot differentiate it")

@@ -126,7 +126,8 @@ def fit_surrogate(
     def step(carry, step_key):
         trial, state = carry
         slope = jax.grad(spread)(trial, step_key)
-        update, state = optimiser.update(slope, state, trial)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes int and float in its powers
+            update, state = optimiser.update(slope, state, trial)
         return (optax.apply_updates(trial, update), state), None
 
     keys = jax.random.split(key, steps)

@@ -96,7 +96,7 @@ def examine(
     up = np.array([along(h) for h in steps])
     down = np.array([along(-h) for h in steps])
     rounding = epsilon * max(np.max(np.abs(up[-3:])), np.max(np.abs(down[-3:])), abs(value))
-    noise = max(noise_along(along, epsilon), rounding, random)
+    noise = max(2 * noise_along(along, epsilon), rounding, random)  # a table of 9 is rough
     central = (up - down) / (2 * steps)
     errors = np.abs(np.diff(central)) + noise / steps[1:]
     best = int(np.argmin(np.where(np.isfinite(errors), errors, np.inf)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import Step, quadratic
 
-from diffsim.gradients import METHODS, Chain, estimate, method, surrogate
+from diffsim.gradients import METHODS, Chain, estimate, surrogate
 
 Q = quadratic(sigma=0.1)
 X = {"a": jnp.asarray(Q.mu[:3]), "b": jnp.asarray(Q.mu[3])}
@@ -25,15 +25,21 @@ def small(name):
     return settings.replace(samples=8) if getattr(settings, "samples", 8) > 8 else settings
 
 
-@pytest.fixture(params=sorted(METHODS))
+@pytest.fixture(params=METHODS)
 def name(request):
+    return request.param
+
+
+@pytest.fixture(params={type(m): n for n, m in reversed(METHODS.items())}.values())
+def kind(request):
+    """One name a class: what does not depend on the settings."""
     return request.param
 
 
 def test_mean_and_reported_variance(name):
     """|z| < 4 on a quadratic, whose smoothed gradient is the plain one; honest error bars."""
     used = small(name)
-    count = 2_000 if used.stochastic else 1
+    count = 1_000 if used.stochastic else 1
     keys = jax.random.split(jax.random.key(1), count)
     found = jax.jit(jax.vmap(lambda key: estimate(on_tree, used)(X, key=key)))(keys)
     rows = np.concatenate([found.grad["a"], found.grad["b"][:, None]], axis=1)
@@ -51,103 +57,97 @@ def test_mean_and_reported_variance(name):
     assert np.all(np.abs(rows.mean(axis=0) - Q.gradient) <= 4 * error + 1e-7)
     if used.stochastic:
         measured = rows.var(axis=0, ddof=1).sum()
-        # 2,000 runs of 8 terms: both variances are good to about 5 %; weights that follow the
+        # 1,000 runs of 8 terms: both variances are good to about 7 %; weights that follow the
         # same few samples (mixtures of 8) make the reported one smaller.
-        slack = 0.5 if name in MIXED else 0.25
+        slack = 0.5 if name in MIXED else 0.28  # four of those
         assert abs(np.mean(found.variance) - measured) <= slack * measured + 1e-12
 
 
-def test_composes_and_keeps_the_dtype(name, dtype):
-    """grad through a map in front, jit, vmap over rows with their own keys, and jvp, agree."""
-    used = small(name)
+def test_composes(kind):
+    """grad through a map in front, jvp, vmap with a key a row, all under jit, in float32."""
+    used, dtype = small(kind), jnp.float32
     curve, slope = jnp.asarray(Q.A, dtype), jnp.asarray(Q.b, dtype)
     front = jnp.asarray(np.eye(4) + 0.1, dtype)
+    f = surrogate(lambda x: 0.5 * x @ curve @ x + slope @ x, used)
 
-    def loss(x):
-        return 0.5 * x @ curve @ x + slope @ x
+    def row(w, key):
+        value, behind = jax.value_and_grad(lambda w: f(front @ w, key=key))(w)
+        at_input = jax.grad(f)(front @ w, key=key)
+        tangent = jax.jvp(lambda w: f(front @ w, key=key), (w,), (jnp.ones_like(w),))[1]
+        return value, behind, at_input, tangent
 
-    step = jax.value_and_grad(lambda w, key: surrogate(loss, used)(front @ w, key=key))
-    w = jnp.asarray(np.linspace(-1, 1, 12).reshape(3, 4), dtype)
-    keys = jax.random.split(jax.random.key(0), 3)
-    values, together = jax.jit(jax.vmap(step))(w, keys)
-    assert values.dtype == together.dtype == dtype
-    assert np.all(np.isfinite(together))
-    value, alone = step(w[1], keys[1])  # eager
-    # Reordered sums; differences divide the rounding of f by h, once relative to |f| ~ 10.
-    loose = 1e-2 if dtype == jnp.float32 else 1e-6
-    np.testing.assert_allclose(alone, together[1], rtol=loose, atol=10 * loose)
-    np.testing.assert_allclose(value, values[1], rtol=loose)
-    direction = jnp.ones(4, dtype)
-    _, tangent = jax.jvp(lambda w: step(w, keys[1])[0], (w[1],), (direction,))
-    np.testing.assert_allclose(tangent, alone @ direction, rtol=1e-3, atol=1e-3)
+    w = jnp.asarray(np.linspace(-1, 1, 8).reshape(2, 4), dtype)
+    keys = jax.random.split(jax.random.key(0), 2)
+    value, behind, at_input, tangent = jax.jit(jax.vmap(row))(w, keys)
+    assert value.dtype == behind.dtype == dtype
+    # One estimate, so only the rounding of the small products separates them.
+    np.testing.assert_allclose(behind, at_input @ front, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(tangent, behind.sum(axis=1), rtol=1e-4, atol=1e-4)
 
 
-def test_known_bias_on_a_step(name):
-    """Values see the jump, φ(z)/σ; derivatives see nothing, 0; f itself is flat there."""
+def test_step_and_chain(name):
+    """On a step, values see the jump, φ(z)/σ, and derivatives nothing; f itself is flat there.
+
+    A Chain is an ordinary loss to every method.
+    """
     used = METHODS[name]
-    if name in MIXED or used.objective == "rank-shaped" or name == "complex-step":
-        pytest.skip("no closed form: the weight depends on the sample, or f is not analytic")
     step = Step(mu=0.05, sigma=0.1)
-    found = estimate(step, used)(jnp.array([step.mu]), key=jax.random.key(4))
+    chain = Chain(jnp.zeros(1), lambda s, x: 0.5 * s + x, lambda s: s[0], 3)
+    exact = 1 + 1.5 + 1.75  # s = x, 1.5x, 1.75x
+
+    @jax.jit
+    def both(key):
+        flat = chain if name == "complex-step" else step
+        return [estimate(f, used)(jnp.array([step.mu]), key=key) for f in (flat, chain)]
+
+    on_step, on_chain = both(jax.random.key(4))
+    if used.objective == "rank-shaped":
+        assert on_chain.grad[0] > 0
+        return
+    error = 4 * float(on_chain.standard_error[0])
+    assert abs(float(on_chain.grad[0]) - exact) <= error + 1e-7
+    if name in MIXED or name == "complex-step":
+        return  # no closed form: the weight depends on the sample; or f is not analytic
     truth = 0.0 if used.objective == "f" or name in BLIND else step.gradient
-    error = 4 * float(found.standard_error[0])
-    assert abs(float(found.grad[0]) - truth) <= error
+    error = 4 * float(on_step.standard_error[0])
+    assert abs(float(on_step.grad[0]) - truth) <= error
     assert truth == 0.0 or error < 2 * truth
 
 
-def test_failures_raise_mask_or_are_penalised(name):
+def test_failures_raise_mask_or_are_penalised(kind):
     """A loss that fails beyond a wall: never a silent number, never a silent zero."""
-    used = method(name)
-    if name == "complex-step":
+    used = METHODS[kind]
+    if kind == "complex-step":
         pytest.skip("a comparison is not analytic")
+    if hasattr(used, "step"):
+        used = used.replace(step=0.05)  # else it stays short of the wall
+    x = jnp.full(2, 0.03) if kind in ("pathwise", "forward-gradient") else jnp.zeros(2)
 
     def loss(x):
         return jnp.where(x[0] > 0.02, jnp.nan, jnp.sum(x))
 
-    x, key = jnp.zeros(2), jax.random.key(0)
-    reach = used.objective != "f"  # only methods that perturb by σ meet the wall
-    if name in {"richardson", "random-directions", "sphere", "haar", "hadamard", "quasi-random"}:
-        used = used.replace(step=0.05)
-        reach = True
-    if not reach:
-        assert np.all(np.isfinite(jax.grad(surrogate(loss, used))(x, key=key)))
-        return
-    with pytest.raises(FloatingPointError, match="expected finite values"):
-        surrogate(loss, used)(x, key=key)
-    inside = jax.jit(jax.grad(surrogate(loss, used)))(x, key=key)
-    assert np.any(np.isnan(inside))
-    penalised = estimate(loss, used, on_failure="penalty", penalty=1.0)(x, key=key)
-    assert np.all(np.isfinite(penalised.grad))
+    @jax.jit
+    def all_policies(key):
+        plain = jax.grad(surrogate(loss, used))(x, key=key)
+        masked = estimate(loss, used, on_failure="mask")(x, key=key)
+        return plain, masked, estimate(loss, used, on_failure="penalty", penalty=1.0)(x, key=key)
+
+    key = jax.random.key(0)
+    plain, masked, penalised = all_policies(key)
+    assert np.any(np.isnan(plain))
     assert int(penalised.failures) > 0
-    if name in {"richardson", "haar", "hadamard", "quasi-random"}:
-        return  # every term meets the wall
-    masked = estimate(loss, used, on_failure="mask")(x, key=key)
-    assert np.all(np.isfinite(masked.grad))
-    assert 0 < int(masked.samples) < 64
-
-    with pytest.raises(FloatingPointError, match="every sample failed"):
-        estimate(lambda x: jnp.nan * x[0], used, on_failure="mask")(x, key=key)
+    assert np.all(np.isfinite(penalised.grad))
+    # Where every term meets the wall nothing is left: NaN, not zero.
+    assert np.all(np.isfinite(masked.grad)) == (int(masked.samples) > 0)
+    if used.objective == "smoothed" and kind != "measure-valued":  # its upper side always fails
+        assert int(masked.samples) > 0
 
 
-def test_keys(name):
-    """Needed where something is drawn, ignored where not; equal keys, equal numbers."""
-    used = small(name)
-    f = jax.grad(surrogate(lambda x: jnp.sum(x**2), used))
-    x = jnp.ones(2)
+def test_key_is_asked_for(kind):
+    used = small(kind)
+    f = surrogate(lambda x: jnp.sum(x**2), used)
     if used.stochastic:
-        with pytest.raises(TypeError, match="expected key=jax.random.key"):
-            f(x)
+        with pytest.raises(TypeError, match=r"expected key=jax\.random\.key"):
+            f(jnp.ones(2))
     else:
-        np.testing.assert_array_equal(f(x), f(x, key=jax.random.key(3)))
-    np.testing.assert_array_equal(f(x, key=jax.random.key(3)), f(x, key=jax.random.key(3)))
-
-
-def test_takes_a_chain(name):
-    """A loss with its steps showing is an ordinary loss to every method: gradient of ½T x² + …"""
-    used = METHODS[name]
-    chain = Chain(jnp.zeros(1), lambda s, x: 0.5 * s + x, lambda s: s[0], 3)
-    exact = 1 + 1.5 + 1.75  # s = x, 1.5x, 1.75x
-    found = estimate(chain, used)(jnp.ones(1), key=jax.random.key(5))
-    if used.objective != "rank-shaped":
-        error = 4 * float(found.standard_error[0])
-        assert abs(float(found.grad[0]) - exact) <= error + 1e-7
+        np.testing.assert_array_equal(f(jnp.ones(2)), f(jnp.ones(2), key=jax.random.key(3)))

@@ -101,6 +101,10 @@ PROBLEMS = {
     "logistic": (L, [L.mu], [L.gradient], ON_LOGISTIC),
 }
 CASES = [(problem, name) for problem, entry in PROBLEMS.items() for name in entry[3]]
+# One code path under two names, or one formula with two numbers: in the full run only.
+TWINS = {"score-no-baseline", "score-best-baseline", "score-antithetic", "pgpe", "sphere",
+         "gaussian-directions", "forward-gradient-gaussian", "relax-zero", "smoothing-first",
+         "pathwise-antithetic", "evolution-strategies-single"}  # fmt: skip
 
 
 def replicate(loss, method, x, count, seed=0):
@@ -131,7 +135,7 @@ def agrees(rows, gradient, theory, relative=None):
         assert abs(variance - theory) <= relative * theory + 1e-12, (variance, theory)
 
 
-@pytest.mark.parametrize(("problem", "name"), CASES)
+@pytest.mark.parametrize(("problem", "name"), [case for case in CASES if case[1] not in TWINS])
 def test_mean_and_variance_short(problem, name):
     loss, x, gradient, table = PROBLEMS[problem]
     method, theory = table[name]
@@ -249,7 +253,7 @@ COVERING = {
 @pytest.mark.parametrize(
     ("name", "count", "low", "high"),
     # 1,000 runs of 4 coordinates have a standard error of at most 0.7 %: four of them and 1.
-    [pytest.param(name, 1_000, 0.915, 0.98) for name in ("score", "spsa", "inverse-variance")]
+    [pytest.param(name, 1_000, 0.915, 0.98) for name in ("score", "inverse-variance")]
     + [pytest.param(n, 10_000, 0.93, 0.97, marks=pytest.mark.slow) for n in COVERING],
 )
 def test_intervals_cover(name, count, low, high):
