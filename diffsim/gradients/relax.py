@@ -14,11 +14,11 @@ from diffsim.gradients.score_function import relaxed_points
 
 
 def quadratic_surrogate(parameters: Any, point: jax.Array) -> jax.Array:
-    """c(x) = b·x + ½ xᵀA x for parameters (b, A); zero for None."""
+    """c(x) = a + b·x + ½ xᵀA x for parameters (a, b, A); zero for None."""
     if parameters is None:
         return jnp.zeros((), point.dtype)
-    linear, square = parameters
-    return linear @ point + 0.5 * point @ square @ point
+    constant, linear, square = parameters
+    return constant + linear @ point + 0.5 * point @ square @ point
 
 
 @struct.dataclass
@@ -103,7 +103,7 @@ def fit_surrogate(
         x: tree of floats.
         key: used once.
         steps: Adam steps.
-        learning_rate: of Adam.
+        learning_rate: of Adam at the start; it decays to 0 along a cosine.
         parameters: start of the surrogate; default the method's, or zeros of the quadratic one.
 
     Source: Grathwohl et al. 2018, eq. 6.
@@ -116,8 +116,9 @@ def fit_surrogate(
     if start is None:
         if method.surrogate is not quadratic_surrogate:
             raise ValueError("parameters: expected a start for the surrogate, got None")
-        start = (jnp.zeros_like(size), jnp.zeros((size.size, size.size), size.dtype))
-    optimiser = optax.adam(learning_rate)
+        shapes = [(), (size.size,), (size.size, size.size)]
+        start = tuple(jnp.zeros(shape, size.dtype) for shape in shapes)
+    optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     def spread(trial, step_key):
         problem = Problem(loss, x, has_aux=False, keys=(step_key, None, None), stochastic=False)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import fast_jit
 
 from diffsim.gradients import (
     Chain,
@@ -30,7 +31,7 @@ def linear(length=6):
 def replicate(loss, used, x, count):
     keys = jax.random.split(KEY, count)
     run = jax.vmap(lambda key: jax.grad(surrogate(loss, used))(x, key=key))
-    return np.asarray(jax.jit(run)(keys))
+    return np.asarray(fast_jit(run)(keys))
 
 
 def test_total_propagation_is_exact_in_the_mean():
@@ -72,7 +73,7 @@ def test_total_propagation_through_chaos():
         return jnp.sum(jax.lax.scan(step, chain.initial, noise)[1])
 
     noise = sigma * jax.random.normal(KEY, (200 * 64, chain.length, 1))
-    plain = np.asarray(jax.jit(jax.vmap(jax.grad(noisy), (None, 0)))(jnp.zeros(1), noise))
+    plain = np.asarray(fast_jit(jax.vmap(jax.grad(noisy), (None, 0)))(jnp.zeros(1), noise))
     assert mixed.var() < 1e-3 * plain.var() / 64
 
 

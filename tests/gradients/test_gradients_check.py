@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import fast_jit
 
 from diffsim.gradients import backprop, check_gradient, slips
 
@@ -131,7 +132,7 @@ ACTS = ["tanh", "sigmoid", "softplus"]
 NET = backprop.init(KEY, [3, 3, 3, 3], ACTS)
 INPUTS = jax.random.normal(jax.random.key(1), (5, 3))
 TARGETS = jax.random.normal(jax.random.key(2), (5, 3))
-SLIPS = jax.jit(slips.backprop_slips)(NET, INPUTS, TARGETS)
+SLIPS = fast_jit(slips.backprop_slips)(NET, INPUTS, TARGETS)
 
 
 def by_hand(slip=None, place=None):
@@ -184,7 +185,7 @@ def test_each_slip_in_each_place_is_named(slip, place, name):
 
 
 def test_slips_are_named_by_the_checker():
-    f = jax.jit(lambda net: backprop.loss(net, INPUTS, TARGETS))
+    f = fast_jit(lambda net: backprop.loss(net, INPUTS, TARGETS))
     wrong = check_gradient(f, NET, lambda _: by_hand("a for z", 1), hypotheses=SLIPS)
     assert wrong.diagnosis == "wrong gradient"
     assert wrong.slips == ("a fed where z belongs in f′ (layer 1)",)
@@ -223,7 +224,7 @@ def test_backprop_equals_autodiff_to_rounding(dtype):
     names = list(backprop.ACTIVATIONS)
     net = backprop.init(KEY, [3, 4, 4, 4, 4, 4, 4, 2], names)
     net, inputs, targets = jax.tree.map(lambda a: a.astype(dtype), (net, INPUTS, TARGETS[:, :2]))
-    exact, written = jax.jit(lambda *a: (jax.grad(backprop.loss)(*a), backprop.gradient(*a)))(
+    exact, written = fast_jit(lambda *a: (jax.grad(backprop.loss)(*a), backprop.gradient(*a)))(
         net, inputs, targets
     )
     for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(written)):

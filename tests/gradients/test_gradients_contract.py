@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Step, quadratic
+from problems import Step, fast_jit, quadratic
 
 from diffsim.gradients import METHODS, Chain, estimate, surrogate
 
@@ -41,7 +41,7 @@ def test_mean_and_reported_variance(name):
     used = small(name)
     count = 1_000 if used.stochastic else 1
     keys = jax.random.split(jax.random.key(1), count)
-    found = jax.jit(jax.vmap(lambda key: estimate(on_tree, used)(X, key=key)))(keys)
+    found = fast_jit(jax.vmap(lambda key: estimate(on_tree, used)(X, key=key)))(keys)
     rows = np.concatenate([found.grad["a"], found.grad["b"][:, None]], axis=1)
     assert found.objective == used.objective
     assert not np.any(found.failures)
@@ -78,7 +78,7 @@ def test_composes(kind):
 
     w = jnp.asarray(np.linspace(-1, 1, 8).reshape(2, 4), dtype)
     keys = jax.random.split(jax.random.key(0), 2)
-    value, behind, at_input, tangent = jax.jit(jax.vmap(row))(w, keys)
+    value, behind, at_input, tangent = fast_jit(jax.vmap(row))(w, keys)
     assert value.dtype == behind.dtype == dtype
     # One estimate, so only the rounding of the small products separates them.
     np.testing.assert_allclose(behind, at_input @ front, rtol=1e-4, atol=1e-4)
@@ -95,7 +95,7 @@ def test_step_and_chain(name):
     chain = Chain(jnp.zeros(1), lambda s, x: 0.5 * s + x, lambda s: s[0], 3)
     exact = 1 + 1.5 + 1.75  # s = x, 1.5x, 1.75x
 
-    @jax.jit
+    @fast_jit
     def both(key):
         flat = chain if name == "complex-step" else step
         return [estimate(f, used)(jnp.array([step.mu]), key=key) for f in (flat, chain)]
@@ -126,7 +126,7 @@ def test_failures_raise_mask_or_are_penalised(kind):
     def loss(x):
         return jnp.where(x[0] > 0.02, jnp.nan, jnp.sum(x))
 
-    @jax.jit
+    @fast_jit
     def all_policies(key):
         plain = jax.grad(surrogate(loss, used))(x, key=key)
         masked = estimate(loss, used, on_failure="mask")(x, key=key)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import fast_jit
 
 from diffsim.gradients import (
     METHODS,
@@ -26,6 +27,7 @@ from diffsim.gradients import (
 from diffsim.gradients.directions import Haar
 
 KEY = jax.random.key(0)
+X = jnp.ones(2)
 
 
 def square(x):
@@ -38,7 +40,7 @@ def test_aux_and_arguments_pass_through():
     def loss(x, scale, note):
         return scale * jnp.sum(x**2), {"x": x, "note": note}
 
-    f = jax.jit(surrogate(loss, CentralDifference(), has_aux=True))
+    f = fast_jit(surrogate(loss, CentralDifference(), has_aux=True))
     value, aux = f(jnp.ones(2), 3.0, jnp.arange(2))
     assert float(value) == 6.0
     np.testing.assert_array_equal(aux["x"], jnp.ones(2))
@@ -64,7 +66,7 @@ def test_no_derivative_rule_is_asked_of_the_loss():
         )
 
     f = surrogate(host, CentralDifference())
-    slope = jax.jit(jax.grad(lambda w: f(2.0 * w)))(jnp.ones(3))
+    slope = fast_jit(jax.grad(lambda w: f(2.0 * w)))(jnp.ones(3))
     np.testing.assert_allclose(slope, 8 * np.ones(3), rtol=1e-7)
 
 
@@ -74,7 +76,7 @@ def test_closed_over_tracers_may_be_batched_or_differentiated():
 
     serves, keys = jnp.array([1.0, 2.0]), jax.random.split(KEY, 2)
     x = jnp.ones((2, 1))  # one coordinate: SPSA is exact
-    slopes = jax.vmap(jax.grad(row, argnums=(0, 1)))(serves, x, keys)
+    slopes = fast_jit(jax.vmap(jax.grad(row, argnums=(0, 1))))(serves, x, keys)
     np.testing.assert_allclose(slopes[0], [1.0, 1.0])
     np.testing.assert_allclose(slopes[1], [[2.0], [4.0]], rtol=1e-8)
 
@@ -88,7 +90,7 @@ def test_closed_over_tracers_may_be_batched_or_differentiated():
 def test_chunks_change_memory_only(used):
     """3 divides none of the counts: the remainder is handled."""
 
-    @jax.jit
+    @fast_jit
     def both(key):
         chunked = used.replace(chunk=3)
         return [jax.grad(surrogate(square, m))(jnp.ones(4), key=key) for m in (used, chunked)]
@@ -116,7 +118,7 @@ def test_compiles_once_for_a_shape():
         traces.append(1)
         return jnp.sum(x)
 
-    f = jax.jit(jax.grad(surrogate(loss, SPSA(samples=2))))
+    f = fast_jit(jax.grad(surrogate(loss, SPSA(samples=2))))
     f(jnp.ones(2), key=KEY)
     before = len(traces)
     f(jnp.zeros(2), key=jax.random.key(1))
@@ -130,7 +132,9 @@ def test_pairs_share_the_noise_of_a_stochastic_loss(name):
     def loss(x, key):
         return jnp.sum(x) + 100.0 * jax.random.normal(key)
 
-    slope = jax.jit(jax.grad(surrogate(loss, method(name), stochastic=True)))(jnp.zeros(1), key=KEY)
+    slope = fast_jit(jax.grad(surrogate(loss, method(name), stochastic=True)))(
+        jnp.zeros(1), key=KEY
+    )
     if name == "score-function":
         assert abs(float(slope[0]) - 1) > 10  # deviation 100/(σ√64) = 125
     elif name == "measure-valued":
@@ -145,7 +149,9 @@ def test_deterministic_method_on_a_stochastic_loss_needs_a_key():
 
     with pytest.raises(TypeError, match="a stochastic loss draws"):
         surrogate(loss, Pathwise(), stochastic=True)(jnp.ones(2))
-    averaged = jax.jit(estimate(loss, Pathwise(samples=512), stochastic=True))(jnp.ones(2), key=KEY)
+    averaged = fast_jit(estimate(loss, Pathwise(samples=512), stochastic=True))(
+        jnp.ones(2), key=KEY
+    )
     assert abs(float(averaged.grad[0])) < 4 * float(averaged.standard_error[0])
     for used in (TotalPropagation(), PersistentES()):
         with pytest.raises(TypeError, match="stochastic loss"):
@@ -153,7 +159,7 @@ def test_deterministic_method_on_a_stochastic_loss_needs_a_key():
 
 
 def test_a_reused_key_is_refused_when_jax_is_asked_to():
-    f = jax.jit(surrogate(square, SPSA(samples=2)))
+    f = fast_jit(surrogate(square, SPSA(samples=2)))
     key = jax.random.key(7)
     f(jnp.ones(2), key=key)
     f(jnp.ones(2), key=key)  # common random numbers, allowed by default
@@ -167,7 +173,7 @@ def test_a_reused_key_is_refused_when_jax_is_asked_to():
 def test_interval_against_student():
     from scipy.stats import t
 
-    found = jax.jit(estimate(square, SPSA(samples=6)))(jnp.ones(2), key=KEY)
+    found = fast_jit(estimate(square, SPSA(samples=6)))(jnp.ones(2), key=KEY)
     low, high = found.interval(0.9)
     half = t.ppf(0.95, 5) * found.standard_error
     # Hill's expansion is within 1 % of the quantile from 4 degrees of freedom.
@@ -176,7 +182,7 @@ def test_interval_against_student():
 
 
 def test_estimate_is_a_tree():
-    found = jax.jit(estimate(lambda x: square(x["w"]), SPSA(samples=6)))(
+    found = fast_jit(estimate(lambda x: square(x["w"]), SPSA(samples=6)))(
         {"w": jnp.ones(2)}, key=KEY
     )
     assert found.grad["w"].shape == found.standard_error["w"].shape == (2,)
@@ -213,7 +219,7 @@ BAD = {
     "not a key": (lambda: surrogate(square, SPSA())(jnp.ones(2), key=3), TypeError, "got int"),
     "float key": (lambda: surrogate(square, SPSA())(jnp.ones(2), key=jnp.ones(2)),
                   TypeError, r"got float64\[2\]"),
-    "one key for both": (lambda: surrogate(lambda x, k: square(x), SPSA())(jnp.ones(2), KEY, key=KEY),
+    "one key for both": (lambda: surrogate(lambda x, _: square(x), SPSA())(X, KEY, key=KEY),
                          ValueError, "same key was given"),
     "one term": (lambda: estimate(square, SPSA(samples=1))(jnp.ones(2), key=KEY),
                  ValueError, "a variance needs at least 2, got 1 from SPSA"),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import LogisticMap, Mixed, Quadratic, Step, quadratic
+from problems import LogisticMap, Mixed, Quadratic, Step, fast_jit, quadratic
 
 from diffsim.gradients import (
     PGPE,
@@ -114,7 +114,7 @@ def replicate(loss, method, x, count, seed=0):
         tree = jax.grad(surrogate(loss, method))(x, key=key)
         return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
 
-    return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(seed), count)))
+    return np.asarray(fast_jit(jax.vmap(one))(jax.random.split(jax.random.key(seed), count)))
 
 
 def moments(rows):
@@ -224,7 +224,7 @@ def test_mixed_estimator_behind_a_network(count):
     def one(key):
         return jnp.concatenate([g.ravel() for g in jax.grad(behind)(mixed.parameters, key)])
 
-    rows = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), count)))
+    rows = np.asarray(fast_jit(jax.vmap(one))(jax.random.split(jax.random.key(0), count)))
     mean, error, variance, variance_error = moments(rows)
     assert rows.shape[1] == 384
     # 384 coordinates driven by two signs: 4.5 errors is their Bonferroni level.
@@ -264,7 +264,7 @@ def test_intervals_cover(name, count, low, high):
         return (below <= Q.gradient) & (Q.gradient <= above)
 
     keys = jax.random.split(jax.random.key(2), count)
-    covered = float(jnp.mean(jax.jit(lambda k: jax.lax.map(inside, k, batch_size=500))(keys)))
+    covered = float(jnp.mean(fast_jit(lambda k: jax.lax.map(inside, k, batch_size=500))(keys)))
     print(f"{name}: {covered:.4f}")
     assert low <= covered <= high
 
@@ -296,11 +296,15 @@ def test_alpha_order_follows_the_score_where_pathwise_is_biased():
     n = 4096
     key = jax.random.key(0)
     law = Gaussian(S.sigma)
-    found = estimate(S, AlphaOrder(law, n, gamma=1.0))(jnp.array([S.mu]), key=key)
+
+    def at(loss, used, x):
+        return fast_jit(estimate(loss, used))(jnp.asarray(x), key=key)
+
+    found = at(S, AlphaOrder(law, n, gamma=1.0), [S.mu])
     assert abs(float(found.grad[0]) - S.gradient) <= 1.0  # γ, the bias allowed
     assert float(found.info["alpha"]) < 0.3
-    smooth = estimate(Q, AlphaOrder(LAW, n))(jnp.asarray(Q.mu), key=key)
+    smooth = at(Q, AlphaOrder(LAW, n), Q.mu)
     best = Q.score_variance / (Q.score_variance + Q.sigma**2 * Q.F)
     assert abs(float(smooth.info["alpha"]) - best) < 0.02
-    strict = estimate(S, AlphaOrder(law, n, gamma=1e-6))(jnp.array([S.mu]), key=key)
+    strict = at(S, AlphaOrder(law, n, gamma=1e-6), [S.mu])
     assert float(strict.info["alpha"]) == 0.0
