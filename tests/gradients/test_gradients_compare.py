@@ -114,7 +114,6 @@ def moving_step(x, key):
 
 ADVICE = {
     "quadratic": (Q, X, "smooth", "Pathwise"),
-    "linear": (jnp.sum, jnp.ones(3), "smooth", "Pathwise"),
     "host": (host, jnp.ones(2), "smooth", "Richardson"),
     "step": (Step(), jnp.array([0.05]), "discontinuous", "MeasureValued"),
     "step in many": (lambda x: jnp.where(jnp.sum(x) > 0.1, 1.0, 0.0), jnp.zeros(20),

@@ -40,7 +40,7 @@ def test_aux_and_arguments_pass_through():
     def loss(x, scale, note):
         return scale * jnp.sum(x**2), {"x": x, "note": note}
 
-    f = fast_jit(surrogate(loss, CentralDifference(), has_aux=True))
+    f = jax.jit(surrogate(loss, CentralDifference(), has_aux=True))
     value, aux = f(jnp.ones(2), 3.0, jnp.arange(2))
     assert float(value) == 6.0
     np.testing.assert_array_equal(aux["x"], jnp.ones(2))
