@@ -85,9 +85,9 @@ class Quadratic:
 
 def quadratic(sigma=0.5, d=4, seed=0):
     generator = np.random.default_rng(seed)
-    A = generator.standard_normal((d, d))
+    root = generator.standard_normal((d, d))  # A = rootᵀroot/2 has a trace that baselines can use
     b, mu = generator.standard_normal(d), 0.5 * generator.standard_normal(d)
-    return Quadratic(A + A.T, b, 0.3, mu, sigma)
+    return Quadratic(0.5 * root.T @ root, b, 0.3, mu, sigma)
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ class AlphaOrder(Method):
     bias of ĝ₁, seen through ĝ₀'s own error ε, stays within γ; α = 0 where ε > γ.
 
     ε bounds ‖ĝ₀ − E ĝ₀‖ but for a FAILURE probability δ:  ε = √v0 (1 + √(2 ln 1/δ)), v0 the
-    variance of the mean ĝ₀ (Gaussian concentration for the norm of a mean; the paper's Bernstein
-    bound also needs the largest |f| there is). α comes from the same batch, so the reported
-    variance is that for the α chosen.
+    variance of the mean ĝ₀: Gaussian concentration for the norm of a mean, where the paper has a
+    Bernstein bound, which also needs the largest term there can be. α comes from the same batch,
+    so the reported variance is that for the α chosen.
 
     Attributes:
         law: the noise.
@@ -32,7 +32,7 @@ class AlphaOrder(Method):
         failure: δ, the probability that ε is exceeded.
         chunk: evaluations at once, None for all.
 
-    Source: Suh et al. 2022, eq. 10 to 12.
+    Source: Suh et al. 2022, arXiv 2202.00817 (alpha-order batched gradient).
     """
 
     law: Any = Gaussian()

@@ -9,7 +9,7 @@ inputs is (1/n) Σ ½‖a_L − target‖². Backwards,
 Every line of it is a rule that can be swapped for a wrong one: that is how ``slips`` knows the
 gradient each classic mistake would give.
 
-Source: Rumelhart, Hinton & Williams 1986, eq. 4 to 9.
+Source: Rumelhart, Hinton & Williams 1986, eq. 4 to 7.
 """
 
 from collections.abc import Callable, Sequence

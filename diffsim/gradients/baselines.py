@@ -59,7 +59,7 @@ class LeaveOneOut:
 class BestConstant:
     """The constant of least variance, E[f‖s‖²]/E[‖s‖²], learned from the other samples.
 
-    Source: Greensmith, Bartlett & Baxter 2004, theorem 8; leaving the sample out keeps it unbiased.
+    Source: Greensmith, Bartlett & Baxter 2004 (JMLR 5); leaving the sample out keeps it unbiased.
     """
 
     least = 2

@@ -191,8 +191,9 @@ def compare(
         ValueError: too few replications for an interval, or no methods.
         FloatingPointError: estimates that are not finite.
 
-    >>> c = compare(lambda x: jnp.sum(x**2), jnp.ones(2), ["pathwise", "spsa"],
-    ...     reference=2 * jnp.ones(2), key=jax.random.key(0), replications=16)
+    >>> x = jax.numpy.ones(2)
+    >>> c = compare(lambda x: x @ x, x, ["pathwise", "spsa"], reference=2 * x,
+    ...     key=jax.random.key(0), replications=16)
     >>> c.rows[0].evaluations, round(c.rows[0].cosine.value, 3)
     (1, 1.0)
     """

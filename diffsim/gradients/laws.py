@@ -122,7 +122,7 @@ class Bernoulli:
     def conditional(self, point, mean, noise):
         """A relaxed point given its bits, from fresh logistic noise, differentiable in the mean.
 
-        Source: Tucker et al. 2017 (REBAR), appendix B.
+        Source: Tucker et al. 2017 (REBAR).
         """
         uniform = jax.nn.sigmoid(noise)
         one = jax.nn.sigmoid(mean)

@@ -9,6 +9,7 @@ from flax import struct
 from diffsim import _check
 from diffsim.gradients.base import Draws, Method, check_count
 from diffsim.gradients.chain import Chain, FlatChain, flat_chain
+from diffsim.gradients.problem import Problem
 
 
 @struct.dataclass
@@ -46,7 +47,7 @@ class PersistentES(Method):
         window: K; must divide the chain's length. None for the whole chain.
         reuse: keep ε through the episode (NRES).
 
-    Source: Vicol, Metz & Sohl-Dickstein 2021, algorithm 2; Li et al. 2023 (NRES), algorithm 1.
+    Source: Vicol, Metz & Sohl-Dickstein 2021 (PES); Li et al. 2023 (NRES).
     """
 
     sigma: Any = 0.1
@@ -62,7 +63,8 @@ class PersistentES(Method):
 
     def start(self, chain: Chain, x: Any) -> Particles:
         """All pairs at the chain's first state, nothing perturbed yet."""
-        return self._start(_flat(chain, x)[0], _flat(chain, x)[1].x.size)
+        flat, problem = _flat(chain, x)
+        return self._start(flat, problem.x.size)
 
     def advance(self, chain: Chain, particles: Particles, x: Any, key: jax.Array) -> tuple:
         """One window: (gradient terms (n, d) in x flattened, losses (n, 2), particles after)."""
@@ -120,7 +122,5 @@ class PersistentES(Method):
 
 
 def _flat(chain: Chain, x: Any):
-    from diffsim.gradients.problem import Problem
-
     problem = Problem(chain, x, has_aux=False, keys=(None,) * 3, stochastic=False)
     return flat_chain(problem), problem

@@ -26,7 +26,7 @@ class PGPE(Method):
         samples: pairs.
         chunk: evaluations at once, None for all.
 
-    Source: Sehnke et al. 2010, "Parameter-exploring policy gradients", §2.3 (symmetric sampling).
+    Source: Sehnke et al. 2010, "Parameter-exploring policy gradients" (symmetric sampling).
     """
 
     sigma: Any = 0.1

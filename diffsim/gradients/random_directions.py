@@ -65,7 +65,7 @@ class SPSA(_Differences):
         samples: pairs.
         chunk: evaluations at once, None for all.
 
-    Source: Spall 1992, eq. 2.2.
+    Source: Spall 1992, IEEE TAC 37(3).
     """
 
     step: Any = None
@@ -110,7 +110,7 @@ class ForwardGradient(Method):
         samples: independent blocks.
         chunk: blocks at once, None for all.
 
-    Source: Baydin et al. 2022, "Gradients without backpropagation", eq. 3.
+    Source: Baydin et al. 2022, "Gradients without backpropagation".
     """
 
     directions: Directions = struct.field(pytree_node=False, default=Rademacher())

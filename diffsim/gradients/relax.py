@@ -9,7 +9,9 @@ import optax
 from flax import struct
 
 from diffsim.gradients.base import Draws, Method, check_chunk, check_count
+from diffsim.gradients.flat import flatten
 from diffsim.gradients.laws import Gaussian, check_law, score, seen
+from diffsim.gradients.problem import Problem
 from diffsim.gradients.score_function import relaxed_points
 
 
@@ -38,7 +40,7 @@ class Relax(Method):
         parameters: of the surrogate; None for the quadratic one at zero.
         chunk: evaluations at once, None for all.
 
-    Source: Grathwohl et al. 2018, "Backpropagation through the Void", eq. 7 and 8, algorithm 1.
+    Source: Grathwohl et al. 2018, "Backpropagation through the Void", §3.
     """
 
     law: Any = Gaussian()
@@ -106,18 +108,16 @@ def fit_surrogate(
         learning_rate: of Adam at the start; it decays to 0 along a cosine.
         parameters: start of the surrogate; default the method's, or zeros of the quadratic one.
 
-    Source: Grathwohl et al. 2018, eq. 6.
+    Source: Grathwohl et al. 2018, §3.1.
     """
-    from diffsim.gradients.problem import Problem  # here: Problem is for methods, not for callers
-
     method.check()
-    size = Problem(loss, x, has_aux=False, keys=(None,) * 3, stochastic=False).x
+    flat = flatten("x", x)[0]
     start = parameters if parameters is not None else method.parameters
     if start is None:
         if method.surrogate is not quadratic_surrogate:
             raise ValueError("parameters: expected a start for the surrogate, got None")
-        shapes = [(), (size.size,), (size.size, size.size)]
-        start = tuple(jnp.zeros(shape, size.dtype) for shape in shapes)
+        shapes = [(), (flat.size,), (flat.size, flat.size)]
+        start = tuple(jnp.zeros(shape, flat.dtype) for shape in shapes)
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     def spread(trial, step_key):

@@ -45,7 +45,7 @@ def policy_gradient_objective(
     Raises:
         ValueError: fewer than two rollouts, or shapes that differ.
 
-    Source: Sutton et al. 1999, theorem 1; Peters & Schaal 2008, §3.2 (G(PO)MDP).
+    Source: Sutton et al. 1999, theorem 1; Peters & Schaal 2008 (G(PO)MDP).
 
     >>> logs = jnp.zeros((2, 1))
     >>> jax.grad(policy_gradient_objective)(logs, jnp.array([[1.0], [3.0]])).tolist()

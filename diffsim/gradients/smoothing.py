@@ -25,7 +25,7 @@ class RandomizedSmoothing(Method):
         samples: draws.
         chunk: evaluations at once, None for all.
 
-    Source: Suh et al. 2022, "Do differentiable simulators give better policy gradients?", §2.
+    Source: Suh et al. 2022, "Do differentiable simulators give better policy gradients?".
     """
 
     order: int = struct.field(pytree_node=False, default=1)

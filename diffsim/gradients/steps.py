@@ -45,7 +45,7 @@ def measured_noise(values: jax.Array) -> jax.Array:
     Args:
         values: (m,) with m ≥ 7, spaced closely enough for f to look like a polynomial.
 
-    Source: Moré & Wild 2011, "Estimating computational noise", eq. 2.1.
+    Source: Moré & Wild 2011, "Estimating computational noise".
 
     >>> noisy = jnp.linspace(0.0, 1e-3, 9) + 0.01 * jnp.array([1, -1, 1, 1, -1, 1, -1, -1, 1])
     >>> 0.005 < float(measured_noise(noisy)) < 0.02

@@ -32,7 +32,7 @@ class TotalPropagation(Method):
         samples: particles, a multiple of ``folds``.
         folds: groups for the cross-fitting.
 
-    Source: Parmas et al. 2018, "PIPPS", algorithm 1.
+    Source: Parmas et al. 2018, "PIPPS: flexible model-based policy search robust to chaos".
     """
 
     law: Any = Gaussian()
@@ -67,7 +67,8 @@ class TotalPropagation(Method):
             before, mean, after, cost, slope = step
             to_go = to_go + cost
             smooth = slope + later
-            level = jax.vmap(LeaveOneOut())(to_go.reshape(self.folds, -1), _rows(self.folds, n))
+            grouped = to_go.reshape(self.folds, -1)
+            level = jax.vmap(LeaveOneOut())(grouped, grouped[..., None])
             scores = jax.vmap(lambda s, m: score(self.law, s, m))(after, mean)
             rough = (to_go - level.reshape(-1))[:, None] * scores
 
@@ -90,7 +91,3 @@ class TotalPropagation(Method):
         (_, _, terms), alpha = jax.lax.scan(backward, zero, record, reverse=True)
         terms = jnp.where(jnp.isfinite(values)[:, None], terms, jnp.nan)
         return Draws(values, terms, {"alpha": alpha}, evaluations=n)
-
-
-def _rows(folds: int, count: int) -> jax.Array:
-    return jnp.zeros((folds, count // folds, 1))

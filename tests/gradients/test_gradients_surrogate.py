@@ -170,6 +170,12 @@ def test_a_reused_key_is_refused_when_jax_is_asked_to():
             f(jnp.ones(2), key=key)
 
 
+def test_raw_keys_are_the_typed_ones():
+    f = surrogate(square, EvolutionStrategies(samples=2))
+    typed = f(X, key=jax.random.key(3))
+    np.testing.assert_array_equal(f(X, key=jax.random.PRNGKey(3)), typed)
+
+
 def test_interval_against_student():
     from scipy.stats import t
 
