@@ -1,0 +1,66 @@
+"""AoBG, the alpha-order batched gradient: as pathwise as the score function can vouch for."""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim import _check
+from diffsim.gradients import mixtures
+from diffsim.gradients.base import Draws, Method, check_chunk, check_count
+from diffsim.gradients.laws import Gaussian, check_law
+
+
+@struct.dataclass
+class AlphaOrder(Method):
+    """ĝ = α ĝ₁ + (1 − α) ĝ₀, ĝ₁ pathwise, ĝ₀ score function, on one batch.
+
+    α = v0/(v0 + v1) is the mix of least variance; it is capped at (γ − ε)/‖ĝ₁ − ĝ₀‖ so that the
+    bias of ĝ₁, seen through ĝ₀'s own error ε, stays within γ; α = 0 where ε > γ.
+
+    ε bounds ‖ĝ₀ − E ĝ₀‖ but for a FAILURE probability δ:  ε = √v0 (1 + √(2 ln 1/δ)), v0 the
+    variance of the mean ĝ₀: Gaussian concentration for the norm of a mean, where the paper has a
+    Bernstein bound, which also needs the largest term there can be. α comes from the same batch,
+    so the reported variance is that for the α chosen.
+
+    Attributes:
+        law: the noise.
+        samples: draws, each one evaluation with its derivative.
+        gamma: the bias tolerated, in units of the gradient; None for 2ε: as much as the
+            sampling error, so α = ε/‖ĝ₁ − ĝ₀‖ at most.
+        failure: δ, the probability that ε is exceeded.
+        chunk: evaluations at once, None for all.
+
+    Source: Suh et al. 2022, arXiv 2202.00817 (alpha-order batched gradient).
+    """
+
+    law: Any = Gaussian()
+    samples: int = struct.field(pytree_node=False, default=64)
+    gamma: Any = None
+    failure: float = struct.field(pytree_node=False, default=0.05)
+    chunk: int | None = struct.field(pytree_node=False, default=None)
+    spreads = True
+
+    def check(self) -> None:
+        check_law(self.law)
+        check_count("samples", self.samples, 2)
+        check_chunk(self.chunk)
+        if self.gamma is not None:
+            _check.in_range("gamma", self.gamma, 0.0, open_low=True)
+        if not 0 < self.failure < 1:
+            raise ValueError(f"failure: expected a probability in (0, 1), got {self.failure!r}")
+
+    def draw(self, problem) -> Draws:
+        values, smooth, rough = mixtures.both_terms(problem, self.law, self.samples, 1, self.chunk)
+        v0 = mixtures.spread(rough) / self.samples
+        v1 = mixtures.spread(smooth) / self.samples
+        radius = jnp.sqrt(v0) * (1 + math.sqrt(2 * math.log(1 / self.failure)))
+        gamma = 2 * radius if self.gamma is None else jnp.asarray(self.gamma).astype(v0.dtype)
+        apart = jnp.linalg.norm(mixtures.mean(smooth) - mixtures.mean(rough))
+        best = mixtures.ratio(v0, v0 + v1, 1.0)
+        alpha = jnp.minimum(best, mixtures.ratio(gamma - radius, apart, 1.0))
+        alpha = jnp.where(radius > gamma, 0.0, alpha)
+        info = {"alpha": alpha, "disagreement": apart, "radius": radius}
+        terms = jnp.where(alpha == 0, rough, alpha * smooth + (1 - alpha) * rough)
+        return Draws(values, terms, info, evaluations=self.samples)

@@ -1,0 +1,74 @@
+"""A loss with its time steps showing, for the estimators that use them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim.gradients.base import check_count
+from diffsim.gradients.flat import flatten
+
+
+@struct.dataclass
+class Chain:
+    """s_{t+1} = transition(s_t, x), loss = Σ_{t=1}^{T} cost(s_t).
+
+    Called on x it is an ordinary loss, so every method takes it; ``TotalPropagation`` and
+    ``PersistentES`` also look inside.
+
+    Attributes:
+        initial: first state, any tree of floats.
+        transition: (state, x) → state.
+        cost: state → scalar; keep a step counter in the state where the cost depends on time.
+        length: T.
+
+    >>> chain = Chain(jnp.zeros(()), lambda s, x: s + x, lambda s: s, 3)
+    >>> float(chain(jnp.ones(())))
+    6.0
+    """
+
+    initial: Any
+    transition: Callable = struct.field(pytree_node=False)
+    cost: Callable = struct.field(pytree_node=False)
+    length: int = struct.field(pytree_node=False)
+
+    def __call__(self, x: Any) -> jax.Array:
+        return self.run(self.initial, x, self.length)[1]
+
+    def run(self, state: Any, x: Any, steps: int) -> tuple[Any, jax.Array]:
+        """The state after some steps, and their summed cost."""
+
+        def step(state, _):
+            state = self.transition(state, x)
+            return state, self.cost(state)
+
+        after = jax.eval_shape(self.transition, state, x)  # a complex step makes the state complex
+        state = jax.tree.map(lambda s, a: jnp.asarray(s, a.dtype), state, after)
+        state, costs = jax.lax.scan(step, state, length=steps)
+        return state, jnp.sum(costs)
+
+
+@struct.dataclass
+class FlatChain:
+    """A chain in flat vectors: start (q,), move(s, x) → (q,), cost(s) → scalar."""
+
+    start: jax.Array
+    move: Callable = struct.field(pytree_node=False)
+    cost: Callable = struct.field(pytree_node=False)
+    length: int = struct.field(pytree_node=False)
+
+
+def flat_chain(problem) -> FlatChain:
+    """The problem's chain in flat vectors; a plain loss is one step, s_1 = x, of cost f(s_1)."""
+    if not isinstance(problem.loss, Chain):
+        return FlatChain(problem.x, lambda s, x: x, lambda s: problem.value(s), 1)
+    chain = problem.loss
+    check_count("length", chain.length)
+    start, unravel = flatten("initial", chain.initial)
+
+    def move(state, x):
+        return flatten("state", chain.transition(unravel(state), problem.unravel(x)))[0]
+
+    return FlatChain(start, move, lambda state: chain.cost(unravel(state)), chain.length)

@@ -1,0 +1,301 @@
+"""Estimators side by side on one loss: bias, variance, error and cost, each with its interval."""
+
+import csv
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import struct
+
+from diffsim.gradients.base import Method, posed, reduced
+from diffsim.gradients.flat import flatten
+from diffsim.gradients.registry import method as named
+
+COLUMNS = ("bias", "variance", "mse", "cosine", "snr", "seconds")
+
+
+@struct.dataclass
+class Interval:
+    """A figure with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "–"
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+@struct.dataclass
+class Row:
+    """One method. Bias, variance and mse are NaN for a rank-shaped objective: other units.
+
+    Attributes:
+        name, objective: of the method.
+        evaluations: of the loss, for one estimate.
+        bias: ‖E ĝ − reference‖, the part due to sampling taken off.
+        variance: trace of the covariance of one estimate.
+        mse: E‖ĝ − reference‖².
+        cosine: mean cosine between ĝ and the reference.
+        snr: ‖E ĝ‖²/variance.
+        seconds: for one compiled estimate.
+    """
+
+    name: str
+    objective: str
+    evaluations: int
+    bias: Interval
+    variance: Interval
+    mse: Interval
+    cosine: Interval
+    snr: Interval
+    seconds: Interval
+
+
+@struct.dataclass
+class Comparison:
+    """The table.
+
+    Attributes:
+        rows: one a method.
+        replications: independent estimates each figure rests on.
+        confidence: of the intervals.
+        reference: the gradient compared with, flat.
+        reference_error: root of the variance of the reference; 0 where it was given.
+    """
+
+    rows: tuple[Row, ...]
+    replications: int
+    confidence: float
+    reference: np.ndarray
+    reference_error: float
+
+    def table(self) -> Any:
+        """A rich Table."""
+        from rich.table import Table
+
+        title = f"{self.replications} replications, {100 * self.confidence:g} % intervals"
+        table = Table(title=title)
+        for heading in ("method", "objective", "evaluations", *COLUMNS):
+            table.add_column(heading, justify="left" if heading == "method" else "right")
+        for row in self.rows:
+            cells = [str(getattr(row, column)) for column in COLUMNS]
+            table.add_row(row.name, row.objective, str(row.evaluations), *cells)
+        return table
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=200, color_system=None)
+        with console.capture() as capture:
+            console.print(self.table())
+        return capture.get()
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dict a method, keys such as ``bias``, ``bias_low``, ``bias_high``."""
+        records = []
+        for row in self.rows:
+            record: dict[str, Any] = {
+                "method": row.name,
+                "objective": row.objective,
+                "evaluations": row.evaluations,
+            }
+            for column in COLUMNS:
+                figure = getattr(row, column)
+                record[column] = figure.value
+                record[f"{column}_low"], record[f"{column}_high"] = figure.low, figure.high
+            records.append(record)
+        return records
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write ``.csv`` or ``.json``, under a temporary name first.
+
+        Raises:
+            ValueError: another suffix.
+        """
+        target = Path(path)
+        if target.suffix not in (".csv", ".json"):
+            raise ValueError(f"path: expected a .csv or .json file, got {target.name!r}")
+        records = self.records()
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        with temporary.open("w", newline="") as file:
+            if target.suffix == ".csv":
+                writer = csv.DictWriter(file, fieldnames=list(records[0]))
+                writer.writeheader()
+                writer.writerows(records)
+            else:
+                finite = [
+                    {k: None if v != v or v in (np.inf, -np.inf) else v for k, v in r.items()}
+                    for r in records
+                ]
+                json.dump({"replications": self.replications, "rows": finite}, file, indent=1)
+        temporary.replace(target)
+
+    def plot(self) -> Any:
+        """A matplotlib Figure: bias beside deviation, and error against evaluations."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(11, 0.4 * len(self.rows) + 2.5), layout="constrained")
+        bars, cost = figure.subplots(1, 2)
+        shown = [row for row in self.rows if not np.isnan(row.bias.value)]
+        place = np.arange(len(shown))
+        bars.barh(place - 0.2, [row.bias.value for row in shown], 0.4, label="bias")
+        deviation = [row.variance.value**0.5 for row in shown]
+        bars.barh(place + 0.2, deviation, 0.4, label="standard deviation")
+        bars.set_yticks(place, [row.name for row in shown])
+        bars.legend()
+        for row in shown:
+            cost.plot(row.evaluations, row.mse.value, "o")
+            cost.annotate(row.name, (row.evaluations, row.mse.value))
+        cost.set(xlabel="evaluations", ylabel="mean squared error", xscale="log", yscale="log")
+        return figure
+
+
+def compare(
+    loss: Callable,
+    x: Any,
+    methods: Mapping[str, Method] | Sequence[str],
+    *,
+    reference: Any,
+    key: jax.Array,
+    replications: int = 256,
+    confidence: float = 0.95,
+    stochastic: bool = False,
+    chunk: int | None = None,
+) -> Comparison:
+    """Run every method many times at x and measure how far its estimates are from a reference.
+
+    All methods get the same keys. Intervals are bootstrap percentiles over the replications
+    (1,000 resamples); that of the time is the normal one over 7 runs.
+
+    Args:
+        loss: tree → scalar (with ``key=`` if stochastic).
+        x: tree of floats.
+        methods: name → record, or names from the registry.
+        reference: the true gradient as a tree like x, or a Method, averaged over 16 times
+            ``replications`` of its estimates.
+        key: used once.
+        replications: estimates a method, at least 8.
+        confidence: of the intervals, e.g. 0.95.
+        stochastic: the loss takes a key.
+        chunk: replications at once, None for all.
+
+    Raises:
+        ValueError: too few replications for an interval, or no methods.
+        FloatingPointError: estimates that are not finite.
+
+    >>> x = jax.numpy.ones(2)
+    >>> c = compare(lambda x: x @ x, x, ["pathwise", "spsa"], reference=2 * x,
+    ...     key=jax.random.key(0), replications=16)
+    >>> c.rows[0].evaluations, round(c.rows[0].cosine.value, 3)
+    (1, 1.0)
+    """
+    if replications < 8:
+        raise ValueError(f"replications: expected at least 8 for an interval, got {replications}")
+    if not isinstance(methods, Mapping):
+        methods = {name: named(name) for name in methods}
+    if not methods:
+        raise ValueError("methods: expected at least one, got none")
+    run_key, reference_key, bootstrap_key = jax.random.split(key, 3)
+    keys = jax.random.split(run_key, replications)
+    error = 0.0
+    if isinstance(reference, Method):
+        many = jax.random.split(reference_key, 16 * replications)
+        rows, _, _ = _replicated("reference", loss, x, reference, many, stochastic, chunk)
+        truth = rows.mean(axis=0)
+        error = float(np.sqrt(rows.var(axis=0, ddof=1).sum() / len(rows)))
+    else:
+        truth = np.asarray(flatten("reference", reference)[0], np.float64)
+    seed = np.asarray(jax.random.key_data(bootstrap_key)).tolist()
+    table = []
+    for name, record in methods.items():
+        found, evaluations, seconds = _replicated(name, loss, x, record, keys, stochastic, chunk)
+        if found.shape[1] != truth.size:
+            raise ValueError(f"reference: expected {found.shape[1]} numbers, got {truth.size}")
+        figures = _figures(found, truth, np.random.default_rng(seed), confidence)
+        if record.objective == "rank-shaped":
+            nothing = Interval(np.nan, np.nan, np.nan)
+            figures.update(bias=nothing, variance=nothing, mse=nothing)
+        table.append(
+            Row(name, record.objective, evaluations, **figures, seconds=_timed(seconds, confidence))
+        )
+    return Comparison(tuple(table), replications, confidence, truth, error)
+
+
+def _replicated(name, loss, x, record, keys, stochastic, chunk):
+    """Estimates (R, p), evaluations of one, and seconds of some."""
+    record.check()
+    evaluations = 0
+
+    def one(key):
+        nonlocal evaluations
+        problem = posed(
+            loss, record, x, (), key, has_aux=False, stochastic=stochastic, penalty=None
+        )
+        draws = record.draw(problem)
+        evaluations = draws.evaluations
+        return reduced(draws, masked=False)[1]
+
+    def batch(keys):
+        return jax.lax.map(one, keys, batch_size=chunk or len(keys))
+
+    rows = np.asarray(jax.jit(batch)(keys), np.float64)
+    if not np.all(np.isfinite(rows)):
+        bad = int(np.sum(~np.isfinite(rows).all(axis=1)))
+        raise FloatingPointError(f"{name}: {bad} of {len(rows)} estimates are not finite")
+    single = jax.jit(one)
+    single(keys[0]).block_until_ready()
+    seconds = []
+    for k in keys[:7]:
+        begin = time.perf_counter()
+        single(k).block_until_ready()
+        seconds.append(time.perf_counter() - begin)
+    return rows, evaluations, np.array(seconds)
+
+
+def _figures(rows, truth, generator, confidence) -> dict[str, Interval]:
+    """Bias, variance, mse, cosine and SNR with bootstrap percentiles."""
+    count = len(rows)
+    weights = generator.multinomial(count, np.full(count, 1 / count), 1000) / count
+    # Centred, so that squares do not cancel and equal rows give exactly nothing.
+    centre = rows[0] + (rows - rows[0]).mean(axis=0)
+    offsets = rows - centre
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(truth)
+    cosines = np.divide(rows @ truth, lengths, out=np.zeros(count), where=lengths > 0)
+
+    def statistics(w, resampled):
+        shift = w @ offsets
+        variance = np.maximum(w @ np.sum(offsets**2, axis=1) - np.sum(shift**2, axis=-1), 0)
+        variance = variance * count / (count - 1)
+        extra = (2 if resampled else 1) * variance / count  # sampling's own share
+        mean = centre + shift
+        bias = np.sqrt(np.maximum(np.sum((mean - truth) ** 2, axis=-1) - extra, 0))
+        power = np.maximum(np.sum(mean**2, axis=-1) - extra, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            snr = power / variance
+        mse = w @ np.sum((rows - truth) ** 2, axis=1)
+        return {"bias": bias, "variance": variance, "mse": mse, "cosine": w @ cosines, "snr": snr}
+
+    tails = [50 - 50 * confidence, 50 + 50 * confidence]
+    point = statistics(np.full((1, count), 1 / count), False)
+    spread = statistics(weights, True)
+    figures = {}
+    for name, values in spread.items():
+        steady = np.all(values == values[0])  # percentiles of infinities are not numbers
+        low, high = (values[0], values[0]) if steady else np.percentile(values, tails)
+        figures[name] = Interval(float(point[name][0]), float(low), float(high))
+    return figures
+
+
+def _timed(seconds: np.ndarray, confidence: float) -> Interval:
+    z = float(jax.scipy.special.ndtri(0.5 + 0.5 * confidence))
+    half = z * seconds.std(ddof=1) / len(seconds) ** 0.5
+    mean = float(seconds.mean())
+    return Interval(mean, max(0.0, mean - half), mean + half)

@@ -1,0 +1,48 @@
+"""What the interpolated estimators share: one batch, its pathwise and its score-function terms."""
+
+import jax
+import jax.numpy as jnp
+
+from diffsim.gradients.baselines import LeaveOneOut
+from diffsim.gradients.pathwise import reparameterized
+from diffsim.gradients.score_function import parameter_scores
+
+
+def both_terms(problem, law, samples: int, folds: int, chunk: int | None):
+    """Values (n,), pathwise terms and score terms (n, p), n = samples.
+
+    The score's leave-one-out baseline stays inside its fold, so folds are independent.
+    """
+    noise, path = reparameterized(problem, law, samples)
+    values, smooth = problem.differentiate(path, noise, samples, chunk)
+    points = jax.vmap(lambda drawn: path(problem.x, drawn))(noise)
+    scores = parameter_scores(problem, law, points)
+    grouped = values.reshape(folds, -1)
+    level = jax.vmap(LeaveOneOut())(grouped, scores.reshape(folds, samples // folds, -1))
+    rough = (values - level.reshape(-1))[:, None] * scores
+    return values, smooth, rough
+
+
+def spread(terms: jax.Array, other: jax.Array | None = None) -> jax.Array:
+    """Trace of the covariance of one term with another's (or its own), failed rows left out."""
+    other = terms if other is None else other
+    keep = jnp.all(jnp.isfinite(terms) & jnp.isfinite(other), axis=1)
+    count = jnp.maximum(jnp.sum(keep), 2).astype(terms.dtype)
+
+    def centred(rows):
+        rows = jnp.where(keep[:, None], rows, 0)
+        return jnp.where(keep[:, None], rows - jnp.sum(rows, axis=0) / count, 0)
+
+    return jnp.sum(centred(terms) * centred(other)) / (count - 1)
+
+
+def mean(terms: jax.Array) -> jax.Array:
+    """Mean of the rows that did not fail."""
+    keep = jnp.all(jnp.isfinite(terms), axis=1)
+    return jnp.sum(jnp.where(keep[:, None], terms, 0), axis=0) / jnp.sum(keep).astype(terms.dtype)
+
+
+def ratio(top: jax.Array, bottom: jax.Array, otherwise: float) -> jax.Array:
+    """top / bottom, or a constant where the bottom is 0; safe to differentiate."""
+    zero = bottom == 0
+    return jnp.where(zero, otherwise, top / jnp.where(zero, 1, bottom))

@@ -1,0 +1,210 @@
+"""Which estimator to use for a loss at a point, from measured probes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from diffsim.gradients.base import Method
+from diffsim.gradients.chain import Chain
+from diffsim.gradients.differences import CentralDifference, Richardson
+from diffsim.gradients.directions import Haar
+from diffsim.gradients.evolution import EvolutionStrategies
+from diffsim.gradients.inverse_variance import InverseVariance
+from diffsim.gradients.laws import Gaussian
+from diffsim.gradients.measure_valued import MeasureValued
+from diffsim.gradients.mixtures import both_terms, spread
+from diffsim.gradients.pathwise import Pathwise
+from diffsim.gradients.problem import Problem
+from diffsim.gradients.random_directions import RandomDirections
+from diffsim.gradients.steps import measured_noise
+from diffsim.gradients.total_propagation import TotalPropagation
+
+LINES, POINTS = 8, 65
+
+
+@struct.dataclass
+class Recommendation:
+    """What to use and why; print it.
+
+    Attributes:
+        method: ready to be given to ``surrogate``.
+        condition: "smooth", "stiff", "discontinuous", "chaotic" or "noisy".
+        reason: one sentence with the numbers it rests on.
+        probes: those numbers.
+    """
+
+    method: Method
+    condition: str
+    reason: str
+    probes: dict[str, float]
+
+    def __str__(self) -> str:
+        return f"{self.condition}: use {self.method}\n  {self.reason}"
+
+
+def recommend(
+    loss: Callable,
+    x: Any,
+    *,
+    key: jax.Array,
+    sigma: float = 0.1,
+    stochastic: bool = False,
+    samples: int = 64,
+) -> Recommendation:
+    """Probe the loss within about 2σ of x and name the estimator for what is found there.
+
+    Eight random lines of 65 points through x tell jumps (a difference that bisection does not
+    shrink), wiggles (how often the slope changes sign, and how large they are against the whole
+    variation) and noise; 256 draws tell the variances of both kinds of gradient. About 1,200
+    evaluations in all. A stochastic loss has one key a line, so jumps that its noise moves about
+    are seen where one of the lines meets one.
+
+    Args:
+        loss: tree → scalar (with ``key=`` if stochastic).
+        x: tree of floats.
+        key: used once.
+        sigma: the length that matters, in the units of x: smoothing over it is acceptable.
+        stochastic: the loss takes a key.
+        samples: to put into the recommended method.
+
+    Raises:
+        FloatingPointError: the loss is not finite on the lines.
+
+    >>> advice = recommend(lambda x: jnp.sum(x**2), jnp.ones(3), key=jax.random.key(0))
+    >>> advice.condition, type(advice.method).__name__
+    ('smooth', 'Pathwise')
+    """
+    line_key, noise_key, draw_key, own_key = jax.random.split(key, 4)
+    keys = (draw_key, own_key if stochastic else None, None)
+    problem = Problem(loss, x, has_aux=False, keys=keys, stochastic=stochastic)
+    probes = _probe_lines(problem, line_key, noise_key, sigma)
+    if probes["differentiable"]:
+        _, smooth, rough = both_terms(problem, Gaussian(sigma), 256, 1, None)
+        probes["pathwise_variance"] = float(spread(smooth))
+        probes["score_variance"] = float(spread(rough))
+    return _decided(problem, probes, sigma, samples)
+
+
+def _probe_lines(
+    problem: Problem, key: jax.Array, noise_key: jax.Array, sigma: float
+) -> dict[str, float]:
+    dimension, dtype = problem.dimension, problem.x.dtype
+    direction = jax.random.normal(key, (LINES, dimension), dtype)
+    direction = direction / jnp.linalg.norm(direction, axis=1, keepdims=True)
+    # Unequal spacing, so that a periodic loss cannot look smooth by aliasing.
+    grid = np.linspace(-2, 2, POINTS)
+    grid = sigma * (grid + 0.02 * np.sin(37.0 * np.arange(POINTS)))
+    keys = jax.random.split(noise_key, LINES) if problem.stochastic else None
+    lines = (direction, keys)  # one key for a whole line: common random numbers
+
+    def along(line, distance):
+        return problem.value(problem.x + distance * line[0], line[1])
+
+    across = jax.jit(jax.vmap(jax.vmap(along, (None, 0)), (0, None)))
+    values = np.asarray(across(lines, jnp.asarray(grid, dtype)), np.float64)
+    if not np.all(np.isfinite(values)):
+        bad = int(np.sum(~np.isfinite(values)))
+        raise FloatingPointError(f"loss: {bad} of {values.size} probes near x are not finite")
+    span = float(np.max(np.ptp(values, axis=1)))
+    probes = {"span": span, "differentiable": float(_differentiates(problem))}
+    # Wiggles: what is left of each line after a quintic, against the whole variation.
+    residues = [v - np.polyval(np.polyfit(grid / sigma, v, 5), grid / sigma) for v in values]
+    residue = float(np.sqrt(np.mean(np.square(residues)) * POINTS / (POINTS - 6)))
+    turns = np.sum(np.diff(np.sign(np.diff(values, axis=1)), axis=1) != 0, axis=1)
+    probes |= {"residue": residue / span if span else 0.0, "turns": float(np.median(turns))}
+    probes["jump"] = _largest_jump(along, lines, grid, values, dtype) / span if span else 0.0
+    # Fine noise: difference tables on either side of x, so that a kink there does not count.
+    close = 1e-4 * sigma * np.concatenate([np.arange(1, 10), -np.arange(1, 10)])
+    near = across(lines, jnp.asarray(close, dtype)).reshape(LINES, 2, 9)
+    tables = jnp.min(jax.vmap(jax.vmap(measured_noise))(near), axis=1)
+    rounding = float(jnp.finfo(dtype).eps) * np.max(np.abs(values))
+    fine = float(jnp.median(tables))
+    probes["fine_noise"] = fine / span if span and fine > 100 * rounding else 0.0
+    probes["noise"] = (
+        float(np.std(values[:, POINTS // 2])) / span if span and keys is not None else 0.0
+    )
+    return probes
+
+
+def _differentiates(problem: Problem) -> bool:
+    """Whether JAX can trace a derivative at all (a bare callback cannot)."""
+    try:
+        jax.eval_shape(jax.grad(lambda x: problem.value(x, problem.loss_key)), problem.x)
+    except (ValueError, TypeError, NotImplementedError):
+        return False
+    return True
+
+
+def _largest_jump(along, lines, grid, values, dtype) -> float:
+    """What is left of each line's largest step after halving its interval towards rounding."""
+    worst = np.argmax(np.abs(np.diff(values, axis=1)), axis=1)
+    rows = np.arange(len(values))
+    halvings = int(-0.7 * np.log2(float(jnp.finfo(dtype).eps)))
+
+    def halve(carry, _):
+        line, low, high, at_low, at_high = carry
+        middle = 0.5 * (low + high)
+        at_middle = along(line, middle)
+        left = jnp.abs(at_middle - at_low) > jnp.abs(at_high - at_middle)
+        pick = lambda a, b: jnp.where(left, a, b)  # noqa: E731
+        after = (pick(low, middle), pick(middle, high), pick(at_low, at_middle))
+        return (line, *after, pick(at_middle, at_high)), None
+
+    def bisect(line, low, high, at_low, at_high):
+        carry = (line, low, high, at_low, at_high)
+        _, _, _, before, after = jax.lax.scan(halve, carry, length=halvings)[0]
+        return jnp.abs(after - before)
+
+    ends = [grid[worst], grid[worst + 1], values[rows, worst], values[rows, worst + 1]]
+    left = jax.jit(jax.vmap(bisect))(lines, *(jnp.asarray(end, dtype) for end in ends))
+    return float(jnp.max(left))
+
+
+def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Recommendation:
+    """The first condition that holds, in the order in which they do harm."""
+    dimension, able = problem.dimension, bool(probes["differentiable"])
+    smoothed = EvolutionStrategies(sigma, samples)
+    ratio = probes.get("pathwise_variance", 0.0) / max(probes.get("score_variance", 1.0), 1e-300)
+
+    def answer(condition, method, reason):
+        return Recommendation(method, condition, reason, probes)
+
+    if probes["turns"] > POINTS / 8 and probes["residue"] > 0.01:
+        why = (
+            f"{probes['turns']:.0f} turns a line of {POINTS} points, wiggles of "
+            f"{probes['residue']:.0%} of its variation: derivatives grow without meaning"
+        )
+        if isinstance(problem.loss, Chain) and able:
+            return answer("chaotic", TotalPropagation(Gaussian(sigma), samples), why)
+        return answer("chaotic", smoothed, why)
+    if probes["fine_noise"] and (not able or ratio > 1):
+        why = f"noise of {probes['fine_noise']:.1%} of its variation at 1e-4 σ"
+        if dimension <= 16:
+            return answer("noisy", CentralDifference(sigma), f"{why}: difference over σ instead")
+        return answer("noisy", smoothed, f"{why}: derivatives see only that, values do not")
+    if probes["jump"] > 0.02:
+        why = f"a jump of {probes['jump']:.0%} of its variation: derivatives do not see it"
+        measured = MeasureValued(sigma, max(1, samples // dimension))
+        return answer("discontinuous", measured if dimension <= 8 else smoothed, why)
+    if probes["noise"] > 0.1:
+        why = f"noise of {probes['noise']:.0%} of its variation within 2σ"
+        if able and ratio < 1:
+            return answer(
+                "noisy", Pathwise(samples=samples), f"{why}: average derivatives over keys"
+            )
+        return answer("noisy", smoothed, f"{why}: pairs share it, so it cancels in differences")
+    if able and ratio > 1:
+        why = f"derivatives vary {ratio:.2g} times more than score-function terms"
+        weighted = InverseVariance(Gaussian(sigma), max(8, samples - samples % 4))
+        return answer("stiff", weighted, f"{why}: weight them by their variances")
+    if able:
+        why = f"no jump, {probes['turns']:.0f} turns, derivatives {ratio:.2g} times as varied"
+        return answer("smooth", Pathwise(), f"{why} as score terms: differentiate")
+    if dimension <= 64:
+        return answer("smooth", Richardson(), "smooth, but JAX cannot differentiate it")
+    haar = RandomDirections(Haar(min(dimension, samples)), samples=1)
+    return answer("smooth", haar, f"smooth, not differentiable by JAX, d = {dimension}")

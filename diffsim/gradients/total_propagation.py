@@ -1,0 +1,93 @@
+"""Total propagation: pathwise and score function mixed afresh at every step of a chain."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim.gradients.base import Draws, Method, check_count
+from diffsim.gradients.baselines import LeaveOneOut
+from diffsim.gradients.chain import flat_chain
+from diffsim.gradients.inverse_variance import cross_fitted
+from diffsim.gradients.laws import Gaussian, check_law, score
+
+
+@struct.dataclass
+class TotalPropagation(Method):
+    """Noise enters every state, s_t = m_t + σ ε_t with m_t = transition(s_{t−1}, x). Backwards:
+
+    pathwise  P_t = ∂cost/∂s_t + (∂m_{t+1}/∂s_t)ᵀ ĝ_{t+1}
+    score     Q_t = (R_t − b_t) ∂ log p(s_t; m_t)/∂m_t,  R_t the cost from t on
+    mixed     ĝ_t = α_t P_t + (1 − α_t) Q_t,  and  dL/dx = Σ_t (∂m_t/∂x)ᵀ ĝ_t
+
+    α_t by inverse variance of the two contributions to dL/dx. A chaotic stretch is bridged by the
+    score, a smooth one keeps the pathwise precision. α_t of one half of the samples comes from the
+    other half: unbiased for one step, bias O(1/n) for more.
+
+    A plain loss is one step, its noise on x itself. A stochastic loss is not supported.
+
+    Attributes:
+        law: noise on the flattened state.
+        samples: particles, a multiple of ``folds``.
+        folds: groups for the cross-fitting.
+
+    Source: Parmas et al. 2018, "PIPPS: flexible model-based policy search robust to chaos".
+    """
+
+    law: Any = Gaussian()
+    samples: int = struct.field(pytree_node=False, default=64)
+    folds: int = struct.field(pytree_node=False, default=2)
+
+    def check(self) -> None:
+        check_law(self.law)
+        check_count("folds", self.folds, 2)
+        check_count("samples", self.samples, 2 * self.folds)
+        if self.samples % self.folds:
+            raise ValueError(f"samples: expected a multiple of {self.folds}, got {self.samples}")
+
+    def draw(self, problem) -> Draws:
+        if problem.stochastic:
+            raise TypeError("loss: TotalPropagation draws the noise itself, got a stochastic loss")
+        chain, x, n = flat_chain(problem), problem.x, self.samples
+        noise = self.law.sample(problem.key, (chain.length, n, chain.start.size), x.dtype)
+
+        def forward(state, drawn):
+            mean = jax.vmap(chain.move, (0, None))(state, x)
+            after = jax.vmap(self.law.reparameterize)(mean, drawn)
+            cost, slope = jax.vmap(jax.value_and_grad(chain.cost))(after)
+            return after, (state, mean, after, cost, slope)
+
+        start = jnp.broadcast_to(chain.start, (n, chain.start.size))
+        _, record = jax.lax.scan(forward, start, noise)
+        values = problem.settle(jnp.sum(record[3], axis=0))
+
+        def backward(carry, step):
+            later, to_go, total = carry  # dL/ds_t from later steps, cost after t, sum so far
+            before, mean, after, cost, slope = step
+            to_go = to_go + cost
+            smooth = slope + later
+            grouped = to_go.reshape(self.folds, -1)
+            level = jax.vmap(LeaveOneOut())(grouped, grouped[..., None])
+            scores = jax.vmap(lambda s, m: score(self.law, s, m))(after, mean)
+            rough = (to_go - level.reshape(-1))[:, None] * scores
+
+            def pull(state, smooth, rough):
+                _, back = jax.vjp(chain.move, state, x)
+                return back(smooth)[1], back(rough)[1]
+
+            smooth_x, rough_x = jax.vmap(pull)(before, smooth, rough)
+            alphas = cross_fitted(smooth_x, rough_x, self.folds)
+            weight = jnp.repeat(alphas, n // self.folds)[:, None]
+            mixed = weight * smooth + (1 - weight) * rough
+
+            def push(state, mixed):
+                return jax.vjp(chain.move, state, x)[1](mixed)
+
+            later, contribution = jax.vmap(push)(before, mixed)
+            return (later, to_go, total + contribution), jnp.mean(alphas)
+
+        zero = (jnp.zeros_like(start), jnp.zeros_like(values), jnp.zeros((n, x.size), x.dtype))
+        (_, _, terms), alpha = jax.lax.scan(backward, zero, record, reverse=True)
+        terms = jnp.where(jnp.isfinite(values)[:, None], terms, jnp.nan)
+        return Draws(values, terms, {"alpha": alpha}, evaluations=n)

@@ -1,0 +1,152 @@
+"""The comparison table and the advice."""
+
+import csv
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import LogisticMap, Step, quadratic
+
+from diffsim.gradients import SPSA, CentralDifference, Gaussian, Pathwise, compare, recommend
+
+KEY = jax.random.key(0)
+Q = quadratic()
+X = jnp.asarray(Q.mu)
+
+
+@pytest.fixture(scope="module")
+def table():
+    methods = {"exact": Pathwise(), "noisy": Pathwise(Gaussian(Q.sigma)), "spsa": SPSA(samples=1)}
+    off = jnp.asarray(Q.gradient) + jnp.array([3.0, 0, 0, 0])  # so that every bias is 3
+    return compare(Q, X, methods, reference=off, key=KEY, replications=2_000)
+
+
+def test_figures_against_theory(table):
+    exact, noisy, spsa = table.rows
+    assert (exact.variance.value, exact.snr.value) == (0.0, np.inf)
+    assert exact.bias.value == pytest.approx(3.0, rel=1e-6)
+    assert (exact.evaluations, spsa.evaluations) == (1, 2)
+    for row, variance in ((noisy, Q.sigma**2 * Q.F), (spsa, (Q.d - 1) * Q.G)):
+        # Intervals at 95 %, twice as wide: 4 standard errors.
+        for figure, truth in (
+            (row.variance, variance),
+            (row.bias, 3.0),
+            (row.mse, variance + 9.0),
+            (row.snr, Q.G / variance),
+        ):
+            assert figure.low < figure.value < figure.high
+            assert abs(figure.value - truth) < 2 * (figure.high - figure.low) / 2, (row, figure)
+    cosine = Q.gradient @ table.reference / np.linalg.norm(table.reference) / Q.G**0.5
+    assert exact.cosine.value == pytest.approx(cosine)
+    assert exact.cosine.value > max(noisy.cosine.value, spsa.cosine.value)
+    assert all(row.seconds.value > 0 for row in table.rows)
+
+
+def test_prints_saves_and_plots(table, tmp_path):
+    assert "95 % intervals" in str(table)
+    assert "noisy" in str(table)
+    table.save(tmp_path / "t.csv")
+    table.save(tmp_path / "t.json")
+    with (tmp_path / "t.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[2]["variance"]) == table.rows[2].variance.value
+    stored = json.loads((tmp_path / "t.json").read_text())
+    assert stored["rows"][0]["snr"] is None  # infinite
+    assert stored["rows"][1]["bias_low"] == table.rows[1].bias.low
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["t.csv", "t.json"]
+    with pytest.raises(ValueError, match=r"\.csv or \.json"):
+        table.save(tmp_path / "t.txt")
+    figure = table.plot()
+    figure.savefig(tmp_path / "t.png")
+    assert (tmp_path / "t.png").stat().st_size > 1_000
+
+
+def test_reference_method_and_rank_shaping():
+    found = compare(
+        Q,
+        X,
+        ["evolution-strategies-ranked"],
+        reference=CentralDifference(),
+        key=KEY,
+        replications=16,
+    )
+    row = found.rows[0]
+    assert np.isnan(row.bias.value)
+    assert "–" in str(found)
+    assert row.cosine.value > 0.5
+    np.testing.assert_allclose(found.reference, Q.gradient, rtol=1e-8)
+
+
+def test_compare_bad_input():
+    with pytest.raises(ValueError, match="at least 8 for an interval, got 4"):
+        compare(Q, X, ["spsa"], reference=X, key=KEY, replications=4)
+    with pytest.raises(ValueError, match="expected 4 numbers, got 1"):
+        compare(Q, X, ["pathwise"], reference=jnp.ones(1), key=KEY, replications=8)
+    with pytest.raises(ValueError, match="at least one, got none"):
+        compare(Q, X, {}, reference=X, key=KEY)
+    with pytest.raises(FloatingPointError, match="8 of 8 estimates are not finite"):
+        compare(lambda x: jnp.nan * x[0], X, ["pathwise"], reference=X, key=KEY, replications=8)
+
+
+def spring(x):
+    """A steep but continuous wall: 1 mm wide against σ = 0.1."""
+    return jax.nn.sigmoid(1000 * (x[0] - 0.03)) + 0.1 * jnp.sum(x)
+
+
+def host(x):
+    return jax.pure_callback(
+        lambda a: np.sum(np.asarray(a) ** 2, axis=-1),
+        jax.ShapeDtypeStruct((), x.dtype),
+        x,
+        vmap_method="expand_dims",
+    )
+
+
+def noisy(x, key):
+    return jnp.sum(x**2) + jax.random.normal(key)
+
+
+def moving_step(x, key):
+    return jnp.where(x[0] + 0.2 * jax.random.normal(key) > 0, 1.0, 0.0) + 0.1 * jnp.sum(x)
+
+
+ADVICE = {
+    "quadratic": (Q, X, "smooth", "Pathwise"),
+    "host": (host, jnp.ones(2), "smooth", "Richardson"),
+    "step": (Step(), jnp.array([0.05]), "discontinuous", "MeasureValued"),
+    "step in many": (lambda x: jnp.where(jnp.sum(x) > 0.1, 1.0, 0.0), jnp.zeros(20),
+                     "discontinuous", "EvolutionStrategies"),
+    "stiff": (spring, jnp.zeros(2), "stiff", "InverseVariance"),
+    "calm map": (LogisticMap(2), jnp.array([0.7]), "smooth", "Pathwise"),
+    "chaotic map": (LogisticMap(12), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
+    "fine noise": (lambda x: jnp.sum(x**2) + 1e-3 * jnp.sin(1e7 * x[0]), jnp.ones(2),
+                   "noisy", "CentralDifference"),
+    "noisy": (noisy, jnp.ones(2), "noisy", "Pathwise"),
+    "moving step": (moving_step, 0.1 * jnp.ones(2), "discontinuous", "MeasureValued"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ADVICE)
+def test_advice(case):
+    loss, x, condition, name = ADVICE[case]
+    found = recommend(loss, x, key=KEY, stochastic=loss in (noisy, moving_step))
+    assert (found.condition, type(found.method).__name__) == (condition, name), found
+    found.method.check()
+    assert found.condition in str(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ADVICE)
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_advice_does_not_hang_on_the_seed(case, seed):
+    loss, x, condition, name = ADVICE[case]
+    key = jax.random.key(seed)
+    found = recommend(loss, x, key=key, stochastic=loss in (noisy, moving_step))
+    assert (found.condition, type(found.method).__name__) == (condition, name), found
+
+
+def test_advice_wants_a_finite_loss():
+    with pytest.raises(FloatingPointError, match="probes near x are not finite"):
+        recommend(lambda x: jnp.log(x[0]), jnp.zeros(1), key=KEY)
