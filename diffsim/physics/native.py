@@ -42,22 +42,71 @@ def jit(f: Callable) -> Callable:
     # Two functions, as traces are cached by function and the mark is made while tracing.
     plain, marked, refused = jax.jit(lambda *args: f(*args)), jax.jit(lambda *args: f(*args)), set()
 
+    def compiled(function, allow, args):
+        token = _allowed.set(allow)
+        try:
+            return function(*args)
+        finally:
+            _allowed.reset(token)
+
     @functools.wraps(f)
     def call(*args):
         leaves, tree = jax.tree.flatten(args)
         if jax.default_backend() != "cpu" or any(isinstance(x, jax.core.Tracer) for x in leaves):
-            return plain(*args)
+            return compiled(plain, False, args)
         signature = (tree, tuple(jax.typeof(leaf) for leaf in leaves))
         if signature not in refused:
-            token = _allowed.set(True)
             try:
-                return marked(*args)
+                return compiled(marked, True, args)
             except jax.errors.JaxRuntimeError as error:
                 if "UNIMPLEMENTED" not in str(error):
                     raise
                 refused.add(signature)
-            finally:
-                _allowed.reset(token)
-        return plain(*args)
+        return compiled(plain, False, args)
 
     return call
+
+
+def each(f: Callable) -> Callable:
+    """``f`` as a native region that, on the CPU, runs a batch as a loop of single calls.
+
+    ``jax.vmap`` of it loops over native single-ball code instead of widening it. It has no
+    derivative; see :func:`looped`. On other backends it is ``f`` itself.
+
+    >>> import jax.numpy as jnp
+    >>> jax.vmap(each(lambda x: 2 * x))(jnp.ones(2)).tolist()
+    [2.0, 2.0]
+    """
+    if jax.default_backend() != "cpu":
+        return f
+    return jax.custom_batching.sequential_vmap(native(f))
+
+
+def looped(loss: Callable) -> Callable:
+    """A scalar ``loss(x, *args)`` run by :func:`each`, with a derivative in x.
+
+    The derivative, forward or reverse, comes from one reverse-mode gradient taken inside the
+    loop over the batch, so nothing is stored between the two. First derivatives only, and in
+    ``x`` only. On other backends than the CPU it is ``loss`` itself.
+
+    >>> import jax.numpy as jnp
+    >>> square = looped(lambda x: jnp.sum(x**2))
+    >>> jax.vmap(jax.grad(square))(jnp.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[2.0, 4.0], [6.0, 8.0]]
+    """
+    if jax.default_backend() != "cpu":
+        return loss
+    value, value_and_slope = each(loss), each(jax.value_and_grad(loss))
+
+    @jax.custom_jvp
+    def function(x, args):
+        return value(x, *args)
+
+    @function.defjvp
+    def _(primals, tangents):
+        x, args = primals
+        out, slope = value_and_slope(x, *args)
+        products = jax.tree.map(lambda s, t: (s * t).sum(), slope, tangents[0])
+        return out, sum(jax.tree.leaves(products))
+
+    return functools.wraps(loss)(lambda x, *args: function(x, jax.lax.stop_gradient(args)))

@@ -157,14 +157,22 @@ def _rollout(state: BallState, times: jax.Array, trace: Trace, max_impacts: int)
         state,
         rows(trace.state, grid_rows),
     )
-    hits = jnp.cumsum(trace.hit)
-    hit_rows = jnp.searchsorted(hits, jnp.arange(1, max_impacts + 1)).clip(max=len(hits) - 1)
-    valid = jnp.arange(1, max_impacts + 1) <= hits[-1]
+    number = jnp.where(trace.hit, jnp.cumsum(trace.hit), 0)
+    belongs = number == jnp.arange(1, max_impacts + 1)[:, None]  # (max_impacts, rows)
+
+    def impact_rows(tree):  # by masks: the gather's derivative would be a scatter
+        def pick(leaf):
+            mask = belongs.reshape(belongs.shape + (1,) * (leaf.ndim - 1))
+            return jnp.sum(jnp.where(mask, leaf, 0), axis=1)
+
+        return jax.tree.map(pick, tree)
+
+    valid = jnp.any(belongs, axis=1)
     impacts = Impacts(
-        time=jnp.where(valid, trace.hit_time[hit_rows], 0.0),
-        surface=jnp.where(valid, trace.surface[hit_rows], -1),
-        before=rows(trace.before, hit_rows),
-        after=rows(trace.state, hit_rows),
+        time=impact_rows(trace.hit_time),
+        surface=jnp.where(valid, impact_rows(trace.surface), -1),
+        before=impact_rows(trace.before),
+        after=impact_rows(trace.state),
         valid=valid,
     )
     final = rows(trace.state, -1)

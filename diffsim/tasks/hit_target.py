@@ -1,0 +1,274 @@
+"""Hit a served table-tennis ball back so that it lands on a target."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim import _check
+from diffsim.motion import Generator, Polynomial, effort
+from diffsim.physics import BallState, Paddle, Rollout, Surface, World, floor, net, simulate, table
+from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
+from diffsim.physics.vector import safe_sqrt
+
+
+@struct.dataclass
+class Serves:
+    """The box serves are drawn from: uniform but for the spin, which is normal.
+
+    A serve is aimed, in a vacuum, from ``start`` at ``bounce`` on the robot's half. The speeds
+    span the 5th to 95th percentile of real rallies (3.9 to 7.8 m/s, median 5.5). Their spin has
+    median 54 rad/s, for which ``spin`` = 35; as the network does not see it, the default is less.
+
+    Attributes:
+        start: lowest and highest position at the stroke, (2, 3), m.
+        bounce: lowest and highest (x, y) of the aimed first bounce, (2, 2), m.
+        speed: lowest and highest horizontal speed, (2,), m/s.
+        spin: standard deviation of each component, (), rad/s.
+    """
+
+    start: jax.Array
+    bounce: jax.Array
+    speed: jax.Array
+    spin: jax.Array
+
+    @classmethod
+    def create(
+        cls,
+        start=((1.2, -0.4, 1.05), (1.4, 0.4, 1.25)),
+        bounce=((-1.05, -0.4), (-0.6, 0.4)),
+        speed=(3.9, 7.8),
+        spin=10.0,
+    ) -> "Serves":
+        """Serves from checked ranges.
+
+        Raises:
+            ValueError: a wrong shape, a lower end above its upper end, a negative spin.
+
+        >>> Serves.create(speed=(6.0, 5.0))
+        Traceback (most recent call last):
+        ...
+        ValueError: speed: expected the lower end first, got [6.0, 5.0]
+        """
+        ranges = {"start": (start, (2, 3)), "bounce": (bounce, (2, 2)), "speed": (speed, (2,))}
+        checked = {}
+        for name, (value, shape) in ranges.items():
+            checked[name] = _check.in_range(name, _check.floating(name, value, shape))
+            if jnp.any(checked[name][0] > checked[name][1]):
+                raise ValueError(
+                    f"{name}: expected the lower end first, got {checked[name].round(6).tolist()}"
+                )
+        return cls(**checked, spin=_check.in_range("spin", spin, 0.0))
+
+    def sample(self, key: jax.Array, gravity: jax.Array, height: jax.Array) -> BallState:
+        """One serve, aimed at a bounce with the ball's centre at ``height``."""
+        keys = jax.random.split(key, 4)
+
+        def draw(key, ends):
+            return ends[0] + (ends[1] - ends[0]) * jax.random.uniform(
+                key, ends[0].shape, ends.dtype
+            )
+
+        start, bounce = draw(keys[0], self.start), draw(keys[1], self.bounce)
+        speed = draw(keys[2], self.speed)
+        way = jnp.append(bounce, height) - start
+        time = jnp.linalg.norm(way[:2]) / speed
+        velocity = way / time - 0.5 * gravity * time
+        spin = self.spin * jax.random.normal(keys[3], (3,), start.dtype)
+        return BallState(start, velocity, spin)
+
+
+@struct.dataclass
+class HitToTarget:
+    """Return a serve to a target on the other half, by one paddle trajectory.
+
+    The loss is the distance of the return's landing from the target, m, and three dense terms:
+    how far the ball meets the paddle's plane from its middle, how far it would pass below the
+    net, and the effort. To have a slope wherever the ball goes, the loss is taken in a practice
+    world, whose table and paddle go on beyond their edges and which has no net; a ball that hits
+    the real paddle and clears the real net does the same in both. :meth:`measures` reports what
+    happens in the real world.
+
+    Attributes:
+        world: the real world: table, net, floor and paddle.
+        generator: weights to paddle path.
+        serves: where serves come from.
+        target: (x, y) on the table, (2,), m.
+        miss_weight: loss for each metre that the ball passes outside the paddle's middle.
+        net_weight: loss for each metre that the ball passes too low over the net.
+        effort_weight: loss for each (m/s²)² of mean squared acceleration.
+        duration: s; long enough for the return to land.
+        step: longest time step, s.
+    """
+
+    world: World
+    generator: Generator
+    serves: Serves
+    target: jax.Array
+    miss_weight: jax.Array
+    net_weight: jax.Array
+    effort_weight: jax.Array
+    duration: float = struct.field(pytree_node=False, default=1.8)
+    step: float = struct.field(pytree_node=False, default=0.1)
+
+    @classmethod
+    def create(
+        cls,
+        world: World | None = None,
+        generator: Generator | None = None,
+        serves: Serves | None = None,
+        *,
+        target: Any = (0.9, 0.0),
+        miss_weight: Any = 2.0,
+        net_weight: Any = 2.0,
+        effort_weight: Any = 2e-6,
+        duration: float = 1.8,
+        step: float = 0.1,
+    ) -> "HitToTarget":
+        """The task with checked settings.
+
+        Raises:
+            ValueError: the world has not exactly one driven surface; a wrong shape or sign.
+
+        >>> task = HitToTarget.create()
+        >>> task.weight_count, task.observe(task.sample(jax.random.key(0))).shape
+        (24, (6,))
+        """
+        if world is None:
+            paddle = Paddle(radius=0.08, restitution=0.78, friction=0.4)
+            world = World.create([table(0.9, 0.25), net(), floor(), paddle])
+        if world.driven_count != 1:
+            raise ValueError(f"world: expected one driven surface, got {world.driven_count}")
+        if generator is None:
+            generator = Polynomial.create(
+                degree=5,
+                duration=1.1,
+                home=(-1.55, 0.0, 0.98, 0.0, 0.0, 0.0),
+                normal=(1.0, 0.0, 0.15),
+                scale=(0.3, 0.3, 0.3, 0.5, 0.5, 0.5),
+            )
+        return cls(
+            world=world,
+            generator=generator,
+            serves=Serves.create() if serves is None else serves,
+            target=_check.in_range("target", _check.floating("target", target, (2,))),
+            miss_weight=_check.in_range("miss_weight", miss_weight, 0.0),
+            net_weight=_check.in_range("net_weight", net_weight, 0.0),
+            effort_weight=_check.in_range("effort_weight", effort_weight, 0.0),
+            duration=float(duration),
+            step=float(step),
+        )
+
+    @property
+    def weight_count(self) -> int:
+        return self.generator.weight_count
+
+    def sample(self, key: jax.Array) -> BallState:
+        return self.serves.sample(key, self.world.gravity, TABLE_HEIGHT + self.world.ball.radius)
+
+    def observe(self, start: BallState) -> jax.Array:
+        """Position and velocity, scaled to order 1; the spin is not seen."""
+        middle, half = self.serves.start.mean(axis=0), jnp.asarray([0.1, 0.4, 0.1])
+        usual, spread = jnp.asarray([-5.5, 0.0, 1.0]), jnp.asarray([1.2, 0.8, 1.0])
+        place = (start.position - middle) / half.astype(middle.dtype)
+        return jnp.concatenate([place, (start.velocity - usual) / spread])
+
+    def play(self, weights: jax.Array, start: BallState, step: float = 0.02) -> Rollout:
+        """What really happens, on a grid fine enough to draw."""
+        path = self.generator(weights)
+        return simulate(self.world, start, path, duration=self.duration, step=step)
+
+    def loss(self, weights: jax.Array, start: BallState) -> jax.Array:
+        return sum(self.terms(weights, start).values(), start=jnp.zeros((), weights.dtype))
+
+    def terms(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
+        path = self.generator(weights)
+        rollout = simulate(
+            self._practice(), start, path, duration=self.duration, step=self.step, max_impacts=3
+        )
+        impacts, final = rollout.impacts, rollout.final
+        hits = impacts.valid & (impacts.surface == 1)
+        hit = jnp.any(hits)
+        # The practice table and paddle are unbounded: a ball that never met the paddle's plane
+        # by the end is treated as meeting it there.
+        met = _first(hits, impacts.after, final)
+        met_at = jnp.where(hit, jnp.max(jnp.where(_earliest(hits), impacts.time, 0.0)), self.duration)
+        landings = impacts.valid & (impacts.surface == 0) & (jnp.cumsum(hits) > 0)
+        landing = _first(landings, impacts.before, final).position
+
+        radius = self.world.ball.radius.astype(weights.dtype)
+        off_middle = _length(met.position - path(met_at).position)
+        spare = off_middle - radius  # the centre stands one radius off the plane
+        miss = jnp.maximum(spare - 0.5 * self._paddle.disk_radius.astype(weights.dtype), 0.0)
+
+        # Height over the net if the ball flew there in a vacuum, against a radius and 4 cm more.
+        vx, vz = met.velocity[0], met.velocity[2]
+        forward = vx > 0.5
+        time = jnp.where(forward, -met.position[0] / jnp.where(forward, vx, 1.0), 0.0)
+        gravity = self.world.gravity[2].astype(weights.dtype)
+        height = met.position[2] + vz * time + 0.5 * gravity * time**2
+        low = jnp.maximum(TABLE_HEIGHT + NET_HEIGHT + radius + 0.04 - height, 0.0)
+        target = self.target.astype(weights.dtype)
+        return {
+            "landing": _length(landing[:2] - target),
+            "miss": self.miss_weight.astype(weights.dtype) * miss,
+            "net": self.net_weight.astype(weights.dtype) * jnp.where(hit & forward, low, 0.0),
+            "effort": self.effort_weight.astype(weights.dtype) * effort(path, points=16),
+        }
+
+    def measures(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
+        """In the real world: was the ball hit, did it land legally, and how far off, m.
+
+        A return is legal if its next impact after the paddle is on the other half of the table.
+        """
+        impacts = self.play(weights, start, self.step).impacts
+        names = [surface.name for surface in self.world.surfaces]
+        paddle = next(i for i, surface in enumerate(self.world.surfaces) if surface.driven)
+        hits = _earliest(impacts.valid & (impacts.surface == paddle))
+        next_one = jnp.roll(hits, 1).at[0].set(False) & impacts.valid
+        position = _first(next_one, impacts.before, start).position
+        on_table = jnp.any(next_one & (impacts.surface == names.index("table")))
+        legal = on_table & (position[0] > 0)
+        error = jnp.linalg.norm(position[:2] - self.target.astype(position.dtype))
+        return {
+            "hit": jnp.any(hits),
+            "legal": legal,
+            "landing_error": jnp.where(legal, error, jnp.nan),
+        }
+
+    @property
+    def _paddle(self) -> Surface:
+        return next(surface for surface in self.world.surfaces if surface.driven)
+
+    def _practice(self) -> World:
+        """The world of the loss: table and paddle without edges, and nothing else."""
+        tables = [surface for surface in self.world.surfaces if surface.name == "table"]
+        endless = jnp.full(2, jnp.inf)
+        ground = tables[0].replace(half_extents=endless)
+        return self.world.replace(
+            surfaces=(ground, self._paddle.replace(disk_radius=jnp.asarray(jnp.inf)))
+        )
+
+
+def _earliest(valid: jax.Array) -> jax.Array:
+    """The mask of the first True alone."""
+    return valid & (jnp.cumsum(valid) == 1)
+
+
+def _first(valid: jax.Array, rows, otherwise):
+    """The first valid row of each leaf, or ``otherwise`` where there is none."""
+    first = _earliest(valid)
+
+    def pick(leaf, default):
+        found = jnp.sum(jnp.where(first[:, None], leaf, 0), axis=0)
+        return jnp.where(jnp.any(valid), found, default)
+
+    return jax.tree.map(pick, rows, otherwise)
+
+
+def _length(vector: jax.Array) -> jax.Array:
+    return safe_sqrt(jnp.sum(vector**2))
+
+
+
