@@ -193,7 +193,9 @@ class HitToTarget:
         # The practice table and paddle are unbounded: a ball that never met the paddle's plane
         # by the end is treated as meeting it there.
         met = _first(hits, impacts.after, final)
-        met_at = jnp.where(hit, jnp.max(jnp.where(_earliest(hits), impacts.time, 0.0)), self.duration)
+        met_at = jnp.where(
+            hit, jnp.max(jnp.where(_earliest(hits), impacts.time, 0.0)), self.duration
+        )
         landings = impacts.valid & (impacts.surface == 0) & (jnp.cumsum(hits) > 0)
         landing = _first(landings, impacts.before, final).position
 
@@ -269,6 +271,3 @@ def _first(valid: jax.Array, rows, otherwise):
 
 def _length(vector: jax.Array) -> jax.Array:
     return safe_sqrt(jnp.sum(vector**2))
-
-
-

@@ -1,0 +1,89 @@
+"""How well a policy plays on fresh serves, with 95 % intervals."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from diffsim.physics import native
+from diffsim.tasks import Task
+
+
+class Measure(NamedTuple):
+    """A number and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def evaluate(task: Task, policy: Any, key: jax.Array, count: int = 1000) -> dict[str, Measure]:
+    """Play ``count`` serves in the real world.
+
+    A serve that cannot be hit counts as not hit. The rates have Wilson intervals (E. B. Wilson,
+    J. Am. Stat. Assoc. 22 (1927) 209), the mean landing error, over legal landings, a normal one.
+
+    Args:
+        policy: observation to trajectory weights.
+        count: serves.
+
+    Returns:
+        ``hit_rate``, ``legal_rate`` (of all serves) and ``landing_error_cm`` (NaN without any).
+    """
+    starts = jax.vmap(task.sample)(jax.random.split(key, count))
+    weights = jax.vmap(lambda start: policy(task.observe(start)))(starts)
+    outcome = jax.device_get(native.jit(jax.vmap(native.each(task.measures)))(weights, starts))
+    errors = 100 * outcome["landing_error"][outcome["legal"]]
+    return {
+        "hit_rate": wilson(int(outcome["hit"].sum()), count),
+        "legal_rate": wilson(int(outcome["legal"].sum()), count),
+        "landing_error_cm": mean_interval(errors),
+    }
+
+
+def wilson(successes: int, count: int, z: float = 1.959964) -> Measure:
+    """A rate and its Wilson score interval.
+
+    >>> tuple(round(x, 3) for x in wilson(95, 100))
+    (0.95, 0.888, 0.978)
+    """
+    rate = successes / count
+    middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
+    return Measure(rate, max(middle - half, 0.0), min(middle + half, 1.0))
+
+
+def mean_interval(values: np.ndarray, z: float = 1.959964) -> Measure:
+    """A mean and its normal interval; NaN without values.
+
+    >>> mean_interval(np.array([1.0, 1.0]))
+    Measure(value=1.0, low=1.0, high=1.0)
+    """
+    if len(values) == 0:
+        return Measure(math.nan, math.nan, math.nan)
+    mean = float(np.mean(values))
+    half = (
+        z * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    )
+    return Measure(mean, mean - half, mean + half)
+
+
+def rows(measures: dict[str, Measure]) -> list[tuple[str, str]]:
+    """The measures as text, for a table."""
+    return [
+        ("hit rate", _percent(measures["hit_rate"])),
+        ("legal landings", _percent(measures["legal_rate"])),
+        ("landing error", _centimetres(measures["landing_error_cm"])),
+    ]
+
+
+def _percent(measure: Measure) -> str:
+    value, low, high = (100 * number for number in measure)
+    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+def _centimetres(measure: Measure) -> str:
+    if math.isnan(measure.value):
+        return "no legal landing"
+    return f"{measure.value:.1f} cm [{measure.low:.1f}, {measure.high:.1f}]"

@@ -1,0 +1,220 @@
+"""The training loop: any task, any gradient estimator, the network always by backpropagation."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx, struct
+
+from diffsim.gradients import estimate, surrogate
+from diffsim.physics import native
+from diffsim.tasks import Task
+from diffsim.training.checkpoint import Checkpoints
+from diffsim.training.metrics import MetricsWriter
+from diffsim.training.policy import MLP
+from diffsim.training.settings import Settings
+
+
+@struct.dataclass
+class TrainState:
+    """Everything a run needs to go on, bit for bit.
+
+    Attributes:
+        params: of the network.
+        optimizer: state of the optimiser.
+        key: random key of the next step.
+        step: updates done, ().
+    """
+
+    params: Any
+    optimizer: Any
+    key: jax.Array
+    step: jax.Array
+
+
+class Trainer:
+    """One run: builds the network and the update from settings, and keeps its state.
+
+    Args:
+        task: what to learn.
+        settings: how.
+    """
+
+    def __init__(self, task: Task, settings: Settings):
+        self.task, self.settings = task, settings
+        key, network_key, probe_key = jax.random.split(jax.random.key(settings.seed), 3)
+        self._validation = jax.random.fold_in(key, 1)
+        inputs = task.observe(task.sample(probe_key)).size
+        seed = nnx.Rngs(network_key)
+        network = MLP(inputs, settings.hidden, task.weight_count, rngs=seed)
+        self._graph, params = nnx.split(network)
+        warm = min(50, settings.steps // 10)
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0 if warm else settings.learning_rate, settings.learning_rate, warm,
+            settings.steps, 0.01 * settings.learning_rate,
+        )  # fmt: skip
+        self._optimizer = optax.chain(
+            optax.clip_by_global_norm(settings.clip), optax.adam(schedule)
+        )
+        self.state = TrainState(params, self._optimizer.init(params), key, jnp.zeros((), int))
+        self._loss = native.looped(task.loss)
+        self._update = native.jit(self._step)
+        self._terms = native.jit(jax.vmap(native.each(task.terms)))
+        self._measures = native.jit(jax.vmap(native.each(task.measures)))
+
+    @classmethod
+    def restored(cls, folder: Path) -> "Trainer":
+        """The run in ``folder`` (or whose checkpoints are in it) at its last checkpoint.
+
+        Raises:
+            FileNotFoundError: no settings or no checkpoint there.
+        """
+        folder = folder.parent if folder.name == "checkpoints" else folder
+        settings = Settings.load(folder / "settings.json")
+        trainer = cls(settings.task(), settings)
+        trainer.state, _ = Checkpoints(folder / "checkpoints").restore(
+            (trainer.state, jnp.zeros(()))
+        )
+        return trainer
+
+    def policy(self, params: Any = None) -> Callable[[jax.Array], jax.Array]:
+        """Observation to trajectory weights, with the present or other parameters."""
+        return nnx.merge(self._graph, self.state.params if params is None else params)
+
+    def serves(self, key: jax.Array) -> Any:
+        """A batch of starts."""
+        keys = jax.random.split(key, self.settings.batch)
+        return jax.vmap(self.task.sample)(keys)
+
+    def _answers(self, params, starts):
+        network = nnx.merge(self._graph, params)
+        return jax.vmap(lambda start: network(self.task.observe(start)))(starts)
+
+    def _step(self, state: TrainState):
+        key, serve_key, noise_key = jax.random.split(state.key, 3)
+        starts = self.serves(serve_key)
+        keys = jax.random.split(noise_key, self.settings.batch)
+        loss = surrogate(self._loss, self.settings.method())
+
+        def objective(params):
+            weights = self._answers(params, starts)
+            return jnp.mean(jax.vmap(lambda w, s, k: loss(w, s, key=k))(weights, starts, keys))
+
+        value, slope = jax.value_and_grad(objective)(state.params)
+        updates, optimizer = self._optimizer.update(slope, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        new = TrainState(params, optimizer, key, state.step + 1)
+        return new, value, optax.global_norm(slope)
+
+    def evaluations_per_step(self) -> int:
+        """Simulations an update takes, a derivative counted as one."""
+        start = self.task.sample(self.state.key)
+        weights = jnp.zeros(self.task.weight_count, start.position.dtype)
+        one = jax.eval_shape(
+            lambda: estimate(self._loss, self.settings.method())(weights, start, key=self.state.key)
+        )
+        return one.evaluations * self.settings.batch
+
+    def update(self) -> tuple[float, float]:
+        """One update; the loss and the gradient's norm.
+
+        Raises:
+            FloatingPointError: either is not finite; the state from before the update is kept.
+        """
+        new, value, size = self._update(self.state)
+        value, size = float(value), float(size)
+        if not (jnp.isfinite(value) and jnp.isfinite(size)):
+            raise FloatingPointError(self._blame(value, size))
+        self.state = new
+        return value, size
+
+    def _blame(self, value: float, size: float) -> str:
+        _, serve_key, _ = jax.random.split(self.state.key, 3)
+        starts = self.serves(serve_key)
+        terms = self._terms(self._answers(self.state.params, starts), starts)
+        bad = [name for name, term in terms.items() if not bool(jnp.all(jnp.isfinite(term)))]
+        where = f"in the loss term {' and '.join(bad)}" if bad else "in the gradient"
+        return (
+            f"step {int(self.state.step)}: loss {value}, gradient norm {size}: not finite {where}"
+        )
+
+    def measure(self) -> dict[str, float]:
+        """Loss terms and real-world measures on one fixed batch of serves."""
+        starts = self.serves(self._validation)
+        weights = self._answers(self.state.params, starts)
+        terms, outcome = self._terms(weights, starts), self._measures(weights, starts)
+        means = {name: float(jnp.mean(term)) for name, term in terms.items()}
+        return {
+            "loss": sum(means.values()),
+            "hit_rate": float(jnp.mean(outcome["hit"])),
+            "legal_rate": float(jnp.mean(outcome["legal"])),
+            "landing_error_cm": 100 * float(jnp.nanmean(outcome["landing_error"])),
+            **{f"term_{name}": value for name, value in means.items()},
+        }
+
+
+def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | None = None) -> Path:
+    """Run to the last step, writing metrics and checkpoints; resumes where it is asked to.
+
+    The folder gets ``settings.json``, ``metrics.csv``, TensorBoard files and ``checkpoints/``. An
+    interrupt (Ctrl-C) saves a checkpoint before it is passed on.
+
+    Args:
+        trainer: the run.
+        progress: called with each row of metrics and, between rows, with ``{"step": n}``.
+
+    Returns:
+        The folder of the checkpoints.
+
+    Raises:
+        FloatingPointError: a loss or gradient is not finite; the state that leads to it is saved
+            in ``failure/``.
+        FileExistsError: the folder has checkpoints and ``resume`` is off.
+    """
+    settings = trainer.settings
+    folder = settings.out / "checkpoints"
+    if folder.exists() and any(folder.iterdir()) and not settings.resume:
+        raise FileExistsError(f"{folder}: has checkpoints; expected --resume or another --out")
+    checkpoints = Checkpoints(folder)
+    seconds = 0.0
+    cost = trainer.evaluations_per_step()
+    if settings.resume:
+        saved = checkpoints.restore((trainer.state, jnp.zeros(())))
+        trainer.state, seconds = saved[0], float(saved[1])
+    settings.save(settings.out / "settings.json")
+
+    with MetricsWriter(settings.out, int(trainer.state.step) + settings.resume) as metrics:
+
+        def report(started: float) -> None:
+            step = int(trainer.state.step)
+            row = {"step": step, "evaluations": step * cost, "seconds": started}
+            metrics.write(row | trainer.measure())
+            if progress is not None:
+                progress(metrics.rows[-1])
+
+        if not settings.resume:
+            report(seconds)
+        try:
+            while (step := int(trainer.state.step)) < settings.steps:
+                start = time.perf_counter()
+                trainer.update()
+                seconds += time.perf_counter() - start
+                step += 1
+                if progress is not None:
+                    progress({"step": step})
+                last = step == settings.steps
+                if step % settings.log_every == 0 or last:
+                    report(seconds)
+                if step % settings.checkpoint_every == 0 or last:
+                    checkpoints.save(step, (trainer.state, jnp.asarray(seconds)))
+        except FloatingPointError:
+            Checkpoints(settings.out / "failure").save(step, (trainer.state, jnp.asarray(seconds)))
+            raise
+        except KeyboardInterrupt:
+            checkpoints.save(int(trainer.state.step), (trainer.state, jnp.asarray(seconds)))
+            raise
+    return folder

@@ -1,0 +1,107 @@
+"""All settings of a training run, from which flags, checkpoints and evaluation are made."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from diffsim import gradients
+from diffsim.motion import GENERATORS
+from diffsim.tasks import HitToTarget, Serves
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to train a network to hit a ball to a target."""
+
+    gradient: str = "pathwise"
+    """How the gradient gets through the simulator: pathwise is the analytic one; see
+    diffsim.gradients.METHODS for the others, such as score-function or evolution-strategies."""
+    steps: int = 1500
+    """Updates of the network."""
+    batch: int = 128
+    """Serves for each update."""
+    learning_rate: float = 3e-3
+    """Of Adam, at its peak; it warms up and then falls along a cosine to a hundredth."""
+    clip: float = 1.0
+    """Largest norm of the gradient; larger ones are scaled down."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the network's hidden layers."""
+    generator: str = "polynomial"
+    """Trajectory generator: polynomial, minimum-jerk, bspline, promp or dmp."""
+    spin: float = 10.0
+    """Standard deviation of each component of a serve's spin, rad/s."""
+    target: tuple[float, float] = (0.9, 0.0)
+    """Where on the table to hit the ball to, (x, y), m."""
+    sigma: float | None = None
+    """Standard deviation of the noise a sampling estimator puts on the trajectory weights."""
+    samples: int | None = None
+    """Samples (or pairs) a sampling estimator takes for each serve."""
+    seed: int = 0
+    """Of everything drawn at random."""
+    log_every: int = 25
+    """Updates between two rows of metrics."""
+    checkpoint_every: int = 250
+    """Updates between two checkpoints."""
+    out: Path = Path("runs/hit")
+    """Folder for metrics, checkpoints and pictures."""
+    resume: bool = False
+    """Go on from the last checkpoint in the folder."""
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
+        names = {"gradient": gradients.METHODS, "generator": GENERATORS}
+        for name, table in names.items():
+            if getattr(self, name) not in table:
+                raise ValueError(
+                    f"{name}: expected one of {', '.join(table)}, got {getattr(self, name)!r}"
+                )
+        self.method()
+
+    def method(self) -> gradients.Method:
+        """The gradient estimator, with ``sigma`` and ``samples`` where they are given."""
+        fields = type(gradients.METHODS[self.gradient]).__dataclass_fields__
+        changes: dict = {}
+        if self.samples is not None:
+            changes["samples"] = self.samples
+        if self.sigma is not None:
+            direct = "sigma" in fields
+            changes["sigma" if direct else "law"] = (
+                self.sigma if direct else gradients.Gaussian(self.sigma)
+            )
+        return gradients.method(self.gradient, **changes)
+
+    def task(self) -> HitToTarget:
+        """The task these settings describe."""
+        default = HitToTarget.create()
+        generator = default.generator
+        if self.generator != "polynomial":
+            extra = {"via_times": [0.7]} if self.generator == "minimum-jerk" else {}
+            generator = GENERATORS[self.generator].create(
+                duration=generator.duration,
+                home=generator.home,
+                normal=generator.orientation[:, 2],
+                scale=generator.scale,
+                **extra,
+            )
+        return HitToTarget.create(
+            generator=generator, serves=Serves.create(spin=self.spin), target=self.target
+        )
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, to a temporary name first."""
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(dataclasses.asdict(self), default=str, indent=2))
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Settings":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        data = json.loads(path.read_text())
+        data |= {"hidden": tuple(data["hidden"]), "target": tuple(data["target"])}
+        return cls(**data | {"out": Path(data["out"])})

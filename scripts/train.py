@@ -1,0 +1,34 @@
+"""Train a network to hit a ball to a target, and show what it learned."""
+
+import sys
+
+import tyro
+
+
+def main() -> None:
+    from diffsim.training import Settings
+
+    try:
+        settings = tyro.cli(Settings, description=__doc__)
+    except ValueError as error:
+        sys.exit(fail(error))
+
+    from diffsim.report import training as report
+
+    try:
+        report.run(settings)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; go on with --resume --out {settings.out}", file=sys.stderr)
+        sys.exit(130)
+    except (FileExistsError, FileNotFoundError, FloatingPointError) as error:
+        sys.exit(fail(error))
+
+
+def fail(error: Exception) -> int:
+    """One line on the error stream, and the exit code of a usage error."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()
