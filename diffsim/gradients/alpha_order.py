@@ -22,7 +22,7 @@ class AlphaOrder(Method):
     ε bounds ‖ĝ₀ − E ĝ₀‖ but for a FAILURE probability δ:  ε = √v0 (1 + √(2 ln 1/δ)), v0 the
     variance of the mean ĝ₀: Gaussian concentration for the norm of a mean, where the paper has a
     Bernstein bound, which also needs the largest term there can be. α comes from the same batch,
-    so the reported variance is that for the α chosen.
+    which costs a bias O(1/n), and the reported variance is that for the α chosen.
 
     Attributes:
         law: the noise.

@@ -47,7 +47,7 @@ def measured_noise(values: jax.Array) -> jax.Array:
 
     Source: Moré & Wild 2011, "Estimating computational noise".
 
-    >>> noisy = jnp.linspace(0.0, 1e-3, 9) + 0.01 * jnp.array([1, -1, 1, 1, -1, 1, -1, -1, 1])
+    >>> noisy = jnp.linspace(0.0, 1e-3, 9) + 0.01 * jnp.array([1.0, -1, 1, 1, -1, 1, -1, -1, 1])
     >>> 0.005 < float(measured_noise(noisy)) < 0.02
     True
     """

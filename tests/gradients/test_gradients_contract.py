@@ -54,7 +54,9 @@ def test_mean_and_reported_variance(name):
     if name != "forward-gradient":
         assert abs(np.mean(found.value) - truth) <= 4 * value_error + 1e-9
     error = rows.std(axis=0) / count**0.5
-    assert np.all(np.abs(rows.mean(axis=0) - Q.gradient) <= 4 * error + 1e-7)
+    # A weight from its own batch of 8 is biased by O(1/8) of what the weighing gains.
+    bias = 0.02 * Q.G**0.5 if name in {"alpha-order", "total-propagation"} else 1e-7
+    assert np.all(np.abs(rows.mean(axis=0) - Q.gradient) <= 4 * error + bias)
     if used.stochastic:
         measured = rows.var(axis=0, ddof=1).sum()
         # 1,000 runs of 8 terms: both variances are good to about 7 %; weights that follow the
