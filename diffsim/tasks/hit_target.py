@@ -86,9 +86,9 @@ class HitToTarget:
     The loss is the distance of the return's landing from the target, m, and three dense terms:
     how far the ball meets the paddle's plane from its middle, how far it would pass below the
     net, and the effort. To have a slope wherever the ball goes, the loss is taken in a practice
-    world, whose table and paddle go on beyond their edges and which has no net; a ball that hits
-    the real paddle and clears the real net does the same in both. :meth:`measures` reports what
-    happens in the real world.
+    world, whose table and paddle go on beyond their edges, without a net, and whose paddle is
+    taken away after the hit. A ball that meets the real paddle and clears the real net lands at
+    the same place in both. :meth:`measures` reports what happens in the real world.
 
     Attributes:
         world: the real world: table, net, floor and paddle.
@@ -98,7 +98,7 @@ class HitToTarget:
         miss_weight: loss for each metre that the ball passes outside the paddle's middle.
         net_weight: loss for each metre that the ball passes too low over the net.
         effort_weight: loss for each (m/s²)² of mean squared acceleration.
-        duration: s; long enough for the return to land.
+        duration: s; half of it for the serve to arrive, half for the return to land.
         step: longest time step, s.
     """
 
@@ -109,7 +109,7 @@ class HitToTarget:
     miss_weight: jax.Array
     net_weight: jax.Array
     effort_weight: jax.Array
-    duration: float = struct.field(pytree_node=False, default=1.8)
+    duration: float = struct.field(pytree_node=False, default=2.4)
     step: float = struct.field(pytree_node=False, default=0.1)
 
     @classmethod
@@ -122,8 +122,8 @@ class HitToTarget:
         target: Any = (0.9, 0.0),
         miss_weight: Any = 2.0,
         net_weight: Any = 2.0,
-        effort_weight: Any = 2e-6,
-        duration: float = 1.8,
+        effort_weight: Any = 1e-4,
+        duration: float = 2.4,
         step: float = 0.1,
     ) -> "HitToTarget":
         """The task with checked settings.
@@ -184,20 +184,24 @@ class HitToTarget:
 
     def terms(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
         path = self.generator(weights)
-        rollout = simulate(
-            self._practice(), start, path, duration=self.duration, step=self.step, max_impacts=3
-        )
-        impacts, final = rollout.impacts, rollout.final
+        ground, paddle = self._practice()
+        swing = self.duration / 2
+        rally = simulate(
+            self.world.replace(surfaces=(ground, paddle)), start, path,
+            duration=swing, step=self.step, max_impacts=3,
+        )  # fmt: skip
+        impacts = rally.impacts
         hits = impacts.valid & (impacts.surface == 1)
         hit = jnp.any(hits)
-        # The practice table and paddle are unbounded: a ball that never met the paddle's plane
-        # by the end is treated as meeting it there.
-        met = _first(hits, impacts.after, final)
-        met_at = jnp.where(
-            hit, jnp.max(jnp.where(_earliest(hits), impacts.time, 0.0)), self.duration
-        )
-        landings = impacts.valid & (impacts.surface == 0) & (jnp.cumsum(hits) > 0)
-        landing = _first(landings, impacts.before, final).position
+        # A ball that has not met the paddle's plane by then is treated as meeting it there.
+        met = _first(hits, impacts.after, rally.final)
+        hit_time = jnp.sum(jnp.where(_earliest(hits), impacts.time, 0.0))
+        met_at = jnp.where(hit, hit_time, swing)
+        flight = simulate(
+            self.world.replace(surfaces=(ground,)), met,
+            duration=swing, step=self.step, max_impacts=1,
+        )  # fmt: skip
+        landing = _first(flight.impacts.valid, flight.impacts.before, flight.final).position
 
         radius = self.world.ball.radius.astype(weights.dtype)
         off_middle = _length(met.position - path(met_at).position)
@@ -243,13 +247,12 @@ class HitToTarget:
     def _paddle(self) -> Surface:
         return next(surface for surface in self.world.surfaces if surface.driven)
 
-    def _practice(self) -> World:
-        """The world of the loss: table and paddle without edges, and nothing else."""
-        tables = [surface for surface in self.world.surfaces if surface.name == "table"]
-        endless = jnp.full(2, jnp.inf)
-        ground = tables[0].replace(half_extents=endless)
-        return self.world.replace(
-            surfaces=(ground, self._paddle.replace(disk_radius=jnp.asarray(jnp.inf)))
+    def _practice(self) -> tuple[Surface, Surface]:
+        """Table and paddle without edges."""
+        ground = next(surface for surface in self.world.surfaces if surface.name == "table")
+        return (
+            ground.replace(half_extents=jnp.full(2, jnp.inf)),
+            self._paddle.replace(disk_radius=jnp.asarray(jnp.inf)),
         )
 
 

@@ -33,13 +33,36 @@ def evaluate(task: Task, policy: Any, key: jax.Array, count: int = 1000) -> dict
     """
     starts = jax.vmap(task.sample)(jax.random.split(key, count))
     weights = jax.vmap(lambda start: policy(task.observe(start)))(starts)
-    outcome = jax.device_get(native.jit(jax.vmap(native.each(task.measures)))(weights, starts))
+    outcome = outcomes(task, weights, starts)
     errors = 100 * outcome["landing_error"][outcome["legal"]]
     return {
         "hit_rate": wilson(int(outcome["hit"].sum()), count),
         "legal_rate": wilson(int(outcome["legal"].sum()), count),
         "landing_error_cm": mean_interval(errors),
     }
+
+
+_CHUNK = 128  # rows played by one call, so that any number of them compiles once
+
+
+@native.jit
+def _play(task, weights, starts):
+    return jax.vmap(native.each(lambda t, w, s: t.measures(w, s)), (None, 0, 0))(
+        task, weights, starts
+    )
+
+
+def outcomes(task: Task, weights: jax.Array, starts: Any) -> dict[str, np.ndarray]:
+    """The task's measures of each row, on the host."""
+    count = weights.shape[0]
+    rows = np.arange(-(-count // _CHUNK) * _CHUNK) % count  # the last chunk filled up
+    chunks = [
+        jax.device_get(
+            _play(task, *jax.tree.map(lambda leaf, chunk=chunk: leaf[chunk], (weights, starts)))
+        )
+        for chunk in rows.reshape(-1, _CHUNK)
+    ]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *chunks)
 
 
 def wilson(successes: int, count: int, z: float = 1.959964) -> Measure:

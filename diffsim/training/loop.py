@@ -14,6 +14,7 @@ from diffsim.gradients import estimate, surrogate
 from diffsim.physics import native
 from diffsim.tasks import Task
 from diffsim.training.checkpoint import Checkpoints
+from diffsim.training.evaluate import mean_interval, outcomes
 from diffsim.training.metrics import MetricsWriter
 from diffsim.training.policy import MLP
 from diffsim.training.settings import Settings
@@ -64,7 +65,6 @@ class Trainer:
         self._loss = native.looped(task.loss)
         self._update = native.jit(self._step)
         self._terms = native.jit(jax.vmap(native.each(task.terms)))
-        self._measures = native.jit(jax.vmap(native.each(task.measures)))
 
     @classmethod
     def restored(cls, folder: Path) -> "Trainer":
@@ -146,13 +146,13 @@ class Trainer:
         """Loss terms and real-world measures on one fixed batch of serves."""
         starts = self.serves(self._validation)
         weights = self._answers(self.state.params, starts)
-        terms, outcome = self._terms(weights, starts), self._measures(weights, starts)
+        terms, outcome = self._terms(weights, starts), outcomes(self.task, weights, starts)
         means = {name: float(jnp.mean(term)) for name, term in terms.items()}
         return {
             "loss": sum(means.values()),
-            "hit_rate": float(jnp.mean(outcome["hit"])),
-            "legal_rate": float(jnp.mean(outcome["legal"])),
-            "landing_error_cm": 100 * float(jnp.nanmean(outcome["landing_error"])),
+            "hit_rate": float(outcome["hit"].mean()),
+            "legal_rate": float(outcome["legal"].mean()),
+            "landing_error_cm": mean_interval(100 * outcome["landing_error"][outcome["legal"]])[0],
             **{f"term_{name}": value for name, value in means.items()},
         }
 

@@ -16,7 +16,7 @@ class Settings:
     gradient: str = "pathwise"
     """How the gradient gets through the simulator: pathwise is the analytic one; see
     diffsim.gradients.METHODS for the others, such as score-function or evolution-strategies."""
-    steps: int = 1500
+    steps: int = 800
     """Updates of the network."""
     batch: int = 128
     """Serves for each update."""
