@@ -35,7 +35,7 @@ class Grid:
 
     @property
     def axes(self) -> tuple[np.ndarray, np.ndarray]:
-        """The sampled colatitudes and longitudes before any zoom; for point rules, of each point."""
+        """The sampled colatitudes and longitudes before a zoom; of each point for point rules."""
         rule = table.find(self.rule)
         if isinstance(rule, PointRule):
             return rule.points(self.n_theta)
@@ -147,7 +147,9 @@ def recognise(
     symmetry = symmetry or Symmetry()
     theta, phi = (np.asarray(angles, dtype=float) for angles in (theta, phi))
     if theta.ndim != 1 or phi.ndim != 1 or len(theta) < 1 or len(phi) < 1:
-        raise ValueError(f"theta, phi: expected two lists of angles, got {theta.shape}, {phi.shape}")
+        raise ValueError(
+            f"theta, phi: expected two lists of angles, got {theta.shape}, {phi.shape}"
+        )
     turn = 2 * np.pi / symmetry.fold / (2 if symmetry.mirror else 1)
     steps = round(turn / (phi[1] - phi[0])) if len(phi) > 1 and phi[1] > phi[0] else 1
     n_phi = steps * symmetry.fold * (2 if symmetry.mirror else 1)

@@ -37,9 +37,7 @@ class _Rings:
 
     def __init__(self, grid: Grid):
         self.symmetry = grid.symmetry
-        self.metric = periodic.fold(
-            periodic.weights(grid.n_phi), grid.symmetry.columns(grid.n_phi)
-        )
+        self.metric = periodic.fold(periodic.weights(grid.n_phi), grid.symmetry.columns(grid.n_phi))
         self.phi = periodic.longitudes(grid.n_phi)[: len(self.metric)]
         self.top = periodic.degree(grid.n_phi)
         self.known: dict[tuple[bytes, int], tuple[np.ndarray, bool]] = {}

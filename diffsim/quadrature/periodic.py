@@ -4,8 +4,6 @@ Exact for cos mφ and sin mφ up to m = n-1; cos nφ aliases to 1.
 L. N. Trefethen and J. A. C. Weideman, SIAM Review 56 (2014) 385.
 """
 
-from typing import Literal
-
 import numpy as np
 from flax import struct
 

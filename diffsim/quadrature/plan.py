@@ -45,9 +45,7 @@ class Plan:
 
 
 @lru_cache(maxsize=64)
-def make(
-    grid: Grid, measure: str, asked: str | None = None, band: Band | None = None
-) -> Plan:
+def make(grid: Grid, measure: str, asked: str | None = None, band: Band | None = None) -> Plan:
     """Choose the rule and compute its weights, degree and error model.
 
     Raises:

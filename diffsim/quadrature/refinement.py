@@ -1,5 +1,6 @@
 """More samples where the error says so: the next sizes from the tail, and nested refinement."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from diffsim import _check
 from diffsim.quadrature import plan as plans
 from diffsim.quadrature import sphere, table
 from diffsim.quadrature.base import Rule
-from diffsim.quadrature.grid import Grid, sphere_grid
+from diffsim.quadrature.grid import Grid
 
 MOST = 16  # the largest factor of growth that a suggestion extrapolates to
 
@@ -54,6 +55,7 @@ def suggest(
     Raises:
         ValueError: the grid has no rings, or the samples' shape is not the grid's.
 
+    >>> from diffsim.quadrature import sphere_grid
     >>> grid = sphere_grid(17, 32)
     >>> samples = jnp.exp(4 * jnp.cos(grid.points[0]))
     >>> sizes = suggest(samples, grid, 1e-3)
@@ -103,6 +105,7 @@ def refine(
     Raises:
         ValueError: the rule is not nested.
 
+    >>> from diffsim.quadrature import sphere_grid
     >>> found = refine(lambda theta, phi: jnp.exp(jnp.cos(theta)), sphere_grid(5, 4), 1e-3)
     >>> found.reached, bool(abs(found.integral.value - 4 * jnp.pi * jnp.sinh(1.0)) < 1e-3)
     (True, True)
@@ -147,5 +150,5 @@ def _stretched(samples: jax.Array, plan: plans.Plan) -> jax.Array:
 def _doubled(grid: Grid, axis: int) -> Grid:
     """Twice the intervals in θ (axis 0) or φ (axis 1), the old points among the new."""
     if axis == 0:
-        return grid.replace(n_theta=2 * grid.n_theta - 1)
-    return grid.replace(n_phi=2 * grid.n_phi)
+        return dataclasses.replace(grid, n_theta=2 * grid.n_theta - 1)
+    return dataclasses.replace(grid, n_phi=2 * grid.n_phi)

@@ -1,5 +1,6 @@
 """Integrals over the sphere of samples on a grid, with their error and what looks wrong."""
 
+import dataclasses
 from enum import IntFlag
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from diffsim import _check
 from diffsim.quadrature import missing, parity, tail
 from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import Band
-from diffsim.quadrature.grid import Grid, sphere_grid
+from diffsim.quadrature.grid import Grid
 from diffsim.quadrature.periodic import Symmetry
 
 ROUNDOFF = 16.0  # units of roundoff that samples and sums may carry
@@ -110,6 +111,7 @@ def weights(
     Raises:
         ValueError: measure, band or rule do not fit the grid, or too few samples are left.
 
+    >>> from diffsim.quadrature import sphere_grid
     >>> grid = sphere_grid(9, 16)
     >>> round(float(weights(grid).value.sum() / jnp.pi), 5), weights(grid).degree
     (4.0, 9)
@@ -152,11 +154,12 @@ def integrate(
         TypeError: the samples are not real.
         ValueError: their shape is not the grid's, or the options do not fit it.
 
+    >>> from diffsim.quadrature import sphere_grid
     >>> grid = sphere_grid(9, 16)
     >>> theta, phi = grid.points
     >>> result = integrate(jnp.exp(jnp.cos(theta)), grid)
-    >>> round(float(result.value), 4), result.degree, int(result.warning)
-    (14.7681, 9, 0)
+    >>> round(float(result.value), 3), result.degree, int(result.warning)
+    (14.768, 9, 0)
     >>> integrate(jnp.ones((9, 12)), grid)
     Traceback (most recent call last):
     ...
@@ -184,7 +187,7 @@ def _pair(band: Band | None) -> Band | None:
 def _declared(grid: Grid, symmetry: Symmetry | None, mask: Any) -> tuple[Grid, bytes | None]:
     """The grid with the symmetry declared, and the mask as bytes, which can be a cache's key."""
     if symmetry is not None:
-        grid = grid.replace(symmetry=symmetry)
+        grid = dataclasses.replace(grid, symmetry=symmetry)
     if mask is None:
         return grid, None
     array = np.asarray(mask)

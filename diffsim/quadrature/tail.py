@@ -20,7 +20,7 @@ REACH = 4  # responses are known up to this multiple of the orders seen
 TOP = 0.85  # aliasing spoils the last orders: the envelope is read below this share of them
 GROWTH = 3.0  # at most this ratio of successive drops, p <= log2(3): curvature beyond is noise
 EXACT = 1e-10  # responses below are roundoff
-SAFETY = 8.0  # set so that the estimate covers 99 cases in 100
+SAFETY = 12.0  # set so that the estimate covers 99 cases in 100
 
 
 @struct.dataclass
@@ -110,12 +110,13 @@ class Response:
         unseen = seen + np.flatnonzero(sizes[seen:])
         return cls(sizes[:seen], unseen, sizes[unseen])
 
-    def outlook(self, amplitudes: jax.Array) -> "Outlook":
-        """Σ R_k a_k with the amplitudes seen and those extrapolated."""
+    def outlook(self, amplitudes: jax.Array, margin: float = SAFETY) -> "Outlook":
+        """margin × Σ R_k a_k, with the amplitudes seen and those extrapolated."""
         decay = Decay.fit(amplitudes)
         known = jnp.asarray(self.seen, amplitudes.dtype) @ amplitudes
         unseen = jnp.asarray(self.size, amplitudes.dtype) @ decay.amplitude(self.unseen)
-        return Outlook(SAFETY * (known + unseen), decay, float(self.unseen[0]))
+        first = float(self.unseen[0])
+        return Outlook(margin * (known + unseen), decay, first)
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class Colatitude:
 
     ``analysis`` acts on the mean over φ and, times sinθ, on the first harmonic in φ: where the
     orientation of f makes the one vanish, the other is large, so their sum has no false zeros.
+    The margin grows for rules such as Gauss–Legendre, which err first at 2K, far from what is seen.
 
     Attributes:
         analysis: (K, n).
@@ -158,7 +160,8 @@ class Colatitude:
         columns = jnp.stack([mean, lift * first.real, lift * first.imag], axis=1)
         a, b, c = (jnp.asarray(self.analysis, dtype) @ columns).T
         a = a * jnp.asarray(self.matters, dtype)
-        return self.response.outlook(jnp.sqrt(a**2 + b**2 + c**2))
+        reach = max(self.response.unseen[0] / len(a), 1.0)
+        return self.response.outlook(jnp.sqrt(a**2 + b**2 + c**2), SAFETY * reach**2)
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,7 @@ class Scattered:
         theta, phi = rule.points(n)
         degree, weights = rule.degree(n), rule.weights(n)
         top = degree // 2
-        windows = [range(max(0, k - 2), k + 1) for k in (top // 4, top // 2, top)]
+        windows = [range(max(1, k - 1), max(1, k) + 1) for k in (top // 4, top // 2, top)]
         matrices: list[list[np.ndarray]] = [[], [], []]
         for order, values in enumerate(associated_legendre(top, theta)):
             for window, rows in zip(windows, matrices):
@@ -251,13 +254,15 @@ class Scattered:
                     turns = np.outer(np.arange(1, order + 1), phi)
                     sectors = np.sqrt(2) * values[:, 1 : order + 1].T
                     rows += [values[:, :1].T, sectors * np.cos(turns), sectors * np.sin(turns)]
-        return cls(tuple(np.concatenate(rows) * weights for rows in matrices), top, degree)
+                mean = [weights / np.sqrt(len(window)) for window in windows]
+        stacked = (np.concatenate(rows) * scale for rows, scale in zip(matrices, mean))
+        return cls(tuple(stacked), top, degree)
 
     def outlook(self, samples: jax.Array) -> Outlook:
         """From the samples (N,)."""
         dtype = samples.dtype
         sizes = [jnp.linalg.norm(jnp.asarray(matrix, dtype) @ samples) for matrix in self.analysis]
-        logs = jnp.log(jnp.maximum(jnp.stack(sizes) / np.sqrt(3), jnp.finfo(dtype).tiny))
+        logs = jnp.log(jnp.maximum(jnp.stack(sizes), jnp.finfo(dtype).tiny))
         decay = Decay.through(jax.lax.cummax(logs, reverse=True), max(float(self.top), 1.0))
         orders = np.arange(self.degree + 1, 2 * self.degree + 2)
         unseen = jnp.sum(decay.amplitude(orders))
