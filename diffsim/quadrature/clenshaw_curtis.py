@@ -38,7 +38,8 @@ def moments(count: int, measure: str, extent: Band, band: Band) -> np.ndarray:
 
 RULE = Rule(
     name="clenshaw-curtis",
-    why="samples on linspace(0, π) of a function even across the poles: its cosine series",
+    why="samples on linspace(0, π) of a function even across the poles: its cosine series, "
+    "which for dθ dφ is the end-point trapezoid",
     measures=("solid-angle", "flat"),
     nodes=nodes,
     degree=degree,

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim.quadrature import table
-from diffsim.quadrature.base import SPHERE, PointRule
+from diffsim.quadrature.base import SPHERE
 from diffsim.quadrature.grid import Grid
 
 PARITY, POLE, REPEATED, OPEN = 1, 2, 4, 8
-LARGER = 10.0  # how much rougher the claimed parity's spectrum must be to doubt it
+RINGS = 5  # rings next to a pole that are looked at
+LARGER = 20.0  # how much worse the claimed parity must fit to doubt it
 
 
 def check(samples: jax.Array, grid: Grid, measure: str) -> jax.Array:
@@ -37,19 +38,19 @@ def check(samples: jax.Array, grid: Grid, measure: str) -> jax.Array:
     if len(poles):
         spread = jnp.max(jnp.ptp(poles, axis=1))
         flags |= jnp.where(spread > 1e4 * eps * scale, POLE, 0)
+    if grid.n_theta < 2 * RINGS:
+        return flags
     mean = jnp.mean(samples, axis=1)[grid.symmetry.rows(grid.n_theta)]
-    other = "solid-angle" if measure == "included" else "included"
-    claimed, doubted = (_roughness(mean, grid, name) for name in (measure, other))
-    disagree = (claimed > LARGER * doubted) & (claimed > 1e4 * eps)
+    nodes = table.find(grid.rule).nodes(grid.n_theta, SPHERE)  # type: ignore[union-attr]
+    poles = jnp.stack([mean[:RINGS], mean[::-1][:RINGS]], axis=1)
+    even, odd = (_misfit(poles, nodes[:RINGS], powers) for powers in ([0, 2, 4], [1, 3, 5]))
+    claimed, other = (odd, even) if measure == "included" else (even, odd)
+    disagree = (claimed > LARGER * other) & (claimed > 1e4 * eps * jnp.max(jnp.abs(mean)))
     return flags | jnp.where(disagree, PARITY, 0)
 
 
-def _roughness(mean: jax.Array, grid: Grid, measure: str) -> jax.Array:
-    """The last quarter of the spectrum over the largest of it, expanded as the measure says."""
-    rule = table.choose(grid.rule, measure)
-    if isinstance(rule, PointRule) or rule.analysis is None or rule.space != "harmonic":
-        return jnp.zeros((), mean.dtype)
-    analysis = rule.analysis(grid.n_theta, measure, grid.extent)
-    spectrum = jnp.abs(jnp.asarray(analysis, mean.dtype) @ mean)
-    largest = jnp.maximum(jnp.max(spectrum), jnp.finfo(mean.dtype).tiny)
-    return jnp.max(spectrum[3 * len(analysis) // 4 :]) / largest
+def _misfit(rings: jax.Array, angle: np.ndarray, powers: list[int]) -> jax.Array:
+    """What a polynomial of these powers of the angle to the pole leaves of the rings nearest it."""
+    basis = (angle[:, None] / angle[-1]) ** np.array(powers)
+    remainder = np.eye(RINGS) - basis @ np.linalg.pinv(basis)
+    return jnp.linalg.norm(jnp.asarray(remainder, rings.dtype) @ rings)

@@ -10,7 +10,6 @@ import numpy as np
 from flax import struct
 
 from diffsim import _check
-from diffsim.quadrature import plan as plans
 from diffsim.quadrature import sphere, table
 from diffsim.quadrature.base import Rule
 from diffsim.quadrature.grid import Grid
@@ -62,14 +61,11 @@ def suggest(
     >>> int(sizes[0]) <= 17, int(sizes[1]) <= 32
     (True, True)
     """
-    plan = plans.make(grid, measure)
-    if plan.phi is None:
+    if not grid.n_phi:
         raise ValueError(f"grid: expected rings, got the points of {grid.rule}")
-    samples = _check.floating("samples", samples, grid.shape)
-    samples = _stretched(samples, plan)
+    _, outlooks = sphere.assess(samples, grid, measure)
     sizes = []
-    now = (grid.n_theta, grid.n_phi)
-    for n, part in zip(now, sphere.foresee(samples, plan)):
+    for n, part in zip((grid.n_theta, grid.n_phi), outlooks):
         level = jnp.log(part.decay.amplitude(np.array([part.first]))[0])
         wanted = level + jnp.log(tolerance / 2) - jnp.log(part.error)
         factor = jnp.clip(part.decay.order_of(wanted) / part.first, 1 / MOST, MOST)
@@ -121,10 +117,8 @@ def refine(
         evaluations = theta.size
     samples = _check.floating("samples", samples, grid.shape)
     while True:
-        integral = sphere.integrate(samples, grid, measure)
+        integral, (in_theta, in_phi) = sphere.assess(samples, grid, measure)
         reached = bool(integral.error <= tolerance)
-        plan = plans.make(grid, measure)
-        in_theta, in_phi = sphere.foresee(_stretched(samples, plan), plan)
         axis = 0 if bool(in_theta.error >= in_phi.error) else 1
         finer = _doubled(grid, axis)
         if reached or finer.shape[0] * finer.shape[1] > max_samples:
@@ -138,13 +132,6 @@ def refine(
         samples = merged.at[old].set(samples.ravel()).at[~old].set(values)
         evaluations += values.size
         grid = finer
-
-
-def _stretched(samples: jax.Array, plan: plans.Plan) -> jax.Array:
-    """Samples times the zoom's density."""
-    if plan.stretch is None:
-        return samples
-    return samples * jnp.asarray(plan.stretch, samples.dtype)[:, None]
 
 
 def _doubled(grid: Grid, axis: int) -> Grid:

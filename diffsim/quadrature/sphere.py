@@ -3,6 +3,7 @@
 import dataclasses
 from enum import IntFlag
 from functools import partial
+from math import log
 from typing import Any
 
 import jax
@@ -167,6 +168,11 @@ def integrate(
 
     Source: C. W. Clenshaw and A. R. Curtis, Numer. Math. 2 (1960) 197; see each rule's file.
     """
+    return assess(samples, grid, measure, symmetry=symmetry, mask=mask, band=band, rule=rule)[0]
+
+
+def assess(samples, grid, measure, *, symmetry=None, mask=None, band=None, rule=None):
+    """The integral, and the outlook of each direction that its error is the sum of."""
     samples = _check.floating("samples", samples)
     grid, mask = _declared(grid, symmetry, mask)
     shape, closing = grid.shape, ""
@@ -174,10 +180,10 @@ def integrate(
         closed = (shape[0], shape[1] + 1)
         closing = f", or {closed} with φ closed"
         if samples.shape == closed:
-            return _integrate(samples, grid, measure, rule, _pair(band), mask)
+            return _assess(samples, grid, measure, rule, _pair(band), mask)
     if samples.shape != shape:
         raise ValueError(f"samples: expected shape {shape}{closing}, got {samples.shape}")
-    return _integrate(samples, grid, measure, rule, _pair(band), mask)
+    return _assess(samples, grid, measure, rule, _pair(band), mask)
 
 
 def _pair(band: Band | None) -> Band | None:
@@ -199,7 +205,7 @@ def _declared(grid: Grid, symmetry: Symmetry | None, mask: Any) -> tuple[Grid, b
 
 
 @partial(jax.jit, static_argnames=("grid", "measure", "rule", "band", "mask"))
-def _integrate(samples, grid, measure, rule, band, mask):
+def _assess(samples, grid, measure, rule, band, mask):
     plan = plans.make(grid, measure, rule, band)
     dtype = samples.dtype
     raw = jax.lax.stop_gradient(samples)
@@ -213,7 +219,7 @@ def _integrate(samples, grid, measure, rule, band, mask):
         error = jnp.abs(jnp.sum(jnp.asarray(fine - coarse, dtype) * seen))
         error += _roundoff(jnp.sum(jnp.asarray(np.abs(fine), dtype) * jnp.abs(seen)))
         finite = jnp.where(jnp.all(jnp.isfinite(samples)), 0, Flag.NOT_FINITE.value)
-        return Integral(value, error, degree, finite.astype(jnp.int32))
+        return Integral(value, error, degree, finite.astype(jnp.int32)), []
     if plan.stretch is not None:
         stretch = jnp.asarray(plan.stretch, dtype)
         samples = samples * (stretch if plan.phi is None else stretch[:, None])
@@ -223,14 +229,14 @@ def _integrate(samples, grid, measure, rule, band, mask):
     size = jnp.abs(theta) @ jnp.abs(seen)
     if plan.phi is not None:
         size = size @ jnp.asarray(plan.phi, dtype)
-    outlooks = foresee(seen, plan)
+    outlooks = _foresee(seen, plan)
     error = sum((part.error for part in outlooks), _roundoff(size))
     warning = _rough(outlooks, size) | parity.check(raw, grid, measure)
     warning |= jnp.where(jnp.all(jnp.isfinite(raw)), 0, Flag.NOT_FINITE.value)
-    return Integral(value, error, plan.degree, warning.astype(jnp.int32))
+    return Integral(value, error, plan.degree, warning.astype(jnp.int32)), outlooks
 
 
-def foresee(samples: jax.Array, plan: plans.Plan) -> list[tail.Outlook]:
+def _foresee(samples: jax.Array, plan: plans.Plan) -> list[tail.Outlook]:
     """The error to expect of each direction: θ and φ, or the one of scattered points."""
     if isinstance(plan.tails, tail.Scattered):
         return [plan.tails.outlook(samples)]
@@ -249,7 +255,7 @@ def _roundoff(size: jax.Array) -> jax.Array:
 
 def _rough(outlooks: list[tail.Outlook], size: jax.Array) -> jax.Array:
     """Whether a direction errs by more than roundoff while its spectrum falls slower than k^-3."""
-    slow = jnp.stack([part.decay.drop < 3 * np.log(2) for part in outlooks])
+    slow = jnp.stack([part.decay.drop < 3 * log(2) for part in outlooks])
     errors = jnp.stack([part.error for part in outlooks])
     matters = (errors > 0.1 * jnp.max(errors)) & (errors > 100 * _roundoff(size))
     return jnp.where(jnp.any(slow & matters), Flag.ROUGH.value, 0)

@@ -20,7 +20,8 @@ REACH = 4  # responses are known up to this multiple of the orders seen
 TOP = 0.85  # aliasing spoils the last orders: the envelope is read below this share of them
 GROWTH = 3.0  # at most this ratio of successive drops, p <= log2(3): curvature beyond is noise
 EXACT = 1e-10  # responses below are roundoff
-SAFETY = 12.0  # set so that the estimate covers 99 cases in 100
+SAFETY = 5.0  # set, with REMOTE, so that the estimate covers 99 cases in 100
+REMOTE = 3  # power of (first order that errs / orders seen) by which the margin grows
 
 
 @struct.dataclass
@@ -42,12 +43,17 @@ class Decay:
     @classmethod
     def fit(cls, amplitudes: jax.Array) -> "Decay":
         """From the amplitudes of orders 0, 1, … K-1, through their envelope from above."""
-        tiny = jnp.finfo(amplitudes.dtype).tiny
-        envelope = jnp.log(jnp.maximum(jax.lax.cummax(amplitudes, reverse=True), tiny))
         last = max(TOP * (len(amplitudes) - 1), 1e-3)
-        where = jnp.asarray([last / 4, last / 2, last], amplitudes.dtype)
-        orders = jnp.arange(len(amplitudes), dtype=amplitudes.dtype)
-        return cls.through(jnp.interp(where, orders, envelope), last)
+        tiny = jnp.finfo(amplitudes.dtype).tiny
+        logs = []
+        for order in (last / 4, last / 2, last):
+            low = int(order)
+            above, beyond = (
+                jnp.log(jnp.maximum(jnp.max(amplitudes[k:]), tiny))
+                for k in (low, min(low + 1, len(amplitudes) - 1))
+            )
+            logs.append(above + (order - low) * (beyond - above))
+        return cls.through(jnp.stack(logs), last)
 
     @classmethod
     def through(cls, logs: jax.Array, order: float) -> "Decay":
@@ -90,6 +96,12 @@ class Outlook:
     first: float = struct.field(pytree_node=False)
 
 
+def _margin(first: float, seen: int) -> float:
+    """What an estimate is multiplied by: more where the first error, as with Gauss–Legendre, is at
+    twice the orders that the samples show."""
+    return SAFETY * max(float(first) / seen, 1.0) ** REMOTE
+
+
 @dataclass(frozen=True)
 class Response:
     """A rule's own errors R_k on its basis.
@@ -110,7 +122,7 @@ class Response:
         unseen = seen + np.flatnonzero(sizes[seen:])
         return cls(sizes[:seen], unseen, sizes[unseen])
 
-    def outlook(self, amplitudes: jax.Array, margin: float = SAFETY) -> "Outlook":
+    def outlook(self, amplitudes: jax.Array, margin: float) -> "Outlook":
         """margin × Σ R_k a_k, with the amplitudes seen and those extrapolated."""
         decay = Decay.fit(amplitudes)
         known = jnp.asarray(self.seen, amplitudes.dtype) @ amplitudes
@@ -125,7 +137,6 @@ class Colatitude:
 
     ``analysis`` acts on the mean over φ and, times sinθ, on the first harmonic in φ: where the
     orientation of f makes the one vanish, the other is large, so their sum has no false zeros.
-    The margin grows for rules such as Gauss–Legendre, which err first at 2K, far from what is seen.
 
     Attributes:
         analysis: (K, n).
@@ -160,8 +171,8 @@ class Colatitude:
         columns = jnp.stack([mean, lift * first.real, lift * first.imag], axis=1)
         a, b, c = (jnp.asarray(self.analysis, dtype) @ columns).T
         a = a * jnp.asarray(self.matters, dtype)
-        reach = max(self.response.unseen[0] / len(a), 1.0)
-        return self.response.outlook(jnp.sqrt(a**2 + b**2 + c**2), SAFETY * reach**2)
+        margin = _margin(self.response.unseen[0], len(self.analysis))
+        return self.response.outlook(jnp.sqrt(a**2 + b**2 + c**2), margin)
 
 
 @dataclass(frozen=True)
@@ -184,10 +195,10 @@ class Halving:
         """From the mean (n,) over φ."""
         tiny = jnp.finfo(mean.dtype).tiny
         changes = jnp.maximum(jnp.abs(jnp.asarray(self.changes, mean.dtype) @ mean), tiny)
-        ratio = jnp.clip(changes[0] / changes[1], 2.0**-8, 1.0)
+        ratio = jnp.clip(changes[0] / changes[1], 2.0**-7, 1.0)
         logs = jnp.log(jnp.stack([changes[1], changes[0], changes[0] * ratio]))
         order = float(self.changes.shape[1])
-        return Outlook(SAFETY * changes[0] * ratio, Decay.through(logs, order), order)
+        return Outlook(8 * SAFETY * changes[0] * ratio, Decay.through(logs, order), order)
 
 
 @dataclass(frozen=True)
@@ -208,7 +219,7 @@ class Longitude:
     @classmethod
     def of(cls, n: int) -> "Longitude":
         aliases = np.arange(n, max(REACH * n // 2, n) + 1, n)
-        seen = max((n + 1) // 2, 1)
+        seen = n // 2 + 1
         return cls(n, Response(np.zeros(seen), aliases, np.full(len(aliases), 4 * np.pi)))
 
     def outlook(self, rings: jax.Array, weights: jax.Array) -> Outlook:
@@ -221,7 +232,7 @@ class Longitude:
         half = seen // 2
         tiny = jnp.finfo(energy.dtype).tiny
         share = jnp.max(level[half:]) / jnp.maximum(jnp.max(energy[half:]), tiny)
-        return self.response.outlook(energy * jnp.minimum(share, 1.0))
+        return self.response.outlook(energy * jnp.minimum(share, 1.0), 2 * SAFETY)
 
 
 @dataclass(frozen=True)
@@ -267,5 +278,6 @@ class Scattered:
         orders = np.arange(self.degree + 1, 2 * self.degree + 2)
         unseen = jnp.sum(decay.amplitude(orders))
         # Unit energy spread over 4π has mean square 1/4π.
-        noise = np.sqrt(4 * np.pi / len(samples))
-        return Outlook(SAFETY * noise * unseen, decay, float(self.degree + 1))
+        noise = float(np.sqrt(4 * np.pi / len(samples)))
+        margin = _margin(self.degree + 1, max(self.top, 1))
+        return Outlook(margin * noise * unseen, decay, float(self.degree + 1))
