@@ -100,6 +100,8 @@ def sphere_grid(
     symmetry = symmetry or Symmetry()
     whole = (float(extent[0]), float(extent[1]))
     whole = SPHERE if np.allclose(whole, SPHERE, rtol=0, atol=1e-6) else whole
+    if zoom is not None and (whole != SPHERE or not 0 < zoom.half_angle < np.pi):
+        raise ValueError("zoom: expected the whole sphere and a half-angle in (0, π)")
     if isinstance(chosen, PointRule):
         if n_phi or symmetry != Symmetry() or whole != SPHERE or phi_start:
             raise ValueError(f"rule: {rule} expected a size and no n_phi, symmetry or extent")
@@ -119,8 +121,6 @@ def sphere_grid(
     if symmetry.equator and not np.isclose(sum(whole), np.pi, rtol=0, atol=1e-9):
         raise ValueError(f"extent: an equator symmetry expected it centred on π/2, got {whole}")
     table.choose(rule, "flat", whole)
-    if zoom is not None and (whole != SPHERE or not 0 < zoom.half_angle < np.pi):
-        raise ValueError("zoom: expected the whole sphere and a half-angle in (0, π)")
     return Grid(rule, n_theta, n_phi, whole, float(phi_start), symmetry, zoom)
 
 

@@ -109,7 +109,7 @@ def _flags(samples, grid, measure="solid-angle"):
 
 def test_measure_and_data_that_disagree():
     """Always found for the broad dipole; for a beam, whenever it does not vanish at both poles."""
-    grid = sphere_grid(33)
+    grid = sphere_grid(65)
     axes = integrands.axes(24, 4)
     names = ("dipole", "Henyey-Greenstein")
     stack = np.stack([integrands.INTEGRANDS[n](axis, *grid.points) for n in names for axis in axes])

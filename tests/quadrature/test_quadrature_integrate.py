@@ -149,6 +149,20 @@ def test_zoom_needs_192_samples_for_any_beam(kappa):
     assert _quick(samples, grid) == pytest.approx(2 * np.pi / kappa, rel=1e-6)
 
 
+def test_zoom_bends_scattered_points_too():
+    kappa = 2000.0
+    grid = sphere_grid(23, rule="lebedev", zoom=Zoom(1.1, 0.4, 2.0 / np.sqrt(kappa)))
+    axis = np.array([np.sin(1.1) * np.cos(0.4), np.sin(1.1) * np.sin(0.4), np.cos(1.1)])
+    a, b = grid.points
+    cosine = np.sin(a) * (axis[0] * np.cos(b) + axis[1] * np.sin(b)) + axis[2] * np.cos(a)
+    found = integrate(jnp.asarray(np.exp(kappa * (cosine - 1))), grid)
+    assert (
+        abs(float(found.value) - 2 * np.pi / kappa) < float(found.error) < 1e-3 * 2 * np.pi / kappa
+    )
+    with pytest.raises(ValueError, match="a zoomed grid expected solid-angle"):
+        weights(grid, "solid-angle", band=(0.1, 0.2))
+
+
 def test_gradient_is_the_weights(dtype):
     grid = sphere_grid(9, 16)
     samples = jnp.asarray(INTEGRANDS["dipole"](AXES[2], *grid.points), dtype)
