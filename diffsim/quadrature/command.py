@@ -10,8 +10,9 @@ import numpy as np
 from diffsim.quadrature import table
 from diffsim.quadrature.base import SPHERE, Measure, PointRule
 from diffsim.quadrature.grid import Grid, recognise, sphere_grid
+from diffsim.quadrature.parity import explain
 from diffsim.quadrature.periodic import Symmetry
-from diffsim.quadrature.sphere import explain, integrate, weights
+from diffsim.quadrature.sphere import integrate, weights
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from diffsim.quadrature.base import SPHERE, Band, PointRule
 from diffsim.quadrature.periodic import Symmetry
 from diffsim.quadrature.zoom import Zoom
 
+ANGLE = 1e-6  # rad, within which angles in single precision are what they claim
+
 
 @struct.dataclass
 class Grid:
@@ -99,9 +101,11 @@ def sphere_grid(
     chosen = table.find(rule)
     symmetry = symmetry or Symmetry()
     whole = (float(extent[0]), float(extent[1]))
-    whole = SPHERE if np.allclose(whole, SPHERE, rtol=0, atol=1e-6) else whole
+    whole = SPHERE if np.allclose(whole, SPHERE, rtol=0, atol=ANGLE) else whole
     if zoom is not None and (whole != SPHERE or not 0 < zoom.half_angle < np.pi):
         raise ValueError("zoom: expected the whole sphere and a half-angle in (0, π)")
+    if zoom is not None and symmetry.equator:
+        raise ValueError("zoom: expected symmetries about the beam only, got equator")
     if isinstance(chosen, PointRule):
         if n_phi or symmetry != Symmetry() or whole != SPHERE or phi_start:
             raise ValueError(f"rule: {rule} expected a size and no n_phi, symmetry or extent")
@@ -122,6 +126,19 @@ def sphere_grid(
         raise ValueError(f"extent: an equator symmetry expected it centred on π/2, got {whole}")
     table.choose(rule, "flat", whole)
     return Grid(rule, n_theta, n_phi, whole, float(phi_start), symmetry, zoom)
+
+
+def declared(grid: Grid, symmetry: Symmetry) -> Grid:
+    """The grid with this symmetry declared instead of its own."""
+    return sphere_grid(
+        grid.n_theta,
+        grid.n_phi or None,
+        grid.rule,
+        extent=grid.extent,
+        phi_start=grid.phi_start,
+        symmetry=symmetry,
+        zoom=grid.zoom,
+    )
 
 
 def recognise(
@@ -154,7 +171,7 @@ def recognise(
     steps = round(turn / (phi[1] - phi[0])) if len(phi) > 1 and phi[1] > phi[0] else 1
     n_phi = steps * symmetry.fold * (2 if symmetry.mirror else 1)
     closing = phi[0] + turn * np.arange(len(phi)) / steps
-    if steps + 1 - len(phi) not in (0, 1) or not np.allclose(phi, closing, rtol=0, atol=1e-5):
+    if steps + 1 - len(phi) not in (0, 1) or not np.allclose(phi, closing, rtol=0, atol=ANGLE):
         raise ValueError(
             f"phi: expected equal steps over {turn:.6g} rad, got {len(phi)} values in "
             f"[{phi[0]:.6g}, {phi[-1]:.6g}]"
@@ -167,7 +184,7 @@ def recognise(
                 if isinstance(rule, PointRule) or (covered != SPHERE and not rule.partial):
                     continue
                 nodes = rule.nodes(n, covered)[: len(theta)]
-                if np.allclose(nodes, theta, rtol=0, atol=1e-3 * np.pi / n):
+                if np.allclose(nodes, theta, rtol=0, atol=ANGLE):
                     return sphere_grid(
                         n, n_phi, name, extent=covered, phi_start=phi[0], symmetry=symmetry
                     )

@@ -67,10 +67,11 @@ def suggest(
     sizes = []
     for n, part in zip((grid.n_theta, grid.n_phi), outlooks):
         level = jnp.log(part.decay.amplitude(np.array([part.first]))[0])
-        wanted = level + jnp.log(tolerance / 2) - jnp.log(part.error)
+        wanted = level + jnp.log(jnp.asarray(tolerance, level.dtype) / 2 / part.error)
         factor = jnp.clip(part.decay.order_of(wanted) / part.first, 1 / MOST, MOST)
-        sizes.append(jnp.ceil(n * factor).astype(int))
-    return sizes[0], sizes[1]
+        sizes.append(n * factor)
+    fold = grid.symmetry.fold
+    return jnp.ceil(sizes[0]).astype(int), fold * jnp.ceil(sizes[1] / fold).astype(int)
 
 
 def refine(

@@ -1,7 +1,5 @@
 """Integrals over the sphere of samples on a grid, with their error and what looks wrong."""
 
-import dataclasses
-from enum import IntFlag
 from functools import partial
 from math import log
 from typing import Any
@@ -15,44 +13,11 @@ from diffsim import _check
 from diffsim.quadrature import missing, parity, tail
 from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import Band
-from diffsim.quadrature.grid import Grid
+from diffsim.quadrature.grid import Grid, declared
+from diffsim.quadrature.parity import Flag
 from diffsim.quadrature.periodic import Symmetry
 
 ROUNDOFF = 16.0  # units of roundoff that samples and sums may carry
-
-
-class Flag(IntFlag):
-    """What looks wrong with samples; ``Integral.warning`` is a sum of these."""
-
-    PARITY = 1
-    POLE = 2
-    REPEATED = 4
-    OPEN = 8
-    ROUGH = 16
-    NOT_FINITE = 32
-
-
-_MEANING = {
-    Flag.PARITY: "measure and data disagree: by their behaviour at the poles the samples "
-    "include sinθ where the measure says not, or the reverse",
-    Flag.POLE: "the samples vary along a pole: θ and φ swapped, or not one scalar function",
-    Flag.REPEATED: "the last meridian repeats the first: give φ without its 2π",
-    Flag.OPEN: "the closing meridian at 2π differs from the first: the samples are not periodic",
-    Flag.ROUGH: "the spectrum falls slowly (a kink, a step, or too few samples): more samples "
-    "gain little, and the error is a rough guess",
-    Flag.NOT_FINITE: "some samples are not finite: give a mask of those that are good",
-}
-
-
-def explain(warning: Any) -> list[str]:
-    """One line for each thing that looks wrong.
-
-    >>> explain(0)
-    []
-    >>> explain(Flag.REPEATED)
-    ['the last meridian repeats the first: give φ without its 2π']
-    """
-    return [text for flag, text in _MEANING.items() if int(warning) & flag]
 
 
 @struct.dataclass
@@ -80,7 +45,8 @@ class Integral:
         value: ∫ f dμ, in the samples' unit times steradian.
         error: estimate of |value - exact|, not a bound; covers some 99 cases in 100.
         degree: what the weights are exact to.
-        warning: sum of :class:`Flag`, 0 if nothing looks wrong; see :func:`explain`.
+        warning: sum of :class:`Flag`, 0 if nothing looks wrong; see
+            :func:`diffsim.quadrature.explain`.
     """
 
     value: jax.Array
@@ -193,7 +159,7 @@ def _pair(band: Band | None) -> Band | None:
 def _declared(grid: Grid, symmetry: Symmetry | None, mask: Any) -> tuple[Grid, bytes | None]:
     """The grid with the symmetry declared, and the mask as bytes, which can be a cache's key."""
     if symmetry is not None:
-        grid = dataclasses.replace(grid, symmetry=symmetry)
+        grid = declared(grid, symmetry)
     if mask is None:
         return grid, None
     array = np.asarray(mask)

@@ -3,7 +3,8 @@
 A rule's error is Σ_k R_k a_k: a_k the integrand's coefficient of order k, R_k the rule's own error
 on the k-th basis function, which is known. Coefficients beyond the samples follow from the
 envelope of those seen at K/4, K/2 and K, through ln a = A - B k^p: p near 0 is algebraic decay, 1
-geometric, 2 Gaussian.
+geometric, 2 Gaussian. A spectrum that is flat and then drops, beyond what is seen, cannot be told
+from one that stays flat: there the estimate is far too large, and not too small.
 """
 
 from dataclasses import dataclass
@@ -104,31 +105,21 @@ def _margin(first: float, seen: int) -> float:
 
 @dataclass(frozen=True)
 class Response:
-    """A rule's own errors R_k on its basis.
+    """A rule's own errors on the basis functions that it gets wrong, all of orders not seen.
 
     Attributes:
-        seen: (K,) for the orders seen; zero where the rule is exact.
-        unseen: (U,) the orders beyond whose error is not zero.
-        size: (U,) |R_k| of those.
+        orders: (U,) rising.
+        sizes: (U,) |R_k|.
     """
 
-    seen: np.ndarray
-    unseen: np.ndarray
-    size: np.ndarray
+    orders: np.ndarray
+    sizes: np.ndarray
 
-    @classmethod
-    def of(cls, errors: np.ndarray, seen: int) -> "Response":
-        sizes = np.where(np.abs(errors) < EXACT, 0.0, np.abs(errors))
-        unseen = seen + np.flatnonzero(sizes[seen:])
-        return cls(sizes[:seen], unseen, sizes[unseen])
-
-    def outlook(self, amplitudes: jax.Array, margin: float) -> "Outlook":
-        """margin × Σ R_k a_k, with the amplitudes seen and those extrapolated."""
+    def outlook(self, amplitudes: jax.Array, margin: float) -> Outlook:
+        """margin × Σ R_k a_k, the a_k extrapolated from the amplitudes of the orders seen."""
         decay = Decay.fit(amplitudes)
-        known = jnp.asarray(self.seen, amplitudes.dtype) @ amplitudes
-        unseen = jnp.asarray(self.size, amplitudes.dtype) @ decay.amplitude(self.unseen)
-        first = float(self.unseen[0])
-        return Outlook(margin * (known + unseen), decay, first)
+        error = jnp.asarray(self.sizes, amplitudes.dtype) @ decay.amplitude(self.orders)
+        return Outlook(margin * error, decay, float(self.orders[0]))
 
 
 @dataclass(frozen=True)
@@ -160,8 +151,9 @@ class Colatitude:
         nodes = rule.nodes(n, extent)
         basis = rule.basis(REACH * seen, nodes, measure, extent)
         errors = weights @ basis - rule.moments(REACH * seen, measure, extent, band)
-        response = Response.of(errors, seen)
-        parities = np.isin([0, 1], np.flatnonzero(np.abs(errors) > EXACT) % 2)
+        wrong = np.flatnonzero(np.abs(errors) > EXACT)
+        parities = np.isin([0, 1], wrong % 2)
+        response = Response(wrong, np.abs(errors[wrong]))
         return cls(analysis, 1.0 * parities[np.arange(seen) % 2], np.sin(nodes), response)
 
     def outlook(self, mean: jax.Array, first: jax.Array) -> Outlook:
@@ -171,7 +163,7 @@ class Colatitude:
         columns = jnp.stack([mean, lift * first.real, lift * first.imag], axis=1)
         a, b, c = (jnp.asarray(self.analysis, dtype) @ columns).T
         a = a * jnp.asarray(self.matters, dtype)
-        margin = _margin(self.response.unseen[0], len(self.analysis))
+        margin = _margin(self.response.orders[0], len(self.analysis))
         return self.response.outlook(jnp.sqrt(a**2 + b**2 + c**2), margin)
 
 
@@ -219,17 +211,14 @@ class Longitude:
     @classmethod
     def of(cls, n: int) -> "Longitude":
         aliases = np.arange(n, max(REACH * n // 2, n) + 1, n)
-        seen = n // 2 + 1
-        return cls(n, Response(np.zeros(seen), aliases, np.full(len(aliases), 4 * np.pi)))
+        return cls(n, Response(aliases, np.full(len(aliases), 4 * np.pi)))
 
     def outlook(self, rings: jax.Array, weights: jax.Array) -> Outlook:
         """From the rings' harmonics (rows, K) and their θ-weights (rows,)."""
-        seen = len(self.response.seen)
         size = jnp.abs(weights)
-        rings = rings[:, :seen]
         energy = jnp.sqrt(jnp.sum(size) * (size @ jnp.abs(rings) ** 2))
         level = jnp.abs(weights.astype(rings.dtype) @ rings)
-        half = seen // 2
+        half = len(level) // 2
         tiny = jnp.finfo(energy.dtype).tiny
         share = jnp.max(level[half:]) / jnp.maximum(jnp.max(energy[half:]), tiny)
         return self.response.outlook(energy * jnp.minimum(share, 1.0), 2 * SAFETY)
@@ -265,8 +254,10 @@ class Scattered:
                     turns = np.outer(np.arange(1, order + 1), phi)
                     sectors = np.sqrt(2) * values[:, 1 : order + 1].T
                     rows += [values[:, :1].T, sectors * np.cos(turns), sectors * np.sin(turns)]
-                mean = [weights / np.sqrt(len(window)) for window in windows]
-        stacked = (np.concatenate(rows) * scale for rows, scale in zip(matrices, mean))
+        stacked = (
+            np.concatenate(rows) * weights / np.sqrt(len(window))
+            for rows, window in zip(matrices, windows)
+        )
         return cls(tuple(stacked), top, degree)
 
     def outlook(self, samples: jax.Array) -> Outlook:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffsim.quadrature import RULES, integrands, sphere_grid
+from diffsim.quadrature import RULES, Symmetry, Zoom, integrands, sphere_grid
 from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import SPHERE, PointRule, zonal, zonal_integral
 from diffsim.quadrature.gregory import _line
@@ -125,6 +125,14 @@ def test_thinned_rings_save_points():
         ({"n_theta": 9, "rule": "simpson"}, "rule: expected one of"),
         ({"n_theta": 16, "rule": "lebedev"}, "n_theta: expected a size that lebedev has, got 16"),
         ({"n_theta": 9, "rule": "fejer1", "extent": (0.5, 1.0)}, "rule: expected one for samples"),
+        (
+            {"n_theta": 9, "zoom": Zoom(0.0, 0.0, 0.1), "symmetry": Symmetry(equator=True)},
+            "zoom: expected symmetries about the beam only",
+        ),
+        (
+            {"n_theta": 9, "n_phi": 8, "symmetry": Symmetry(fold=3)},
+            "n_phi: expected a positive mult",
+        ),
         ({"n_theta": 9, "extent": (1.0, 0.5)}, "extent: expected 0 <= low < high"),
     ],
 )
