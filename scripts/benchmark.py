@@ -1,0 +1,12 @@
+"""Benchmarks, one subcommand each: python scripts/benchmark.py sphere --largest 120."""
+
+import tyro
+
+import diffsim.quadrature.benchmark
+
+BENCHMARKS = {
+    "sphere": diffsim.quadrature.benchmark.main,
+}
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict(BENCHMARKS)

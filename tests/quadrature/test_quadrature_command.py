@@ -1,0 +1,128 @@
+"""The command line: what it prints, and one line and exit code 2 for bad input."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "integrate.py"
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Save named arrays, run the script on them, return its code, output and errors."""
+    spec = importlib.util.spec_from_file_location("integrate_script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+
+    def run(*arguments, **arrays):
+        for name, array in arrays.items():
+            np.save(tmp_path / f"{name}.npy", array)
+        words = [str(tmp_path / word) if word.endswith(".npy") else word for word in arguments]
+        monkeypatch.setattr(sys, "argv", ["integrate.py", *words])
+        code = script.main()
+        output = capsys.readouterr()
+        return code, output.out.splitlines(), output.err.splitlines()
+
+    return run
+
+
+def _table(n_theta=33, n_phi=49):
+    theta, phi = np.linspace(0, np.pi, n_theta), np.linspace(0, 2 * np.pi, n_phi)
+    t, p = np.meshgrid(theta, phi, indexing="ij")
+    return np.exp(np.cos(t) + 0.3 * np.sin(t) * np.cos(p)), theta, phi
+
+
+def test_value_error_rule_and_reason(command):
+    samples, theta, phi = _table()
+    size = np.hypot(1.0, 0.3)
+    exact = 4 * np.pi * np.sinh(size) / size
+    code, out, err = command("f.npy", f=samples)
+    assert (code, err) == (0, [])
+    value, error = map(float, out[0].split(" ± "))
+    assert abs(value - exact) <= error < 1e-12
+    assert out[1] == "rule: clenshaw-curtis, exact to degree 33, on 33 x 48 samples"
+    assert out[2].startswith("why: samples on linspace(0, π)")
+    assert len(out) == 3
+    carried = samples * np.sin(theta)[:, None]
+    code, out, _ = command(
+        "g.npy",
+        "--measure",
+        "included",
+        "--theta",
+        "t.npy",
+        "--phi",
+        "p.npy",
+        g=carried,
+        t=theta,
+        p=phi,
+    )
+    assert float(out[0].split(" ± ")[0]) == pytest.approx(exact, rel=1e-12)
+    assert out[1].startswith("rule: sine-series")
+
+
+def test_quarter_time_steps_and_band(command):
+    samples = np.cosh(np.cos(_table()[1]))[:, None] * np.ones(49)
+    _, out, _ = command("f.npy", "--equator", "--mirror", f=samples[:17, :25])
+    assert float(out[0].split(" ± ")[0]) == pytest.approx(4 * np.pi * np.sinh(1.0), rel=1e-13)
+    assert out[1].endswith("on 17 x 25 samples")
+    _, out, _ = command("f.npy", "--band", "0", "90", f=np.stack([samples, 2 * samples]))
+    for line, factor in zip(out[:2], (1, 2)):
+        exact = factor * 2 * np.pi * np.sinh(1.0)
+        assert float(line.split(" ± ")[0]) == pytest.approx(exact, rel=1e-12)
+
+
+def test_disagreement_is_a_warning(command):
+    samples, theta, _ = _table()
+    code, out, _ = command("f.npy", f=samples * np.sin(theta)[:, None])
+    assert code == 0
+    assert any(line.startswith("warning: measure and data disagree") for line in out)
+
+
+def test_mask(command):
+    samples = _table()[0]
+    samples[4, 7] = np.nan
+    code, _, err = command("f.npy", f=samples)
+    assert code == 2
+    assert err == [
+        "error: samples: expected finite numbers, got 1 that are not; give a mask of the good ones"
+    ]
+    code, out, _ = command("f.npy", "--mask", "m.npy", f=samples, m=np.isfinite(samples))
+    assert code == 0
+    assert float(out[0].split(" ± ")[0]) == pytest.approx(14.9769571186647, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "arrays", "message"),
+    [
+        (["none.npy"], {}, "expected a .npy array"),
+        (["f.npy"], {"f": np.ones((2, 8))}, "n_theta: expected at least 3 rings, got 2"),
+        (["f.npy"], {"f": np.ones(8)}, "samples: expected (rings, meridians), got shape (8,)"),
+        (["f.npy", "--grid", "simpson"], {"f": np.ones((9, 8))}, "rule: expected one of"),
+        (
+            ["f.npy", "--grid", "lebedev"],
+            {"f": np.ones(27)},
+            "samples: expected shape (38,), got (27,)",
+        ),
+        (
+            ["f.npy", "--theta", "t.npy", "--phi", "p.npy"],
+            {"f": np.ones((9, 8)), "t": np.geomspace(0.1, 3, 9), "p": np.linspace(0, 2 * np.pi, 8)},
+            "theta: expected linspace",
+        ),
+        (
+            ["f.npy", "--grid", "fejer1", "--theta", "t.npy", "--phi", "p.npy"],
+            {
+                "f": np.ones((9, 8)),
+                "t": np.linspace(0, np.pi, 9),
+                "p": np.linspace(0, 2 * np.pi, 9),
+            },
+            "grid: expected the angles of fejer1, got clenshaw-curtis's",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(command, arguments, arrays, message):
+    code, out, err = command(*arguments, **arrays)
+    assert (code, out, len(err)) == (2, [], 1)
+    assert message in err[0]
