@@ -1,6 +1,8 @@
 """Ball/paddle physics: flight with drag and spin, and impacts located exactly in time."""
 
+from diffsim.physics.contact.compliant import Compliant
 from diffsim.physics.contact.impulse import Impulse
+from diffsim.physics.contact.smoothed import Smoothed
 from diffsim.physics.flight import ConstantCoefficients, SpinRatioLift
 from diffsim.physics.simulate import Impacts, Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
@@ -11,12 +13,14 @@ __all__ = [
     "Air",
     "Ball",
     "BallState",
+    "Compliant",
     "ConstantCoefficients",
     "Impacts",
     "Impulse",
     "Paddle",
     "Pose",
     "Rollout",
+    "Smoothed",
     "SpinRatioLift",
     "Status",
     "Surface",

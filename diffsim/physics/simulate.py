@@ -114,10 +114,11 @@ def simulate(
     count = max(1, math.ceil(float(duration) / float(step) - 1e-9))
     if max_impacts is None:
         max_impacts = 8 + math.ceil(10 * float(duration))
+    contact = (Impulse() if contact is None else contact).prepared(world, duration / count)
     state = BallState.create(state.position, state.velocity, state.spin)
     dtype = state.position.dtype
     world = jax.tree.map(lambda leaf: _as(dtype, leaf), world)
-    contact = jax.tree.map(lambda leaf: _as(dtype, leaf), Impulse() if contact is None else contact)
+    contact = jax.tree.map(lambda leaf: _as(dtype, leaf), contact)
     paths = tuple(p if _is_pytree(p) else jax.tree_util.Partial(p) for p in paths)
     run = _compiled(count, max_impacts)
     return run(world, state, paths, jnp.asarray(duration, dtype), contact)

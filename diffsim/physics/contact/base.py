@@ -38,6 +38,10 @@ class Trace:
 class Contact(Protocol):
     """A contact model: how the motion goes on when the ball meets a surface."""
 
+    def prepared(self, world: World, step: float) -> "Contact":
+        """The model with what depends on the grid filled in, outside of any trace."""
+        ...
+
     def trace(
         self,
         world: World,

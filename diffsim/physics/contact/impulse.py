@@ -35,6 +35,10 @@ class Impulse:
 
     rest_speed: jax.Array | float = 0.01
 
+    def prepared(self, world, step: float) -> "Impulse":
+        """Itself: nothing depends on the step."""
+        return self
+
     def trace(self, world, paths, state, times, max_impacts) -> Trace:
         """One row for each arc: ``len(times) - 1 + max_impacts`` of them."""
         last = times.shape[0] - 1

@@ -1,0 +1,63 @@
+"""Contact by a stiff spring and a dashpot, in small fixed steps."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim.physics.contact import penalty
+from diffsim.physics.contact.base import Trace
+from diffsim.physics.surfaces import gap
+
+
+@struct.dataclass
+class Compliant:
+    """Spring-damper contact: N = max(k δ − c dgap/dt, 0) at a depth δ, and Coulomb friction.
+
+    It tends to the impulse law as the stiffness grows: by default the dashpot is the one that
+    gives each surface its restitution (at zero speed). Its gradients go through the contact
+    itself, so their size grows with the stiffness; that is what it is here to show.
+
+    Attributes:
+        stiffness: k, N/m.
+        damping: c, N s/m, the same for all surfaces; None fits each surface's restitution.
+        slip_speed: friction is full from about this slip on, m/s.
+        substeps: for each time step; None cuts a contact in 30.
+
+    >>> from diffsim.physics import BallState, World, simulate, table
+    >>> world = World.create([table(restitution=0.5)])
+    >>> drop = BallState.create([0.0, 0.0, 0.9])
+    >>> rollout = simulate(world, drop, duration=0.2, contact=Compliant(1e4))
+    >>> before, after = rollout.impacts.before.velocity[0, 2], rollout.impacts.after.velocity[0, 2]
+    >>> impacts = rollout.impacts
+    >>> speeds = impacts.after.velocity[0, 2], impacts.before.velocity[0, 2]
+    >>> round(float(-speeds[0] / speeds[1]), 1)
+    0.5
+    """
+
+    stiffness: jax.Array | float
+    damping: jax.Array | float | None = None
+    slip_speed: jax.Array | float = 0.1
+    substeps: int | None = struct.field(pytree_node=False, default=None)
+
+    def prepared(self, world, step: float) -> "Compliant":
+        """With ``substeps`` filled in."""
+        if self.substeps is not None:
+            return self
+        return self.replace(substeps=penalty.substeps(self.stiffness, world.ball.mass, step))
+
+    def trace(self, world, paths, state, times, max_impacts) -> Trace:
+        def push(surface, near, mass):
+            skin, rate = gap(near, world.ball.radius)
+            force = self.stiffness * -skin - dashpot(self, surface, mass) * rate
+            inside = (skin < 0) & (skin > -world.ball.radius) & (near.margin >= 0)
+            return jnp.where(inside, jnp.maximum(force, 0.0), 0.0)
+
+        return penalty.trace(world, paths, state, times, push, self.slip_speed, self.substeps)
+
+
+def dashpot(contact, surface, mass):
+    """c of a surface, N s/m: the given one, or 2 ζ √(k m) with ζ from the restitution."""
+    if contact.damping is not None:
+        return contact.damping
+    ratio = penalty.damping_ratio(surface.restitution)
+    return 2 * ratio * jnp.sqrt(contact.stiffness * mass)

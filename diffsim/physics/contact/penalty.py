@@ -1,0 +1,137 @@
+"""What the penalty models share: springs that push the ball out, and small fixed steps."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+
+from diffsim.physics.contact.base import Trace
+from diffsim.physics.state import Ball, BallState
+from diffsim.physics.surfaces import Proximity, Surface, gap, proximity
+from diffsim.physics.vector import Vector, as_arrays, choose
+
+STEPS_PER_CONTACT = 30
+Push = Callable[[Surface, Proximity, jax.Array], jax.Array]
+
+
+def substeps(stiffness, mass, step: float) -> int:
+    """Steps that cut half a period of the contact spring, π √(m/k), in STEPS_PER_CONTACT.
+
+    Raises:
+        ValueError: the stiffness or the mass is traced, so that the count cannot be static.
+    """
+    if isinstance(stiffness, jax.core.Tracer) or isinstance(mass, jax.core.Tracer):
+        raise ValueError("substeps: expected a number where the stiffness or mass is traced")
+    contact_time = math.pi * math.sqrt(float(mass) / float(stiffness))
+    return max(1, math.ceil(step * STEPS_PER_CONTACT / contact_time))
+
+
+def damping_ratio(restitution: jax.Array) -> jax.Array:
+    """ζ of a spring and dashpot that never pulls, for a coefficient of restitution.
+
+    e = exp(−2 ζ arccos(ζ) / √(1 − ζ²)), with arccosh past ζ = 1: the impact ends when the force
+    does (Schwager & Pöschel, "Coefficient of restitution and linear-dashpot model revisited",
+    Granular Matter 9 (2007) 465). Solved by Newton's method; e below 0.001 is taken as that.
+
+    >>> round(float(damping_ratio(jnp.asarray(1.0))), 6) + 0.0
+    0.0
+    """
+    wanted = -jnp.log(jnp.maximum(restitution, 1e-3))
+
+    def exponent(ratio):
+        square = 1 - ratio**2
+        near = jnp.abs(square) < 1e-5
+        under, over = jnp.where(square > 0, ratio, 0.0), jnp.where(square < 0, ratio, 2.0)
+        angle = jnp.where(square > 0, jnp.arccos(under), jnp.arccosh(over))
+        return (
+            2
+            * ratio
+            * jnp.where(near, 1 + square / 6, angle / jnp.sqrt(jnp.where(near, 1, jnp.abs(square))))
+        )
+
+    def newton(ratio):
+        value, slope = jax.jvp(exponent, (ratio,), (jnp.ones_like(ratio),))
+        return ratio - (value - wanted) / slope
+
+    ratio = wanted / jnp.pi
+    for _ in range(12):
+        ratio = stop_gradient(newton(ratio))
+    return newton(ratio)
+
+
+def rub(ball: Ball, surface: Surface, near: Proximity, velocity, spin, push, slip_speed) -> Vector:
+    """Coulomb friction, smooth at rest: −μ N u_t / √(|u_t|² + v_s²), N."""
+    n = near.normal
+    slip = velocity - ball.radius * spin.cross(n) - near.surface_velocity
+    slip = slip - slip.dot(n) * n
+    return slip * (-surface.friction * push / jnp.sqrt(slip.dot(slip) + slip_speed**2))
+
+
+def trace(world, paths, state, times, push: Push, slip_speed, substeps: int) -> Trace:
+    """Follow the ball with forces ``push`` in classical Runge–Kutta steps.
+
+    A contact is reported, as an impact, when it ends: at the time it began, with the states at
+    both ends. One row for each step.
+    """
+    ball, surfaces = world.ball, world.plain_surfaces()
+    count, dtype = times.shape[0] - 1, times.dtype
+    h = times[-1] / (count * substeps)
+
+    def nearby(time, position, velocity):
+        return [
+            proximity(surface, world.pose(i, paths, time), ball.radius, position, velocity)
+            for i, surface in enumerate(surfaces)
+        ]
+
+    def rates(time, state: BallState) -> BallState:
+        acceleration = world.acceleration(state.velocity, state.spin)
+        turn = state.spin * (-1 / ball.spin_decay_time)
+        near = nearby(time, state.position, state.velocity)
+        for surface, one in zip(surfaces, near, strict=True):
+            force = push(surface, one, ball.mass)
+            drag = rub(ball, surface, one, state.velocity, state.spin, force, slip_speed)
+            acceleration += (one.normal * force + drag) * (1 / ball.mass)
+            inertia = ball.inertia_factor * ball.mass * ball.radius
+            turn += drag.cross(one.normal) * (1 / inertia)
+        return BallState(state.velocity, acceleration, turn)
+
+    def moved(state, rate, time):
+        return jax.tree.map(lambda x, dx: x + time * dx, state, rate)
+
+    def touched(time, state):
+        """Index of the deepest surface in touch, -1 for none."""
+        depths = [
+            jnp.where((skin < 0) & (skin > -ball.radius) & (near.margin >= 0), -skin, 0.0)
+            for near in nearby(time, state.position, state.velocity)
+            for skin in (gap(near, ball.radius)[0],)
+        ]
+        deepest = jnp.stack([jnp.zeros((), dtype), *depths])
+        return jnp.argmax(stop_gradient(deepest)) - 1
+
+    def step(carry, index):
+        state, surface, since, before = carry
+        time = index.astype(dtype) * h
+        k1 = rates(time, state)
+        k2 = rates(time + h / 2, moved(state, k1, h / 2))
+        k3 = rates(time + h / 2, moved(state, k2, h / 2))
+        k4 = rates(time + h, moved(state, k3, h))
+        new = jax.tree.map(
+            lambda x, a, b, c, d: x + h / 6 * (a + 2 * b + 2 * c + d), state, k1, k2, k3, k4
+        )
+        now = touched(time + h, new)
+        begins, ends = (surface < 0) & (now >= 0), (surface >= 0) & (now < 0)
+        row = Trace(time + h, new, (index + 1) // substeps, ends, surface, since, before)
+        before = choose(begins, state, before)
+        return (new, now, jnp.where(begins, time, since), before), row
+
+    @jax.checkpoint
+    def stride(carry, first):
+        return jax.lax.scan(step, carry, first + jnp.arange(substeps))
+
+    start = BallState(*(Vector.of(leaf) for leaf in jax.tree.leaves(state)))
+    carry = (start, touched(times[0], start), times[0], start)
+    rows = jax.lax.scan(stride, carry, substeps * jnp.arange(count))[1]
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
+    return as_arrays(flat)
