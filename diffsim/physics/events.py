@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax.lax import stop_gradient
 
-from diffsim.physics.state import BallState
+from diffsim.physics.state import Body
 from diffsim.physics.surfaces import Path, gap, proximity
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
@@ -54,11 +54,11 @@ class Arc:
     velocity: tuple[Vector, ...]
     spin: tuple[Vector, ...]
 
-    def __call__(self, s: jax.Array) -> BallState:
-        """The state, of Vectors, at s in [0, 1]."""
+    def __call__(self, s: jax.Array) -> Body:
+        """The ball at s in [0, 1]."""
         path = _horner([c * (1 / (k + 1)) for k, c in enumerate(self.velocity)], s)
         position = self.position + path * (self.duration * s)
-        return BallState(position, _horner(self.velocity, s), _horner(self.spin, s))
+        return Body(position, _horner(self.velocity, s), _horner(self.spin, s))
 
 
 def _horner(coefficients: Sequence[Vector], s: jax.Array) -> Vector:
@@ -68,7 +68,7 @@ def _horner(coefficients: Sequence[Vector], s: jax.Array) -> Vector:
     return total
 
 
-def fly(world: World, state: BallState, start: jax.Array, duration: jax.Array) -> Arc:
+def fly(world: World, state: Body, start: jax.Array, duration: jax.Array) -> Arc:
     """Free flight for ``duration``: one Dormand–Prince step with quintic dense output.
 
     The spin decays as w₀ exp(−t/τ). The step is of order 5 (Dormand & Prince, J. Comput. Appl.
@@ -107,7 +107,9 @@ def slide(arc: Arc, velocity: Vector, spin: Vector) -> Arc:
     """The arc that goes evenly from the start of ``arc`` to the given velocity and spin."""
     v, w = arc.velocity[0], arc.spin[0]
     zero = v * 0
-    return arc.replace(velocity=(v, velocity - v, zero, zero, zero), spin=(w, spin - w, zero, zero))
+    return dataclasses.replace(
+        arc, velocity=(v, velocity - v, zero, zero, zero), spin=(w, spin - w, zero, zero)
+    )
 
 
 def rounding(dtype) -> float:
@@ -208,8 +210,8 @@ def first_contact(
         first = falls & (jnp.cumsum(falls, axis=1) == 1)
         return jnp.sum(jnp.where(first, values, 0.0), axis=1)
 
-    ends = [at_first_fall(values) for values in (a, b, da, db)]
-    u = _cubic_root(*ends, from_maximum=at_first_fall(touches.astype(dtype)) > 0)
+    a, b, da, db = (at_first_fall(values) for values in (a, b, da, db))
+    u = _cubic_root(a, b, da, db, from_maximum=at_first_fall(touches.astype(dtype)) > 0)
     s = at_first_fall(nodes[:-1]) + u / NODES
     refined = [_newton(arc, s[i], *gap(near_at(i, s[i]), radius)) for i in range(len(surfaces))]
     s = jnp.where(jnp.any(falls, axis=1), jnp.clip(jnp.stack(refined), 0.0, 1.0), 2.0)

@@ -1,5 +1,6 @@
 """Scenes as TOML: one file says what the world is and how the ball starts."""
 
+import dataclasses
 import math
 import tomllib
 from collections.abc import Mapping
@@ -220,7 +221,7 @@ def jacobian(scene: Scene) -> jax.Array:
     """d(final position, velocity, spin)/d(initial position, velocity, spin), (9, 9)."""
 
     def final(vector):
-        rollout = run(scene.replace(state=BallState(*jnp.split(vector, 3))))
+        rollout = run(dataclasses.replace(scene, state=BallState(*jnp.split(vector, 3))))
         return jnp.concatenate(jax.tree.leaves(rollout.final))
 
     return native.jit(native.native(jax.jacfwd(final)))(
@@ -332,8 +333,8 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
         changes["disk_radius"] = jnp.asarray(float(values["radius"]))
     if two_sided is not None:
         changes["two_sided"] = jnp.asarray(two_sided)
-    surface = surface.replace(name=name, driven=moves, **changes)
-    surface = surface.replace(rotation=_rotation(prefix, surface, values))
+    surface = dataclasses.replace(surface, name=name, driven=moves, **changes)
+    surface = dataclasses.replace(surface, rotation=_rotation(prefix, surface, values))
     if not moves:
         return surface, None
     axis = _array(values.get("rotation_axis", [0.0, 0.0, 1.0]))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim.physics.vector import Vector
 
 
 @struct.dataclass
@@ -42,6 +43,26 @@ class BallState:
         ]
         dtype = jnp.result_type(*arrays)
         return cls(*(array.astype(dtype) for array in arrays))
+
+
+@struct.dataclass
+class Body:
+    """A :class:`BallState` as the simulator carries it: three Vectors."""
+
+    position: Vector
+    velocity: Vector
+    spin: Vector
+
+    @classmethod
+    def of(cls, state: BallState) -> "Body":
+        """From arrays (3,)."""
+        parts = (state.position, state.velocity, state.spin)
+        return cls(*(Vector.of(part) for part in parts))
+
+    def state(self) -> BallState:
+        """As arrays (…, 3), the components on a last axis."""
+        parts = (self.position, self.velocity, self.spin)
+        return BallState(*(jnp.stack([part.x, part.y, part.z], axis=-1) for part in parts))
 
 
 @struct.dataclass

@@ -55,18 +55,6 @@ class Vector:
         return safe_sqrt(self.dot(self))
 
 
-def as_arrays(tree):
-    """The tree with each :class:`Vector` as an array, its components on a last axis."""
-
-    def is_vector(node):
-        return isinstance(node, Vector)
-
-    def stack(node):
-        return jnp.stack([node.x, node.y, node.z], axis=-1) if is_vector(node) else node
-
-    return jax.tree.map(stack, tree, is_leaf=is_vector)
-
-
 def safe_sqrt(squared: jax.Array) -> jax.Array:
     """√squared, with derivative 0 at zero."""
     positive = squared > 0

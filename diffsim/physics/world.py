@@ -1,5 +1,6 @@
 """The world one ball flies in: what it is made of, and how it stands to the ball at one time."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -83,4 +84,4 @@ class World:
 
     def plain_surfaces(self) -> list[Surface]:
         """The surfaces without names, so that they are trees of one structure."""
-        return [surface.replace(name="", driven=False) for surface in self.surfaces]
+        return [dataclasses.replace(surface, name="", driven=False) for surface in self.surfaces]

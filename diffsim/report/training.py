@@ -1,5 +1,7 @@
 """A training run as a person sees it: a progress bar, a table before and after, and pictures."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from rich.console import Console
@@ -34,7 +36,7 @@ def run(settings: Settings, console: Console | None = None) -> None:
         job = bar.add_task("training", total=settings.steps, state="compiling …")
 
         def progress(row):
-            state = {}
+            state: dict[str, Any] = {}
             if "loss" in row:
                 state["state"] = (
                     f"loss {row['loss']:.3f}  hits {100 * row['hit_rate']:.0f} %  "
@@ -54,7 +56,8 @@ def run(settings: Settings, console: Console | None = None) -> None:
 
 def pictures(settings: Settings, trainer: Trainer, count: int = 4) -> list:
     """Draw the learning curves, some rallies, and an animation of them, in the run's folder."""
-    task, policy = trainer.task, trainer.policy()
+    task: Any = trainer.task
+    policy = trainer.policy()
     history = read(settings.out / "metrics.csv")
     curves = {name: [row[name] for row in history] for name in history[0]}
     keys = jax.random.split(jax.random.key(settings.seed + FRESH + 1), count)

@@ -1,5 +1,6 @@
 """Hit a served table-tennis ball back so that it lands on a target."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -187,7 +188,7 @@ class HitToTarget:
         ground, paddle = self._practice()
         swing = self.duration / 2
         rally = simulate(
-            self.world.replace(surfaces=(ground, paddle)), start, path,
+            dataclasses.replace(self.world, surfaces=(ground, paddle)), start, path,
             duration=swing, step=self.step, max_impacts=3,
         )  # fmt: skip
         impacts = rally.impacts
@@ -198,7 +199,7 @@ class HitToTarget:
         hit_time = jnp.sum(jnp.where(_earliest(hits), impacts.time, 0.0))
         met_at = jnp.where(hit, hit_time, swing)
         flight = simulate(
-            self.world.replace(surfaces=(ground,)), met,
+            dataclasses.replace(self.world, surfaces=(ground,)), met,
             duration=swing, step=self.step, max_impacts=1,
         )  # fmt: skip
         landing = _first(flight.impacts.valid, flight.impacts.before, flight.final).position
@@ -251,8 +252,8 @@ class HitToTarget:
         """Table and paddle without edges."""
         ground = next(surface for surface in self.world.surfaces if surface.name == "table")
         return (
-            ground.replace(half_extents=jnp.full(2, jnp.inf)),
-            self._paddle.replace(disk_radius=jnp.asarray(jnp.inf)),
+            dataclasses.replace(ground, half_extents=jnp.full(2, jnp.inf)),
+            dataclasses.replace(self._paddle, disk_radius=jnp.asarray(jnp.inf)),
         )
 
 

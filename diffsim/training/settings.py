@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any, cast
 
 from diffsim import gradients
 from diffsim.motion import GENERATORS
@@ -51,7 +52,7 @@ class Settings:
         for name in ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
-        names = {"gradient": gradients.METHODS, "generator": GENERATORS}
+        names: dict[str, Any] = {"gradient": gradients.METHODS, "generator": GENERATORS}
         for name, table in names.items():
             if getattr(self, name) not in table:
                 raise ValueError(
@@ -61,7 +62,7 @@ class Settings:
 
     def method(self) -> gradients.Method:
         """The gradient estimator, with ``sigma`` and ``samples`` where they are given."""
-        fields = type(gradients.METHODS[self.gradient]).__dataclass_fields__
+        fields = [f.name for f in dataclasses.fields(cast(Any, gradients.METHODS[self.gradient]))]
         changes: dict = {}
         if self.samples is not None:
             changes["samples"] = self.samples
@@ -78,7 +79,8 @@ class Settings:
         generator = default.generator
         if self.generator != "polynomial":
             extra = {"via_times": [0.7]} if self.generator == "minimum-jerk" else {}
-            generator = GENERATORS[self.generator].create(
+            kind: Any = GENERATORS[self.generator]
+            generator = kind.create(
                 duration=generator.duration,
                 home=generator.home,
                 normal=generator.orientation[:, 2],

@@ -1,5 +1,7 @@
 """Contact by a stiff spring and a dashpot, in small fixed steps."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -43,7 +45,8 @@ class Compliant:
         """With ``substeps`` filled in."""
         if self.substeps is not None:
             return self
-        return self.replace(substeps=penalty.substeps(self.stiffness, world.ball.mass, step))
+        count = penalty.substeps(self.stiffness, world.ball.mass, step)
+        return dataclasses.replace(self, substeps=count)
 
     def trace(self, world, paths, state, times, max_impacts) -> Trace:
         def push(surface, near, mass):

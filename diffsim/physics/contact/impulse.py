@@ -1,14 +1,16 @@
 """Impacts as events: located exactly in time, the impulse law applied there, then fresh forces."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.contact.base import Trace, impulse_law
 from diffsim.physics.events import first_contact, fly, refine, slide
-from diffsim.physics.state import BallState
+from diffsim.physics.state import Body
 from diffsim.physics.surfaces import gap, proximity
-from diffsim.physics.vector import Vector, as_arrays, choose, select
+from diffsim.physics.vector import choose, select
 
 NO_SURFACE = -1
 
@@ -26,7 +28,7 @@ class Impulse:
         rest_speed: a ball that would rebound more slowly than this, m/s, stays on the surface,
             slides and rolls there until it is lifted off, pushed off or leaves the patch.
 
-    >>> from diffsim.physics import BallState, World, simulate
+    >>> from diffsim.physics import Body, World, simulate
     >>> drop = BallState.create([0.0, 0.0, 1.06])
     >>> rollout = simulate(World.create(), drop, duration=1.0, contact=Impulse())
     >>> int(rollout.impacts.valid.sum()) > 0
@@ -60,10 +62,10 @@ class Impulse:
             row = Trace(time, state, grid, hit & running, chosen, time, before)
             return carry, row
 
-        vectors = BallState(*(Vector.of(leaf) for leaf in jax.tree.leaves(state)))
+        vectors = Body.of(state)
         start = (vectors, jnp.zeros((), dtype), jnp.asarray(0), jnp.asarray(NO_SURFACE))
         trace = jax.lax.scan(step, start, length=last + max_impacts)[1]
-        return as_arrays(trace)
+        return dataclasses.replace(trace, state=trace.state.state(), before=trace.before.state())
 
     def _meet(self, world, paths, arc, grid, rest):
         """Follow an arc to its end or its first impact, and apply the law there."""
@@ -102,7 +104,7 @@ class Impulse:
             world.ball, near, before.velocity, before.spin,
             jnp.where(settles, 0.0, restitution), surface.friction,
         )  # fmt: skip
-        after = BallState(
+        after = Body(
             before.position - near.normal * jnp.where(stays, skin, 0.0),
             choose(hit, velocity, before.velocity),
             choose(hit, spin, before.spin),

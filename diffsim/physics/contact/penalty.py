@@ -1,5 +1,6 @@
 """What the penalty models share: springs that push the ball out, and small fixed steps."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -8,9 +9,9 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from diffsim.physics.contact.base import Trace
-from diffsim.physics.state import Ball, BallState
+from diffsim.physics.state import Ball, Body
 from diffsim.physics.surfaces import Proximity, Surface, gap, proximity
-from diffsim.physics.vector import Vector, as_arrays, choose
+from diffsim.physics.vector import Vector, choose
 
 STEPS_PER_CONTACT = 30
 Push = Callable[[Surface, Proximity, jax.Array], jax.Array]
@@ -69,12 +70,14 @@ def rub(ball: Ball, surface: Surface, near: Proximity, velocity, spin, push, sli
     return slip * (-surface.friction * push / jnp.sqrt(slip.dot(slip) + slip_speed**2))
 
 
-def trace(world, paths, state, times, push: Push, slip_speed, substeps: int) -> Trace:
+def trace(world, paths, state, times, push: Push, slip_speed, substeps: int | None) -> Trace:
     """Follow the ball with forces ``push`` in classical Runge–Kutta steps.
 
     A contact is reported, as an impact, when it ends: at the time it began, with the states at
     both ends. One row for each step.
     """
+    if substeps is None:
+        raise ValueError("substeps: expected a number, got None; see prepared()")
     ball, surfaces = world.ball, world.plain_surfaces()
     count, dtype = times.shape[0] - 1, times.dtype
     h = times[-1] / (count * substeps)
@@ -85,7 +88,7 @@ def trace(world, paths, state, times, push: Push, slip_speed, substeps: int) -> 
             for i, surface in enumerate(surfaces)
         ]
 
-    def rates(time, state: BallState) -> BallState:
+    def rates(time, state: Body) -> Body:
         acceleration = world.acceleration(state.velocity, state.spin)
         turn = state.spin * (-1 / ball.spin_decay_time)
         near = nearby(time, state.position, state.velocity)
@@ -95,7 +98,7 @@ def trace(world, paths, state, times, push: Push, slip_speed, substeps: int) -> 
             acceleration += (one.normal * force + drag) * (1 / ball.mass)
             inertia = ball.inertia_factor * ball.mass * ball.radius
             turn += drag.cross(one.normal) * (1 / inertia)
-        return BallState(state.velocity, acceleration, turn)
+        return Body(state.velocity, acceleration, turn)
 
     def moved(state, rate, time):
         return jax.tree.map(lambda x, dx: x + time * dx, state, rate)
@@ -130,8 +133,8 @@ def trace(world, paths, state, times, push: Push, slip_speed, substeps: int) -> 
     def stride(carry, first):
         return jax.lax.scan(step, carry, first + jnp.arange(substeps))
 
-    start = BallState(*(Vector.of(leaf) for leaf in jax.tree.leaves(state)))
+    start = Body.of(state)
     carry = (start, touched(times[0], start), times[0], start)
     rows = jax.lax.scan(stride, carry, substeps * jnp.arange(count))[1]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
-    return as_arrays(flat)
+    return dataclasses.replace(flat, state=flat.state.state(), before=flat.before.state())

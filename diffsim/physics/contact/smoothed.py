@@ -1,5 +1,7 @@
 """Spring-damper contact without corners: felt a little before the ball touches."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -43,7 +45,8 @@ class Smoothed:
         """With ``substeps`` filled in."""
         if self.substeps is not None:
             return self
-        return self.replace(substeps=penalty.substeps(self.stiffness, world.ball.mass, step))
+        count = penalty.substeps(self.stiffness, world.ball.mass, step)
+        return dataclasses.replace(self, substeps=count)
 
     def trace(self, world, paths, state, times, max_impacts) -> Trace:
         kappa, radius, sigmoid = self.sharpness, world.ball.radius, jax.nn.sigmoid
