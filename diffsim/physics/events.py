@@ -1,5 +1,6 @@
 """Arcs with dense output, and the first time on an arc at which the ball meets a surface."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 
