@@ -224,9 +224,7 @@ def jacobian(scene: Scene) -> jax.Array:
         rollout = run(dataclasses.replace(scene, state=BallState(*jnp.split(vector, 3))))
         return jnp.concatenate(jax.tree.leaves(rollout.final))
 
-    return native.jit(native.native(jax.jacfwd(final)))(
-        jnp.concatenate(jax.tree.leaves(scene.state))
-    )
+    return native.function(jax.jacfwd(final))(jnp.concatenate(jax.tree.leaves(scene.state)))
 
 
 def describe(scene: Scene, rollout: Rollout) -> dict[str, Any]:

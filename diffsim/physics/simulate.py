@@ -142,7 +142,7 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
         trace = contact.trace(world, paths, state, times, max_impacts)
         return _rollout(state, times, trace, max_impacts)
 
-    return native.jit(native.native(run))
+    return native.function(run)
 
 
 def _rollout(state: BallState, times: jax.Array, trace: Trace, max_impacts: int) -> Rollout:
