@@ -204,7 +204,11 @@ def first_contact(
     a = jnp.where(touches, 0.0, a)
     starts = touches | (a > jnp.where(first_node, rounding(dtype), 0.0))
     span = jnp.abs(left.local[0] - right.local[0]) + jnp.abs(left.local[1] - right.local[1])
-    falls = starts & _falls(a, b, da, db) & (jnp.maximum(left.margin, right.margin) + span >= 0)
+    # A ball that moves along a surface it touches must leave it downwards, not just not rise.
+    lands = ~touches | (da < 0) | (b < -4 * float(jnp.finfo(dtype).eps))
+    falls = (
+        starts & lands & _falls(a, b, da, db) & (jnp.maximum(left.margin, right.margin) + span >= 0)
+    )
     falls &= jnp.arange(len(surfaces))[:, None] != ignored
 
     def at_first_fall(values):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.contact.base import Trace, impulse_law
-from diffsim.physics.events import first_contact, fly, refine, slide
+from diffsim.physics.events import GRAZING_SPEED, first_contact, fly, refine, slide
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import gap, proximity
 from diffsim.physics.vector import choose, select
@@ -99,7 +99,8 @@ class Impulse:
 
         skin, rate = gap(near, radius)
         restitution = jnp.maximum(surface.restitution + surface.restitution_slope * rate, 0.0)
-        settles = (restitution * -rate < self.rest_speed) & (restitution < 1)
+        slow = (restitution * -rate < self.rest_speed) & (restitution < 1)
+        settles = slow | (-rate < GRAZING_SPEED)
         velocity, spin, _ = impulse_law(
             world.ball, near, before.velocity, before.spin,
             jnp.where(settles, 0.0, restitution), surface.friction,
