@@ -40,7 +40,7 @@ BAD = {
     "wrong shape": ("gravity = [0, -9.81]\n" + BALL,
         "gravity: expected numbers of shape [3], finite, got [0, -9.81]"),
     "wrong shape of a matrix": (DISK + "center_polynomial = [[0, 0]]\n",
-        "surface[0].center_polynomial: expected numbers of shape ['K', 3], finite, got [[0, 0]]"),
+        "surface[0].center_polynomial: expected numbers of shape [K, 3], finite, got [[0, 0]]"),
     "number for a vector": (BALL + "velocity = 3\n",
         "ball.velocity: expected numbers of shape [3], finite, got 3"),
     "negative mass": (BALL + "mass = -1\n", "ball.mass: expected a number > 0, got -1"),
@@ -88,7 +88,7 @@ def test_bad_scene_is_told_in_one_line(case):
 
 
 def test_unreadable_files(tmp_path):
-    with pytest.raises(scenes.SceneError, match="missing.toml: cannot be read"):
+    with pytest.raises(scenes.SceneError, match=r"missing\.toml: cannot be read"):
         scenes.load(tmp_path / "missing.toml")
     for name, content in (("text.toml", b"duration = = 1"), ("binary.toml", b"\xff\xfe\x00")):
         (tmp_path / name).write_bytes(content)
