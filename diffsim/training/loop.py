@@ -109,7 +109,7 @@ class Trainer:
             updates, optimizer = self._optimizer.update(slope, state.optimizer, state.params)
             params = optax.apply_updates(state.params, updates)
         new = TrainState(params, optimizer, key, state.step + 1)
-        return new, value, optax.global_norm(slope)
+        return new, value, optax.tree.norm(slope)
 
     def evaluations_per_step(self) -> int:
         """Simulations an update takes, a derivative counted as one."""
