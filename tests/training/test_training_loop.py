@@ -132,7 +132,7 @@ def test_resuming_nothing_is_an_error(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
     # One start in forty is bad, so that the first bad batch of four comes after some good ones.
     trainer = Trainer(Point(poison=0.95), settings(tmp_path, steps=200))
-    with pytest.raises(FloatingPointError, match="not finite in the loss term size$") as caught:
+    with pytest.raises(FloatingPointError, match=r"not finite in the loss term size$") as caught:
         train(trainer)
     step = int(trainer.state.step)
     assert step > 0

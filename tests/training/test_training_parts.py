@@ -101,9 +101,9 @@ def test_bad_settings_name_the_field_and_what_is_allowed(field, value, expected)
 
 
 def test_estimator_settings_are_refused_where_the_estimator_has_none():
-    with pytest.raises(ValueError, match="samples: .*central-difference"):
+    with pytest.raises(ValueError, match=r"samples: .*central-difference"):
         Settings(gradient="central-difference", samples=3)
-    with pytest.raises(ValueError, match="sigma: .*spsa"):
+    with pytest.raises(ValueError, match=r"sigma: .*spsa"):
         Settings(gradient="spsa", sigma=0.1)
     with pytest.raises((ValueError, TypeError), match="samples"):
         Settings(gradient="spsa", samples=0)
