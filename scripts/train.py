@@ -8,10 +8,7 @@ import tyro
 def main() -> None:
     from diffsim.training import Settings
 
-    try:
-        settings = tyro.cli(Settings, description=__doc__)
-    except ValueError as error:
-        sys.exit(fail(error))
+    settings = tyro.cli(Settings, description=__doc__)
 
     from diffsim.report import training as report
 

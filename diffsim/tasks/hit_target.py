@@ -233,7 +233,7 @@ class HitToTarget:
         names = [surface.name for surface in self.world.surfaces]
         paddle = next(i for i, surface in enumerate(self.world.surfaces) if surface.driven)
         hits = _earliest(impacts.valid & (impacts.surface == paddle))
-        next_one = jnp.roll(hits, 1).at[0].set(False) & impacts.valid
+        next_one = jnp.concatenate([jnp.zeros(1, bool), hits[:-1]]) & impacts.valid
         position = _first(next_one, impacts.before, start).position
         on_table = jnp.any(next_one & (impacts.surface == names.index("table")))
         legal = on_table & (position[0] > 0)

@@ -36,8 +36,8 @@ class Checkpoints:
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
         saved = self._manager.restore(step, args=ocp.args.StandardRestore(template))
         leaves = [
-            jax.random.wrap_key_data(new) if jax.dtypes.issubdtype(old.dtype, jax.dtypes.prng_key)
-            else new
+            jax.random.wrap_key_data(new, impl=jax.random.key_impl(old))
+            if jax.dtypes.issubdtype(old.dtype, jax.dtypes.prng_key) else new
             for old, new in zip(jax.tree.leaves(like), jax.tree.leaves(saved), strict=True)
         ]  # fmt: skip
         return jax.tree.unflatten(jax.tree.structure(like), leaves)

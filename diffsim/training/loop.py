@@ -105,10 +105,11 @@ class Trainer:
             return jnp.mean(jax.vmap(lambda w, s, k: loss(w, s, key=k))(weights, starts, keys))
 
         value, slope = jax.value_and_grad(objective)(state.params)
-        updates, optimizer = self._optimizer.update(slope, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes precisions
+            updates, optimizer = self._optimizer.update(slope, state.optimizer, state.params)
+            params = optax.apply_updates(state.params, updates)
         new = TrainState(params, optimizer, key, state.step + 1)
-        return new, value, optax.global_norm(slope)
+        return new, value, optax.tree.norm(slope)
 
     def evaluations_per_step(self) -> int:
         """Simulations an update takes, a derivative counted as one."""

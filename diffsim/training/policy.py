@@ -1,9 +1,11 @@
 """The network: a multilayer perceptron from what is seen of the ball to trajectory weights."""
 
+import functools
 import itertools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 
@@ -19,8 +21,9 @@ class MLP(nnx.Module):
 
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, *, rngs: nnx.Rngs):
         sizes = [inputs, *hidden]
-        self.hidden = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes)])
-        self.last = nnx.Linear(sizes[-1], outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
+        linear = functools.partial(nnx.Linear, param_dtype=jnp.result_type(float), rngs=rngs)
+        self.hidden = nnx.List([linear(a, b) for a, b in itertools.pairwise(sizes)])
+        self.last = linear(sizes[-1], outputs, kernel_init=nnx.initializers.zeros)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for layer in self.hidden:

@@ -58,6 +58,8 @@ class Settings:
                 raise ValueError(
                     f"{name}: expected one of {', '.join(table)}, got {getattr(self, name)!r}"
                 )
+        if self.gradient == "complex-step":
+            raise ValueError("gradient: expected a method for real weights, got 'complex-step'")
         self.method()
 
     def method(self) -> gradients.Method:
@@ -68,6 +70,8 @@ class Settings:
             changes["samples"] = self.samples
         if self.sigma is not None:
             direct = "sigma" in fields
+            if not direct and "law" not in fields:
+                raise ValueError(f"sigma: expected none for {self.gradient}, got {self.sigma}")
             changes["sigma" if direct else "law"] = (
                 self.sigma if direct else gradients.Gaussian(self.sigma)
             )

@@ -1,0 +1,170 @@
+"""The hitting task: its serves, its loss and gradient, and what it reports."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffsim.physics import BallState, World, native
+from diffsim.physics.surfaces import TABLE_HEIGHT
+from diffsim.tasks import HitToTarget, Serves
+from diffsim.training.evaluate import outcomes
+
+# A serve, and weights found by descent that return it to within a centimetre of the target.
+SERVE = BallState(
+    jnp.array([1.31112385, 0.15600822, 1.16233313]),
+    jnp.array([-4.88493059, -0.88654978, 1.5010158]),
+    jnp.array([6.66847003, -12.67328029, 8.10731804]),
+)
+ANSWER = jnp.array([
+    1.44548925, -2.00917252, 0.01926191, -0.4082981, 0.16689041, 0.32521351,
+    1.39038974, -0.97486711, 0.65234933, -0.56506206, -0.40529467, 0.49203581,
+    1.29583369, -0.220658, 0.9268007, -0.64014555, -0.87664178, 0.57257213,
+    1.19094705, 0.33179917, 1.01727045, -0.67524989, -1.24396948, 0.61056586,
+])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def task():
+    return HitToTarget.create()
+
+
+@pytest.fixture(scope="module")
+def starts(task):
+    return jax.jit(jax.vmap(task.sample))(jax.random.split(jax.random.key(1), 2000))
+
+
+@pytest.fixture(scope="module")
+def plain(task):
+    """Loss and gradient without any native code."""
+    return jax.jit(jax.value_and_grad(task.loss))
+
+
+@pytest.fixture(scope="module")
+def rallies(task, starts):
+    """Answers and starts, 128 of each, with their terms and measures.
+
+    96 near the answer to one serve, 16 resting before other serves, 16 to a ball out of reach.
+    """
+    noise = 0.03 * jax.random.normal(jax.random.key(2), (96, 24))
+    weights = jnp.concatenate([ANSWER + noise.at[0].set(0.0), jnp.zeros((32, 24))])
+    far = BallState(jnp.array([1.3, 0.0, 1.1]), jnp.array([5.0, 0.0, 1.0]), jnp.zeros(3))
+    parts = [
+        jax.tree.map(lambda leaf: jnp.tile(leaf, (96, 1)), SERVE),
+        jax.tree.map(lambda leaf: leaf[:16], starts),
+        jax.tree.map(lambda leaf: jnp.tile(leaf, (16, 1)), far),
+    ]
+    balls = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    terms = native.jit(jax.vmap(native.each(task.terms)))(weights, balls)
+    return weights, balls, jax.device_get(terms), outcomes(task, weights, balls)
+
+
+def test_serves_lie_in_their_ranges_and_bounce_where_aimed(task, starts):
+    serves, position, velocity = task.serves, starts.position, starts.velocity
+    assert np.all((position >= serves.start[0]) & (position <= serves.start[1]))
+    speed = np.linalg.norm(velocity[:, :2], axis=1)
+    assert np.all((speed >= serves.speed[0] - 1e-9) & (speed <= serves.speed[1] + 1e-9))
+    # In a vacuum the ball's centre comes down to the height of a resting ball at time t.
+    g, height = 9.81, TABLE_HEIGHT + task.world.ball.radius
+    assert task.world.gravity.tolist() == [0, 0, -g]
+    up = velocity[:, 2]
+    t = (up + np.sqrt(up**2 + 2 * g * (position[:, 2] - height))) / g
+    bounce = position[:, :2] + velocity[:, :2] * t[:, None]
+    low, high = serves.bounce
+    assert np.all((bounce >= low - 1e-9) & (bounce <= high + 1e-9))
+    assert np.all(bounce[:, 0] < 0)  # the robot's half
+    # They fill the box, and 6,000 normal numbers have a variance good to 2 %: four sigma.
+    np.testing.assert_allclose(bounce.min(axis=0), low, atol=0.01)
+    np.testing.assert_allclose(bounce.max(axis=0), high, atol=0.01)
+    assert np.mean(starts.spin**2) == pytest.approx(100, rel=0.08)
+
+
+def test_the_network_sees_numbers_of_order_one_and_no_spin(task, starts):
+    seen = jax.vmap(task.observe)(starts)
+    assert np.abs(seen).max() < 4
+    assert np.all((seen.std(axis=0) > 0.3) & (seen.std(axis=0) < 1.5))
+    spun = starts.replace(spin=1 + 2 * starts.spin)
+    assert np.array_equal(jax.vmap(task.observe)(spun), seen)
+
+
+def test_the_loss_is_the_sum_of_its_terms(plain, rallies):
+    weights, balls, terms, _ = rallies
+    assert set(terms) == {"landing", "miss", "net", "effort"}
+    for i in (0, 1, 97, 127):
+        value, _ = plain(weights[i], jax.tree.map(lambda leaf, i=i: leaf[i], balls))
+        # Native code and plain code sum in another order.
+        assert float(value) == pytest.approx(sum(term[i] for term in terms.values()), rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [0.0, 0.1, 1.0, 3.0])
+def test_loss_and_gradient_are_finite(plain, starts, size):
+    for i in range(3):
+        start = jax.tree.map(lambda leaf, i=i: leaf[i], starts)
+        weights = size * jax.random.normal(jax.random.key(i), (24,))
+        value, slope = plain(weights, start)
+        assert np.isfinite(value)
+        assert np.isfinite(slope).all()
+        assert np.abs(slope).max() > 0  # there is a way to go from anywhere
+
+
+def test_the_gradient_is_that_of_central_differences(plain):
+    slope = plain(ANSWER, SERVE)[1]
+    for key in jax.random.split(jax.random.key(0), 4):
+        way = jax.random.normal(key, (24,))
+        step = 1e-6
+        up, down = (plain(ANSWER + sign * step * way, SERVE)[0] for sign in (1, -1))
+        # Rounding of a loss near 0.02 and third derivatives: measured 2e-9.
+        assert float((up - down) / (2 * step)) == pytest.approx(float(slope @ way), abs=1e-6)
+
+
+def test_landing_term_is_the_landing_error_of_a_legal_return(task, rallies):
+    _, _, terms, measures = rallies
+    legal = measures["legal"]
+    assert legal[0]
+    assert legal[:96].sum() > 20
+    # The step grid starts anew at the hit, so the two integrate with different steps.
+    np.testing.assert_allclose(terms["landing"][legal], measures["landing_error"][legal], atol=1e-4)
+    assert np.all(terms["net"][measures["hit"] & legal] < 0.1)
+
+
+def test_a_serve_nobody_hits_counts_as_not_hit(rallies):
+    _, _, terms, measures = rallies
+    assert measures["hit"][0]
+    assert not measures["hit"][112:].any()
+    assert not measures["legal"][112:].any()
+    assert np.isnan(measures["landing_error"][112:]).all()
+    assert all(np.isfinite(term[112:]).all() for term in terms.values())
+    assert np.array_equal(np.isnan(measures["landing_error"]), ~measures["legal"])
+    assert np.all(measures["hit"] | ~measures["legal"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target": (0.9, 0.0, 0.8)}, r"target: expected shape \(2,\), got \(3,\)"),
+        ({"target": (float("nan"), 0.0)}, "target: expected finite numbers"),
+        ({"miss_weight": -1.0}, "miss_weight: expected in"),
+        ({"net_weight": -1.0}, "net_weight: expected in"),
+        ({"effort_weight": -1.0}, "effort_weight: expected in"),
+        ({"world": World.create()}, "world: expected one driven surface, got 0"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        HitToTarget.create(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"start": (1.0, 2.0)}, r"start: expected shape \(2, 3\)"),
+        ({"speed": (6.0, 5.0)}, r"speed: expected the lower end first, got \[6.0, 5.0\]"),
+        ({"bounce": ((0.0, 0.0), (-1.0, 1.0))}, "bounce: expected the lower end first"),
+        ({"spin": -1.0}, "spin: expected in"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_serves_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Serves.create(**settings)

@@ -1,0 +1,182 @@
+"""The training loop, on a task that costs nothing: point at the start."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from diffsim.physics import BallState
+from diffsim.training import Checkpoints, Settings, Trainer, evaluate, train
+from diffsim.training.metrics import read
+
+
+@struct.dataclass
+class Point:
+    """Two weights that should be the start's x and y; NaN for starts with x beyond ``poison``."""
+
+    poison: float = 2.0
+    weight_count: int = struct.field(pytree_node=False, default=2)
+
+    def sample(self, key):
+        place = jax.random.uniform(key, (3,), minval=-1.0)
+        return BallState(place, jnp.zeros(3), jnp.zeros(3))
+
+    def observe(self, start):
+        return start.position
+
+    def terms(self, weights, start):
+        bad = start.position[0] > self.poison
+        return {
+            "distance": jnp.sum((weights - start.position[:2]) ** 2),
+            "size": jnp.where(bad, jnp.nan, 1e-3 * jnp.sum(weights**2)),
+        }
+
+    def loss(self, weights, start):
+        return sum(self.terms(weights, start).values())
+
+    def measures(self, weights, start):
+        error = jnp.linalg.norm(weights - start.position[:2])
+        legal = error < 0.5
+        return {
+            "hit": error < 1, "legal": legal, "landing_error": jnp.where(legal, error, jnp.nan)
+        }  # fmt: skip
+
+
+def settings(out, **changes):
+    few = {"steps": 20, "batch": 4, "hidden": (8,), "log_every": 4, "checkpoint_every": 5}
+    return Settings(out=out, **few | changes)
+
+
+def stop_at(step, error):
+    def progress(row):
+        if row["step"] == step:
+            raise error
+
+    return progress
+
+
+def bits(state):
+    keys = [jax.random.key_data(state.key)]
+    leaves = jax.tree.leaves((state.params, state.optimizer, state.step))
+    return [np.asarray(leaf).tobytes() for leaf in leaves + keys]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of 20 steps in one go."""
+    trainer = Trainer(Point(), settings(tmp_path_factory.mktemp("straight")))
+    rows = []
+    train(trainer, progress=rows.append)
+    return trainer, rows
+
+
+def test_a_run_writes_all_it_promises(straight):
+    trainer, rows = straight
+    out = trainer.settings.out
+    assert Settings.load(out / "settings.json") == trainer.settings
+    assert sorted(int(path.name) for path in (out / "checkpoints").iterdir()) == [10, 15, 20]
+    assert list((out / "tensorboard").glob("events*"))
+    written = read(out / "metrics.csv")
+    assert [row["step"] for row in written] == [0, 4, 8, 12, 16, 20]
+    assert [row["evaluations"] for row in written] == [4 * row["step"] for row in written]
+    for row in written:
+        assert row["loss"] == pytest.approx(row["term_distance"] + row["term_size"])
+        assert row["legal_rate"] <= row["hit_rate"]
+    assert [row["step"] for row in rows if len(row) == 1] == list(range(1, 21))
+
+
+def test_training_reduces_the_loss(tmp_path):
+    trainer = Trainer(Point(), settings(tmp_path, steps=30, learning_rate=0.03, batch=16))
+    before = trainer.measure()["loss"]
+    for _ in range(30):
+        trainer.update()
+    # The best answer scores 0.001 · 2/3; the first one, all zero, 2/3.
+    assert before == pytest.approx(2 / 3, rel=0.4)
+    assert trainer.measure()["loss"] < 0.2 * before
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "kept"),
+    [(10, KeyboardInterrupt(), 10), (7, KeyboardInterrupt(), 7), (14, RuntimeError(), 10)],
+    ids=["interrupt-at-checkpoint", "interrupt-between", "crash"],
+)
+def test_a_stopped_run_goes_on_bit_for_bit(straight, tmp_path, step, error, kept):
+    with pytest.raises(type(error)):
+        train(Trainer(Point(), settings(tmp_path)), progress=stop_at(step, error))
+    again = Trainer(Point(), settings(tmp_path, resume=True))
+    saved, _ = Checkpoints(tmp_path / "checkpoints").restore((again.state, jnp.zeros(())))
+    assert int(saved.step) == kept
+    train(again)
+    assert bits(again.state) == bits(straight[0].state)
+
+    def table(trainer):
+        return [row | {"seconds": 0} for row in read(trainer.settings.out / "metrics.csv")]
+
+    assert repr(table(again)) == repr(table(straight[0]))  # as text, so that nan is nan
+    seconds = [row["seconds"] for row in read(tmp_path / "metrics.csv")]
+    assert seconds == sorted(seconds)
+
+
+def test_a_folder_with_checkpoints_is_not_overwritten(straight):
+    trainer = straight[0]
+    with pytest.raises(FileExistsError, match="has checkpoints; expected --resume or another"):
+        train(Trainer(Point(), trainer.settings))
+
+
+def test_resuming_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        train(Trainer(Point(), settings(tmp_path / "none", resume=True)))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
+    # One start in forty is bad, so that the first bad batch of four comes after some good ones.
+    trainer = Trainer(Point(poison=0.95), settings(tmp_path, steps=200))
+    with pytest.raises(FloatingPointError, match=r"not finite in the loss term size$") as caught:
+        train(trainer)
+    step = int(trainer.state.step)
+    assert step > 0
+    assert str(caught.value).startswith(f"step {step}: loss nan")
+    again = Trainer(Point(poison=0.95), trainer.settings)
+    saved, _ = Checkpoints(tmp_path / "failure").restore((again.state, jnp.zeros(())))
+    assert bits(saved) == bits(trainer.state)
+    again.state = saved
+    with pytest.raises(FloatingPointError, match=f"step {step}: "):  # it shows the failure again
+        again.update()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gradient": "score-function", "sigma": 0.1, "samples": 8},
+        {"gradient": "evolution-strategies", "sigma": 0.1, "samples": 8},
+        {"gradient": "central-difference"},
+    ],
+    ids=lambda changes: changes["gradient"],
+)
+def test_other_estimators_update_and_count_their_simulations(tmp_path, changes):
+    trainer = Trainer(Point(), settings(tmp_path, **changes))
+    before = bits(trainer.state)
+    loss, size = trainer.update()
+    assert np.isfinite([loss, size]).all()
+    assert size > 0
+    assert bits(trainer.state) != before
+    least = 4 * (8 if "samples" in changes else 2 * 2)  # a batch of 4; two weights, two sides
+    assert least <= trainer.evaluations_per_step() <= 3 * least
+
+
+def test_every_run_of_a_seed_is_the_same_and_of_another_seed_not(straight, tmp_path):
+    start = bits(Trainer(Point(), settings(tmp_path)).state)
+    assert bits(Trainer(Point(), settings(tmp_path)).state) == start
+    assert bits(Trainer(Point(), settings(tmp_path, seed=1)).state) != start
+
+
+@pytest.mark.parametrize("count", [1, 100, 300])
+def test_evaluation_counts_every_serve_once(count):
+    task, key = Point(), jax.random.key(5)
+    got = evaluate(task, lambda seen: 0.5 * seen[:2], key, count)
+    starts = jax.vmap(task.sample)(jax.random.split(key, count))
+    error = 0.5 * np.linalg.norm(np.asarray(starts.position)[:, :2], axis=1)
+    assert got["hit_rate"].value == (error < 1).sum() / count
+    assert got["legal_rate"].value == (error < 0.5).sum() / count
+    assert got["landing_error_cm"].value == pytest.approx(100 * error[error < 0.5].mean())
