@@ -32,8 +32,8 @@ class DelayEstimate:
         subspace_error: (K,) deviation that the same windows' ESPRIT has without refinement
             (:func:`hankel_variance`), s; takes no account of missing frequencies.
         mask: (K,) true for echoes found.
-        resolved: (K,) true where the nearest other echo is more than two standard errors of
-            their difference away.
+        resolved: (K,) true where every other echo is more than two standard errors of their
+            difference away, and no smaller number of echoes suits the criterion better.
         count: number of echoes.
         noise_variance: σ² of a complex sample of unit weight.
         criterion: (K + 1,) Bayes' criterion of 0 ... K echoes.
@@ -134,6 +134,7 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
     variance = jnp.diagonal(covered)
     apart = jnp.abs((delays[:, None] - delays + 0.5) % 1 - 0.5)
     blur = variance[:, None] + variance - 2 * covered
+    supported = count == jnp.argmin(jnp.where(jnp.arange(maximum + 1) <= count, scores, jnp.inf))
     others = mask & ~jnp.eye(maximum, dtype=bool)
     noise = noise * scale**2
     floor = jnp.where(usable, noise / (jnp.where(usable, weight, 1) * jnp.abs(pulse)) ** 2, 0)
@@ -144,7 +145,7 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
         standard_error=jnp.where(mask, _root(variance), 0) / samples.step,
         subspace_error=jnp.where(mask, _root(subspace), 0) / samples.step,
         mask=mask,
-        resolved=mask & jnp.all(~others | (apart**2 > 4 * blur), axis=1),
+        resolved=mask & supported & jnp.all(~others | (apart**2 > 4 * blur), axis=1),
         count=count,
         noise_variance=noise,
         criterion=scores,
@@ -153,27 +154,30 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
 
 def _search(samples, covariance, maximum, method, refine):
     """Delays (K, K) of the best fits with 1 ... K echoes, and residuals (K + 1,) from none on."""
-    problem = Problem.of(samples)
+    # Free phases first, even if amplitudes are real: that likelihood has no carrier ripple.
+    problem = Problem.of(samples.replace(real_amplitudes=False))
     slots = jnp.arange(maximum)
+    masks = slots < slots[:, None] + 1
     widest = signal_subspace(covariance, maximum)
 
-    def grow(fit, count):
-        mask = slots < count
-        basis = jnp.where(mask, widest.basis, 0)
-        start = method(widest.replace(basis=basis, count=count))
-        if refine:
-            extra = jnp.where(slots == count - 1, next_delay(problem, fit), fit.delays)
-            starts = jnp.stack([start, extra])
-            fits = jax.vmap(minimise, (None, 0, None))(problem, starts, mask)
-            best = jnp.argmin(jnp.nan_to_num(fits.residual, nan=jnp.inf))
-            fit = jax.tree.map(lambda leaf: leaf[best], fits)
-        else:
-            fit = problem.fit(start, mask)
-        return fit, (fit.delays, fit.residual)
+    def grow(fit, mask):
+        count = jnp.sum(mask)
+        start = method(widest.replace(basis=jnp.where(mask, widest.basis, 0), count=count))
+        if not refine:
+            return fit, start
+        extra = jnp.where(slots == count - 1, next_delay(problem, fit), fit.delays)
+        starts = jnp.stack([start, extra])
+        fits = jax.vmap(minimise, (None, 0, None))(problem, starts, mask)
+        best = jnp.argmin(jnp.nan_to_num(fits.residual, nan=jnp.inf))
+        fit = jax.tree.map(lambda leaf: leaf[best], fits)
+        return fit, fit.delays
 
-    empty = problem.fit(jnp.zeros(maximum, samples.weight.dtype), slots < 0)
-    _, (delays, residuals) = jax.lax.scan(grow, empty, slots + 1)
-    return delays, jnp.concatenate([empty.residual[None], residuals])
+    nothing = jnp.zeros(maximum, samples.weight.dtype), slots < 0
+    delays = jax.lax.scan(grow, problem.fit(*nothing), masks)[1]
+    problem = Problem.of(samples)
+    polish = minimise if refine and samples.real_amplitudes else Problem.fit
+    fits = jax.vmap(polish, (None, 0, 0))(problem, delays, masks)
+    return fits.delays, jnp.concatenate([problem.fit(*nothing).residual[None], fits.residual])
 
 
 def _root(square):

@@ -150,26 +150,22 @@ def minimise(problem: Problem, delays: jax.Array, mask: jax.Array, iterations: i
 def next_delay(problem: Problem, fit: Fit) -> jax.Array:
     """The delay on a grid whose echo, added to the fitted ones, leaves the smallest residual.
 
-    Orthogonal least squares: the largest ‖a(d)ᴴ r‖² / ‖(I − Π_A) a(d)‖², all d by FFT.
+    Orthogonal least squares with complex amplitudes: the largest ‖a(d)ᴴ r‖² / ‖(I − Π_A) a(d)‖²,
+    all d by FFT.
     """
     size = problem.gain.size
-    span = size + (int(abs(problem.first)) if problem.real else 0)
-    points = 4 << (span - 1).bit_length()
-    grid = jnp.arange(points, dtype=fit.delays.dtype) / points
-    index = jnp.arange(size, dtype=grid.dtype) + problem.first
+    points = 4 << (size - 1).bit_length()
+    index = jnp.arange(size, dtype=fit.delays.dtype) + problem.first
     columns, _ = steering(index, problem.gain, fit.delays, fit.mask)
-    left = problem.data - columns @ fit.amplitudes
 
-    angle = 2 * jnp.pi * problem.first * grid[:, None]
-    turn = points * jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
+    def correlate(rows):  # a(d)ᴴ rows but for a phase, (points, columns of rows)
+        return points * jnp.fft.ifft(problem.gain.conj()[:, None] * rows, points, axis=0)
 
-    def correlate(rows):  # a(d)ᴴ rows, (points, columns of rows)
-        product = turn * jnp.fft.ifft(problem.gain.conj()[:, None] * rows, points, axis=0)
-        return product.real if problem.real else product
-
-    gram = regular(inner(columns, columns, problem.real), fit.mask)
     along = correlate(columns)
+    gram = regular(columns.conj().T @ columns, fit.mask)
     whole = jnp.sum(jnp.abs(problem.gain) ** 2)
     across = whole - jnp.sum((along * jnp.linalg.solve(gram, along.conj().T).T).real, 1)
-    score = jnp.sum(jnp.abs(correlate(left)) ** 2, 1) / jnp.maximum(across, 1e-3 * whole)
-    return grid[jnp.argmax(jnp.where(across > 1e-3 * whole, score, -jnp.inf))]
+    gain = jnp.sum(jnp.abs(correlate(problem.data - columns @ fit.amplitudes)) ** 2, 1)
+    clear = across > 1e-3 * whole
+    best = jnp.argmax(jnp.where(clear, gain / jnp.where(clear, across, 1), -1))
+    return best.astype(fit.delays.dtype) / points
