@@ -45,7 +45,7 @@ def root_music(subspace: SignalSubspace, step=1.0) -> jax.Array:
     Roots come in pairs exp(j2πτ ± ρ). A pair is one zero (τ, ρ²) of two real functions, simple
     even where the two roots meet on the circle (no noise), so Newton's method stays quadratic and
     the implicit-function derivative finite. Each start is the lowest point of the FFT grid of D
-    divided by the pairs found so far; no polynomial is ever factored, so it runs on any device.
+    with the notches of the pairs found so far divided out; no polynomial is ever factored, so it runs on any device.
 
     Args:
         subspace: of window L.
@@ -70,16 +70,21 @@ def root_music(subspace: SignalSubspace, step=1.0) -> jax.Array:
     fixed = jax.lax.stop_gradient(polynomial)
     grid = jnp.arange(points, dtype=lags.real.dtype) / points
 
-    def find(null, _):
-        start = jnp.stack([grid[jnp.argmin(null)] * size, jnp.zeros((), null.dtype)])
-        pair = _newton(lambda pair: _pair_residual(fixed, pair), start)
+    def find(state, slot):
+        null, pairs = state
+        start = grid[jnp.argmin(null)] * size
+        pair = _nearest_pair(fixed, start, pairs, jnp.arange(maximum) < slot)
+        pair = _newton(lambda pair: _pair_residual(fixed, pair), pair)
         delay, width = pair[0] / size, jnp.sqrt(jnp.maximum(pair[1], 0)) / size
-        factor = 2 * (jnp.sinh(width / 2) ** 2 + jnp.sin(jnp.pi * (grid - delay)) ** 2)
+        factor = 4 * (jnp.sinh(width / 2) ** 2 + jnp.sin(jnp.pi * (grid - delay)) ** 2)
+        notch = factor / (factor + 12 / size**2)  # what a single echo does to D
         near = jnp.abs((grid - delay + 0.5) % 1 - 0.5) < 0.75 / points
-        return jnp.where(near, jnp.inf, null / jnp.where(near, 1, factor)), pair
+        null = jnp.where(near, jnp.inf, null / jnp.where(near, 1, notch))
+        return (null, pairs.at[slot].set(pair)), None
 
     null = jax.lax.stop_gradient(_null_spectrum(basis, points))
-    pairs = jax.lax.scan(find, null, length=maximum)[1]
+    state = null, jnp.zeros((maximum, 2), null.dtype)
+    pairs = jax.lax.scan(find, state, jnp.arange(maximum))[0][1]
 
     def differentiable(pair):
         return jax.lax.custom_root(
@@ -117,6 +122,30 @@ def _pair_residual(polynomial, pair):
     ])
 
 
+def _nearest_pair(polynomial, start, found, used):
+    """Newton's method in the complex plane on D with the found pairs divided out."""
+    size = polynomial.size
+    dtype = polynomial.dtype
+    order = jnp.arange(size).astype(dtype) / size
+    turns = 2 * jnp.pi * found[:, 0].astype(dtype) / size
+    cosh = jnp.cosh(jnp.sqrt(jnp.maximum(found[:, 1], 0)) / size).astype(dtype)
+
+    def improve(_, zeta):  # 2πτL + jρL
+        wave = jnp.exp(1j * order * zeta)
+        up, down = polynomial * wave, polynomial.conj() / wave
+        apart = zeta / size - turns
+        factor = cosh - jnp.cos(apart)
+        pulls = jnp.where(used, jnp.sin(apart) / jnp.where(factor == 0, 1, factor) / size, 0)
+        move = 1 / (jnp.sum(1j * order * (up - down)) / jnp.sum(up + down) - jnp.sum(pulls))
+        move = jnp.where(jnp.isfinite(jnp.abs(move)), move, 0)
+        move = move / jnp.maximum(jnp.abs(move), 1).astype(dtype)
+        zeta = zeta - move
+        return jax.lax.complex(zeta.real, jnp.minimum(jnp.abs(zeta.imag), 20))
+
+    zeta = jax.lax.fori_loop(0, 40, improve, jax.lax.complex(2 * jnp.pi * start, 1 + 0 * start))
+    return jnp.stack([zeta.real / (2 * jnp.pi), zeta.imag**2])
+
+
 def _cosh_sinhc(square):
     """cosh x and sinh(x)/x as smooth functions of x², also a little below zero."""
     small = jnp.abs(square) < 1
@@ -128,7 +157,7 @@ def _cosh_sinhc(square):
     return jnp.where(small, cosh, jnp.cosh(root)), jnp.where(small, sinhc, jnp.sinh(root) / root)
 
 
-def _newton(function, start, iterations=12):
+def _newton(function, start, iterations=5):
     """Newton's method, stepping half a resolution cell at most, on pairs the window can tell."""
     jacobian = jax.jacfwd(function)
 
