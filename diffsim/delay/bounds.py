@@ -126,7 +126,6 @@ def hankel_variance(
     flat = jnp.ones(size, dtype)
     vectors, _ = steering(jnp.arange(size, dtype=real), flat, delays * step, mask)
     amplitudes = jnp.where(mask[:, None], amplitudes.reshape(mask.size, -1), 0).astype(dtype)
-    factors = vectors[1]
     if forward_backward:
         amplitudes = jnp.concatenate([amplitudes, (vectors[-1:].T * amplitudes).conj()], 1)
     along, across = vectors[: window - 1], vectors[:rows]
@@ -137,13 +136,10 @@ def hankel_variance(
         (amplitudes.conj()[:, :, None] * across.conj().T[:, None, :]).reshape(mask.size, -1),
     ).reshape(mask.size, -1, rows)
 
-    def weights(across, along, factor):  # of the noise in δz/z
-        product = jnp.convolve(across, along)
-        zero = jnp.zeros(1, dtype)
-        shifted = jnp.concatenate([zero, product]) - factor * jnp.concatenate([product, zero])
-        return shifted / jnp.where(factor == 0, 1, factor)
-
-    gamma = jax.vmap(jax.vmap(weights, (0, None, None)))(left, right, factors)
+    # γ, the noise's weights in δz/z: the convolution of p and q, shifted by one less times z.
+    product = jnp.fft.ifft(jnp.fft.fft(left, size) * jnp.fft.fft(right, size)[:, None])
+    factors = jnp.where(mask, vectors[1], 1)[:, None, None]
+    gamma = jnp.roll(product, 1, -1) / factors - product
     if forward_backward:
         forward, backward = jnp.split(gamma, 2, axis=1)
         gamma = forward - backward[:, :, ::-1].conj()

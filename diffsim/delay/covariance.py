@@ -35,18 +35,31 @@ def smoothed_covariance(
     size = values.shape[-1]
     if not 2 <= window <= size:
         raise ValueError(f"window: expected in [2, {size}] for {size} samples, got {window}")
-    place = jnp.arange(size - window + 1)[:, None] + jnp.arange(window)
+    rows = size - window + 1
 
-    def average(rows):
-        windows = rows[:, place].reshape(-1, window)
-        total = windows.T @ windows.conj()
-        return (total + total[::-1, ::-1].conj()) / 2 if forward_backward else total
+    def total(data):  # Σ_{t,p} x_{t,p+i} x*_{t,p+j}, each row from the one above: O(L²), not O(L³)
+        data = data.T
+        place = jnp.arange(rows)[:, None] + jnp.arange(window)
+        top = jnp.einsum("pt,pjt->j", data[:rows], data[place].conj())
+        ends = data[rows:], data[: window - 1]
+
+        def below(row, entry):
+            corner, new, old = entry
+            change = ends[0].conj() @ new - ends[1].conj() @ old
+            row = jnp.concatenate([corner[None], row[:-1] + change])
+            return row, row
+
+        rest = jax.lax.scan(below, top, (top[1:].conj(), *ends))[1]
+        forward = jnp.concatenate([top[None], rest])
+        return (forward + forward[::-1, ::-1].conj()) / 2 if forward_backward else forward
 
     if present is None:
-        return average(values) / (values.shape[0] * place.shape[0])
-    pairs = average(jnp.sqrt(present)[None]) * values.shape[0]
-    total = average(values * jnp.sqrt(present).astype(values.dtype))
-    return jnp.where(pairs > 0, total / jnp.where(pairs > 0, pairs, 1).astype(total.dtype), 0)
+        return total(values) / (values.shape[0] * rows)
+    root = jnp.sqrt(present)
+    pairs = total(root[None]) * values.shape[0]
+    clear = pairs > 0.5 * jnp.min(jnp.where(present > 0, present, jnp.inf))
+    product = total(values * root.astype(values.dtype))
+    return jnp.where(clear, product / jnp.where(clear, pairs, 1).astype(product.dtype), 0)
 
 
 @struct.dataclass
@@ -69,7 +82,9 @@ class SignalSubspace:
         return jnp.arange(self.basis.shape[1]) < self.count
 
 
-def signal_subspace(covariance: jax.Array, count, maximum: int | None = None) -> SignalSubspace:
+def signal_subspace(
+    covariance: jax.Array, count, maximum: int | None = None, *, centro_hermitian: bool = False
+) -> SignalSubspace:
     """Signal subspace of a Hermitian matrix, differentiable where eigenvalues repeat.
 
     Whatever depends on the span alone sees only the motion out of it,
@@ -81,9 +96,13 @@ def signal_subspace(covariance: jax.Array, count, maximum: int | None = None) ->
         covariance: (L, L).
         count: how many echoes; may be traced.
         maximum: columns K of the basis (static); by default ``count``.
+        centro_hermitian: the covariance is a forward–backward average; its eigenproblem is then
+            real, at half the time (static).
 
     Raises:
         ValueError: K is not in [1, L − 1].
+
+    Source: A. Lee, Linear Algebra Appl. 29, 205 (1980), for the real form.
 
     >>> signal_subspace(jnp.diag(jnp.array([1.0, 3.0, 2.0])), 2).eigenvalues.tolist()
     [3.0, 2.0, 1.0]
@@ -93,11 +112,32 @@ def signal_subspace(covariance: jax.Array, count, maximum: int | None = None) ->
     if not 1 <= maximum < size:
         raise ValueError(f"maximum: expected in [1, {size - 1}] for window {size}, got {maximum}")
     count = jnp.asarray(count)
-    vectors, eigenvalues = _eigh(covariance, count)
+    if centro_hermitian:
+        half = _to_real(covariance).conj().T
+        vectors, eigenvalues = _eigh(_to_real(half).real, count)
+        vectors = _from_real(vectors[:, :maximum])
+    else:
+        vectors, eigenvalues = _eigh(covariance, count)
     mask = jnp.arange(maximum) < count
     return SignalSubspace(
         jnp.where(mask, vectors[:, :maximum], jnp.zeros((), vectors.dtype)), eigenvalues, count
     )
+
+
+def _to_real(matrix):
+    """Qᴴ M for the unitary Q that makes centro-Hermitian matrices real as Qᴴ M Q."""
+    half = matrix.shape[0] // 2
+    top, bottom = matrix[:half], matrix[: -half - 1 : -1]
+    parts = (top + bottom) / 2**0.5, matrix[half : matrix.shape[0] - half], (bottom - top) / 2**0.5
+    return jnp.concatenate([*parts[:2], 1j * parts[2]])
+
+
+def _from_real(vectors):
+    """Q V for real V."""
+    half = vectors.shape[0] // 2
+    top = jax.lax.complex(vectors[:half], vectors[-half:]) / 2**0.5
+    middle = vectors[half : vectors.shape[0] - half].astype(top.dtype)
+    return jnp.concatenate([top, middle, top[::-1].conj()])
 
 
 @jax.custom_jvp

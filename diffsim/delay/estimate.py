@@ -13,9 +13,9 @@ from diffsim.delay.esprit import esprit
 from diffsim.delay.maximum_likelihood import (
     Problem,
     evaluate,
+    maximum_likelihood,
     minimise,
     next_delay,
-    stationary,
 )
 from diffsim.delay.order import bic
 from diffsim.delay.samples import FrequencySamples
@@ -122,9 +122,9 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
     count = jnp.argmin(scores) if echoes is None else jnp.asarray(echoes)
     mask = jnp.arange(maximum) < count
     if refine:
-        fit = stationary(scaled, paths[jnp.maximum(count, 1) - 1], mask)
+        fit = maximum_likelihood(scaled, paths[jnp.maximum(count, 1) - 1], mask)
     else:
-        fit = evaluate(scaled, method(signal_subspace(covariance, count, maximum)), mask)
+        fit = evaluate(scaled, method(signal_subspace(covariance, count, maximum, centro_hermitian=True)), mask)
     order = jnp.argsort(jnp.where(mask, fit.delays, jnp.inf))
     delays, amplitudes = fit.delays[order], fit.amplitudes[order] * scale.astype(pulse.dtype)
 
@@ -158,7 +158,7 @@ def _search(samples, covariance, maximum, method, refine):
     problem = Problem.of(samples.replace(real_amplitudes=False))
     slots = jnp.arange(maximum)
     masks = slots < slots[:, None] + 1
-    widest = signal_subspace(covariance, maximum)
+    widest = signal_subspace(covariance, maximum, centro_hermitian=True)
 
     def grow(fit, mask):
         count = jnp.sum(mask)
@@ -167,9 +167,10 @@ def _search(samples, covariance, maximum, method, refine):
             return fit, start
         extra = jnp.where(slots == count - 1, next_delay(problem, fit), fit.delays)
         starts = jnp.stack([start, extra])
-        fits = jax.vmap(minimise, (None, 0, None))(problem, starts, mask)
+        # A few steps show which start is better; a wrong number of echoes converges slowly anyway.
+        fits = jax.vmap(partial(minimise, iterations=4), (None, 0, None))(problem, starts, mask)
         best = jnp.argmin(jnp.nan_to_num(fits.residual, nan=jnp.inf))
-        fit = jax.tree.map(lambda leaf: leaf[best], fits)
+        fit = minimise(problem, fits.delays[best], mask, iterations=6)
         return fit, fit.delays
 
     nothing = jnp.zeros(maximum, samples.weight.dtype), slots < 0

@@ -94,15 +94,9 @@ def maximum_likelihood(
     problem = Problem.of(samples)
     mask = jnp.ones(delays.shape, bool) if mask is None else mask
     fixed, start = jax.lax.stop_gradient((problem, delays))
-    return stationary(samples, minimise(fixed, start, mask).delays, mask)
-
-
-def stationary(samples: FrequencySamples, delays: jax.Array, mask: jax.Array) -> Fit:
-    """The fit at delays that already are a minimum, as a differentiable function of the samples."""
-    problem = Problem.of(samples)
     delays = jax.lax.custom_root(
         lambda d: jnp.where(mask, problem.fit(d, mask).slope, d),
-        jnp.where(mask, jax.lax.stop_gradient(delays), 0),
+        minimise(fixed, start, mask).delays,
         solve=lambda _, start: start,
         tangent_solve=lambda line, right: jnp.linalg.solve(jax.jacobian(line)(right), right),
     )

@@ -142,7 +142,7 @@ def _nearest_pair(polynomial, start, found, used):
         zeta = zeta - move
         return jax.lax.complex(zeta.real, jnp.minimum(jnp.abs(zeta.imag), 20))
 
-    zeta = jax.lax.fori_loop(0, 40, improve, jax.lax.complex(2 * jnp.pi * start, 1 + 0 * start))
+    zeta = jax.lax.fori_loop(0, 24, improve, jax.lax.complex(2 * jnp.pi * start, 1 + 0 * start))
     return jnp.stack([zeta.real / (2 * jnp.pi), zeta.imag**2])
 
 

@@ -128,7 +128,7 @@ def plot_spectrum(path: Path, samples: FrequencySamples, estimate: DelayEstimate
     covariance = smoothed_covariance(
         flat, max(size // 2, count + 1), present=usable.astype(samples.weight.dtype)
     )
-    delays, height = music_spectrum(signal_subspace(covariance, count), 16 * size, samples.step)
+    delays, height = music_spectrum(signal_subspace(covariance, count, centro_hermitian=True), 16 * size, samples.step)
     figure = Figure(figsize=(8, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
