@@ -37,8 +37,15 @@ def main(
     try:
         print(
             delay_report(
-                signal, sample_rate, pulse=pulse, echoes=echoes, band=band, gate=gate,
-                time_zero=time_zero, trace=trace, plot=plot,
+                signal,
+                sample_rate,
+                pulse=pulse,
+                echoes=echoes,
+                band=band,
+                gate=gate,
+                time_zero=time_zero,
+                trace=trace,
+                plot=plot,
             )
         )
     except (ValueError, TypeError, OSError) as error:

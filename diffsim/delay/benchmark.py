@@ -19,7 +19,9 @@ ECHOES = np.array([0.30, 0.30 + 1.5 / 256, 0.45])
 AMPLITUDES = np.array([1.0, 0.8j, 0.5])
 
 
-def benchmark(scans: int = 200, size: int = 256, window: int = 128, noise: float = 0.1) -> list[tuple]:
+def benchmark(
+    scans: int = 200, size: int = 256, window: int = 128, noise: float = 0.1
+) -> list[tuple]:
     """Print RMSE/√CRB and seconds per 1000 A-scans of three echoes, method by method.
 
     Ours run as one compiled batch on the default device; the others loop over scans, on as
@@ -48,7 +50,9 @@ def benchmark(scans: int = 200, size: int = 256, window: int = 128, noise: float
     deviation = np.sqrt(np.diagonal(np.asarray(bound)))
 
     def subspace(values):
-        return signal_subspace(smoothed_covariance(values, window), ECHOES.size, centro_hermitian=True)
+        return signal_subspace(
+            smoothed_covariance(values, window), ECHOES.size, centro_hermitian=True
+        )
 
     def whole(values):
         samples = FrequencySamples.create(values)
@@ -134,8 +138,7 @@ def _doatools_root(covariance, count):
     from doatools.estimation.music import RootMUSIC1D
     from doatools.model.arrays import UniformLinearArray
 
-    if not hasattr(np, "complex_"):  # doatools 2020 predates NumPy 2
-        np.complex_ = np.complex128
+    vars(np).setdefault("complex_", np.complex128)  # doatools predates NumPy 2
     array = UniformLinearArray(len(covariance), 0.5)
     return _doatools_delays(RootMUSIC1D(array, 1.0).estimate(covariance, count))
 

@@ -1,12 +1,15 @@
 """How well delays can be known: Cramér–Rao bounds and the variances of subspace estimates."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim.delay.steering import curvature, inner, regular, steering
+from diffsim.delay.steering import curvature, fft_columns, inner, regular, steering
 
 
+@partial(jax.jit, static_argnames=("stochastic", "real_amplitudes"))
 def cramer_rao_bound(
     delays,
     power,
@@ -60,9 +63,8 @@ def cramer_rao_bound(
     return noise_variance / (2 * snapshots) * jnp.linalg.inv(information) / unit**2
 
 
-def music_variance(
-    delays, power, noise_variance, frequencies, *, snapshots: int = 1
-) -> jax.Array:
+@jax.jit
+def music_variance(delays, power, noise_variance, frequencies, *, snapshots: int = 1) -> jax.Array:
     """Variance of MUSIC and root-MUSIC over many snapshots.
 
     σ²/2T [P⁻¹ + σ² P⁻¹ (AᴴA)⁻¹ P⁻¹]_kk / (Dᴴ P_A^⊥ D)_kk, at least the stochastic bound.
@@ -89,6 +91,7 @@ def music_variance(
     return noise_variance / (2 * snapshots) * jnp.diagonal(spread).real / height / unit**2
 
 
+@partial(jax.jit, static_argnames=("window", "forward_backward"))
 def hankel_variance(
     delays, amplitudes, noise_variance, step, window: int, *, forward_backward=True, mask=None
 ) -> jax.Array:
@@ -131,13 +134,12 @@ def hankel_variance(
     along, across = vectors[: window - 1], vectors[:rows]
     right = jnp.linalg.solve(regular(inner(along, along, False), mask), along.conj().T)
     gram = inner(across, across, False) * (amplitudes.conj() @ amplitudes.T)
-    left = jnp.linalg.solve(
-        regular(gram, mask),
-        (amplitudes.conj()[:, :, None] * across.conj().T[:, None, :]).reshape(mask.size, -1),
-    ).reshape(mask.size, -1, rows)
-
+    weights = (amplitudes.conj()[:, :, None] * across.conj().T[:, None, :]).reshape(mask.size, -1)
+    left = jnp.linalg.solve(regular(gram, mask), weights).reshape(-1, rows)
+    right = jnp.repeat(right, amplitudes.shape[1], 0)
     # γ, the noise's weights in δz/z: the convolution of p and q, shifted by one less times z.
-    product = jnp.fft.ifft(jnp.fft.fft(left, size) * jnp.fft.fft(right, size)[:, None])
+    spectrum = fft_columns(left.T, size) * fft_columns(right.T, size)
+    product = fft_columns(spectrum.conj(), size).conj().T.reshape(mask.size, -1, size) / size
     factors = jnp.where(mask, vectors[1], 1)[:, None, None]
     gamma = jnp.roll(product, 1, -1) / factors - product
     if forward_backward:

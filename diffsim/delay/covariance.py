@@ -1,10 +1,13 @@
-"""Smoothed covariance of frequency samples, and its signal subspace with a derivative that holds."""
+"""Smoothed covariance of frequency samples, and its signal subspace with its derivative."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 
+@partial(jax.jit, static_argnames=("window", "forward_backward"))
 def smoothed_covariance(
     values: jax.Array, window: int, *, present: jax.Array | None = None, forward_backward=True
 ) -> jax.Array:
@@ -111,7 +114,11 @@ def signal_subspace(
     size = covariance.shape[-1]
     if not 1 <= maximum < size:
         raise ValueError(f"maximum: expected in [1, {size - 1}] for window {size}, got {maximum}")
-    count = jnp.asarray(count)
+    return _subspace(covariance, count, maximum, centro_hermitian)
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _subspace(covariance, count, maximum, centro_hermitian):
     if centro_hermitian:
         half = _to_real(covariance).conj().T
         vectors, eigenvalues = _eigh(_to_real(half).real, count)

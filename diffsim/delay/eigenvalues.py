@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 
 @jax.custom_jvp
+@jax.jit
 def eigenvalues(matrix: jax.Array, mask: jax.Array) -> jax.Array:
     """Eigenvalues of the leading block of a small complex matrix that is zero outside it.
 
@@ -21,7 +22,7 @@ def eigenvalues(matrix: jax.Array, mask: jax.Array) -> jax.Array:
 
     Source: Bini & Noferini, Linear Algebra Appl. 439, 1130 (2013).
 
-    >>> found = eigenvalues(jnp.array([[0, 1], [-1, 0]]) + 0j, jnp.array([True, True]))
+    >>> found = eigenvalues(jnp.array([[0j, 1], [-1, 0]]), jnp.array([True, True]))
     >>> sorted(round(float(z.imag), 5) for z in found)
     [-1.0, 1.0]
     """
@@ -32,7 +33,9 @@ def eigenvalues(matrix: jax.Array, mask: jax.Array) -> jax.Array:
     centre = jnp.trace(matrix) / used.astype(dtype)
     spread = jnp.linalg.norm(matrix - centre * jnp.diag(mask.astype(dtype)))
     angle = 2 * jnp.pi * jnp.arange(size, dtype=real) / used + 0.4
-    start = centre + (spread + jnp.finfo(real).eps).astype(dtype) * jnp.exp(1j * angle.astype(dtype))
+    start = centre + (spread + jnp.finfo(real).eps).astype(dtype) * jnp.exp(
+        1j * angle.astype(dtype)
+    )
     pairs = mask[:, None] & mask[None, :] & ~jnp.eye(size, dtype=bool)
 
     def improve(state):
@@ -60,12 +63,12 @@ def _eigenvalues_jvp(primals, tangents):
     eye = jnp.eye(roots.size, dtype=matrix.dtype)
 
     def projector(k):
-        residue = jnp.diag(mask.astype(matrix.dtype))
-        for j in range(roots.size):
+        def without(j, product):
             other = mask[j] & (j != k)
             gap = jnp.where(other, roots[k] - roots[j], 1)
-            residue = jnp.where(other, residue @ (matrix - roots[j] * eye) / gap, residue)
-        return residue
+            return jnp.where(other, product @ (matrix - roots[j] * eye) / gap, product)
+
+        return jax.lax.fori_loop(0, roots.size, without, jnp.diag(mask.astype(matrix.dtype)))
 
     projectors = jax.vmap(projector)(jnp.arange(roots.size))
     change = jnp.einsum("kij,ji->k", projectors, tangents[0])

@@ -62,7 +62,8 @@ def esprit(
     IEEE Trans. SP 43, 1232 (1995).
 
     >>> from diffsim.delay import signal_subspace, smoothed_covariance
-    >>> tone = jnp.exp(-2j * jnp.pi * 0.25 * jnp.arange(16))
+    >>> import numpy as np
+    >>> tone = jnp.exp(-0.5j * np.pi * np.arange(16))
     >>> round(float(esprit(signal_subspace(smoothed_covariance(tone, 8), 1))[0]), 5)
     0.25
     """

@@ -1,6 +1,7 @@
 """The whole pipeline: from frequency samples to delays, their number and their standard errors."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -84,8 +85,8 @@ def estimate_delays(
     Raises:
         ValueError: more echoes are asked for than the samples or the window can resolve.
 
-    >>> n = jnp.arange(32)
-    >>> x = jnp.exp(-2j * jnp.pi * 0.25 * n) + 0.5 * jnp.exp(-2j * jnp.pi * 0.4 * n)
+    >>> import numpy as np
+    >>> x = np.exp(-2j * np.pi * np.arange(32)[:, None] * [0.25, 0.4]) @ [1.0, 0.5]
     >>> found = estimate_delays(FrequencySamples.create(x, step=1e6), maximum=3)
     >>> int(found.count), [round(float(d) * 1e9) for d in found.delays]
     (2, [250, 400, 0])
@@ -112,24 +113,29 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
     scale = jnp.sqrt(jnp.mean(weighted.real**2 + weighted.imag**2))
     scale = jax.lax.stop_gradient(jnp.where(scale > 0, scale, 1))
     values = samples.values / scale.astype(pulse.dtype)
-    scaled = samples.replace(values=values, pulse=pulse, weight=weight)
+    scaled = replace(samples, values=values, pulse=pulse, weight=weight)
     covariance = smoothed_covariance(values / pulse, window, present=usable.astype(weight.dtype))
 
     snapshots = 1 if values.ndim == 1 else values.shape[0]
     present = jnp.sum(usable).astype(weight.dtype)
-    paths, residuals = _search(*jax.lax.stop_gradient((scaled, covariance)), maximum, method, refine)
+    paths, residuals = _search(
+        *jax.lax.stop_gradient((scaled, covariance)), maximum, method, refine
+    )
     scores = criterion(residuals, residuals[0], present, snapshots, samples.real_amplitudes)
     count = jnp.argmin(scores) if echoes is None else jnp.asarray(echoes)
     mask = jnp.arange(maximum) < count
     if refine:
         fit = maximum_likelihood(scaled, paths[jnp.maximum(count, 1) - 1], mask)
     else:
-        fit = evaluate(scaled, method(signal_subspace(covariance, count, maximum, centro_hermitian=True)), mask)
+        fit = evaluate(
+            scaled, method(signal_subspace(covariance, count, maximum, centro_hermitian=True)), mask
+        )
     order = jnp.argsort(jnp.where(mask, fit.delays, jnp.inf))
     delays, amplitudes = fit.delays[order], fit.amplitudes[order] * scale.astype(pulse.dtype)
 
     per_echo = 0.5 + (0.5 if samples.real_amplitudes else 1.0) * snapshots
-    noise = fit.residual / jnp.maximum(present * snapshots - per_echo * count, 0.5)
+    freedom = present * snapshots - per_echo * count.astype(present.dtype)
+    noise = fit.residual / jnp.maximum(freedom, 0.5)
     covered = noise / 2 * jnp.linalg.inv(fit.information[order][:, order])
     variance = jnp.diagonal(covered)
     apart = jnp.abs((delays[:, None] - delays + 0.5) % 1 - 0.5)
@@ -155,22 +161,22 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
 def _search(samples, covariance, maximum, method, refine):
     """Delays (K, K) of the best fits with 1 ... K echoes, and residuals (K + 1,) from none on."""
     # Free phases first, even if amplitudes are real: that likelihood has no carrier ripple.
-    problem = Problem.of(samples.replace(real_amplitudes=False))
+    problem = Problem.of(replace(samples, real_amplitudes=False))
     slots = jnp.arange(maximum)
     masks = slots < slots[:, None] + 1
     widest = signal_subspace(covariance, maximum, centro_hermitian=True)
 
     def grow(fit, mask):
         count = jnp.sum(mask)
-        start = method(widest.replace(basis=jnp.where(mask, widest.basis, 0), count=count))
+        start = method(replace(widest, basis=jnp.where(mask, widest.basis, 0), count=count))
         if not refine:
             return fit, start
         extra = jnp.where(slots == count - 1, next_delay(problem, fit), fit.delays)
         starts = jnp.stack([start, extra])
-        # A few steps show which start is better; a wrong number of echoes converges slowly anyway.
-        fits = jax.vmap(partial(minimise, iterations=4), (None, 0, None))(problem, starts, mask)
+        # Few steps: a wrong number of echoes converges slowly, the right one is finished later.
+        fits = jax.vmap(partial(minimise, iterations=8), (None, 0, None))(problem, starts, mask)
         best = jnp.argmin(jnp.nan_to_num(fits.residual, nan=jnp.inf))
-        fit = minimise(problem, fits.delays[best], mask, iterations=6)
+        fit = jax.tree.map(lambda leaf: leaf[best], fits)
         return fit, fit.delays
 
     nothing = jnp.zeros(maximum, samples.weight.dtype), slots < 0

@@ -27,7 +27,8 @@ def matrix_pencil(
     Source: Hua & Sarkar, IEEE Trans. ASSP 38, 814 (1990), eq. (16).
 
     >>> import jax.numpy as jnp
-    >>> round(float(matrix_pencil(jnp.exp(-2j * jnp.pi * 0.25 * jnp.arange(16)), 1)[0]), 5)
+    >>> import numpy as np
+    >>> round(float(matrix_pencil(jnp.exp(-0.5j * np.pi * np.arange(16)), 1)[0]), 5)
     0.25
     """
     maximum = int(count) if maximum is None else maximum

@@ -1,11 +1,13 @@
 """Maximum likelihood of delays by variable projection: amplitudes solved for, delays iterated."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim.delay.samples import FrequencySamples
-from diffsim.delay.steering import curvature, inner, regular, steering
+from diffsim.delay.steering import curvature, fft_columns, inner, regular, steering
 
 
 @struct.dataclass
@@ -67,6 +69,7 @@ class Problem:
         )
 
 
+@jax.jit
 def maximum_likelihood(
     samples: FrequencySamples, delays: jax.Array, mask: jax.Array | None = None
 ) -> Fit:
@@ -86,7 +89,8 @@ def maximum_likelihood(
 
     Source: Golub & Pereyra, SIAM J. Numer. Anal. 10, 413 (1973); Kaufman, BIT 15, 49 (1975).
 
-    >>> x = jnp.exp(-2j * jnp.pi * 0.25 * jnp.arange(16))
+    >>> import numpy as np
+    >>> x = jnp.exp(-0.5j * np.pi * np.arange(16))
     >>> fit = maximum_likelihood(FrequencySamples.create(x), jnp.array([0.23]))
     >>> round(float(fit.delays[0]), 5)
     0.25
@@ -110,8 +114,8 @@ def evaluate(samples: FrequencySamples, delays: jax.Array, mask: jax.Array) -> F
         shift = samples.offset + (samples.weight.size - 1) / 2
         angle = 2 * jnp.pi * shift * delays[:, None]
         turn = jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
-        fit = fit.replace(amplitudes=fit.amplitudes * turn)
-    return fit.replace(delays=jnp.where(mask, delays % 1, 0))
+        fit = replace(fit, amplitudes=fit.amplitudes * turn)
+    return replace(fit, delays=jnp.where(mask, delays % 1, 0))
 
 
 def minimise(problem: Problem, delays: jax.Array, mask: jax.Array, iterations: int = 40) -> Fit:
@@ -153,7 +157,7 @@ def next_delay(problem: Problem, fit: Fit) -> jax.Array:
     columns, _ = steering(index, problem.gain, fit.delays, fit.mask)
 
     def correlate(rows):  # a(d)ᴴ rows but for a phase, (points, columns of rows)
-        return points * jnp.fft.ifft(problem.gain.conj()[:, None] * rows, points, axis=0)
+        return fft_columns(problem.gain[:, None] * rows.conj(), points).conj()
 
     along = correlate(columns)
     gram = regular(columns.conj().T @ columns, fit.mask)

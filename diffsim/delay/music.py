@@ -1,13 +1,16 @@
 """MUSIC over delay: the null spectrum by FFT of the signal subspace, and its roots."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from diffsim.delay.covariance import SignalSubspace
+from diffsim.delay.steering import fft_columns
 
 
+@partial(jax.jit, static_argnames="points")
 def music_spectrum(subspace: SignalSubspace, points: int, step=1.0) -> tuple[jax.Array, jax.Array]:
     """MUSIC pseudospectrum over delay, aᴴa / aᴴ(I − U Uᴴ)a with a_n = exp(−j2πn step τ).
 
@@ -25,7 +28,8 @@ def music_spectrum(subspace: SignalSubspace, points: int, step=1.0) -> tuple[jax
     Source: Schmidt, IEEE Trans. AP 34, 276 (1986), eq. (6).
 
     >>> from diffsim.delay import signal_subspace, smoothed_covariance
-    >>> tone = jnp.exp(-2j * jnp.pi * 0.25 * jnp.arange(16))
+    >>> import numpy as np
+    >>> tone = jnp.exp(-0.5j * np.pi * np.arange(16))
     >>> delays, height = music_spectrum(signal_subspace(smoothed_covariance(tone, 8), 1), 64, 1e6)
     >>> round(float(delays[jnp.argmax(height)]) * 1e9)
     250
@@ -40,12 +44,13 @@ def music_spectrum(subspace: SignalSubspace, points: int, step=1.0) -> tuple[jax
 
 @jax.jit
 def root_music(subspace: SignalSubspace, step=1.0) -> jax.Array:
-    """Delays from the roots of the null spectrum D(z) nearest the unit circle, Barabell's root-MUSIC.
+    """Delays from the roots of the null spectrum D(z) nearest the unit circle.
 
     Roots come in pairs exp(j2πτ ± ρ). A pair is one zero (τ, ρ²) of two real functions, simple
     even where the two roots meet on the circle (no noise), so Newton's method stays quadratic and
     the implicit-function derivative finite. Each start is the lowest point of the FFT grid of D
-    with the notches of the pairs found so far divided out; no polynomial is ever factored, so it runs on any device.
+    with the notches of the pairs found so far divided out. No polynomial is factored, so it runs
+    on any device.
 
     Args:
         subspace: of window L.
@@ -57,7 +62,8 @@ def root_music(subspace: SignalSubspace, step=1.0) -> jax.Array:
     Source: Barabell, ICASSP 1983, 336; Rao & Hari, IEEE Trans. ASSP 37, 1939 (1989).
 
     >>> from diffsim.delay import signal_subspace, smoothed_covariance
-    >>> tone = jnp.exp(-2j * jnp.pi * 0.25 * jnp.arange(16))
+    >>> import numpy as np
+    >>> tone = jnp.exp(-0.5j * np.pi * np.arange(16))
     >>> round(float(root_music(signal_subspace(smoothed_covariance(tone, 8), 1))[0]), 5)
     0.25
     """
@@ -101,7 +107,7 @@ def root_music(subspace: SignalSubspace, step=1.0) -> jax.Array:
 
 def _power(basis, points):
     """Σ_k |aᴴ u_k|² on ``points`` delays."""
-    beams = jnp.fft.fft(basis.conj(), points, axis=0)
+    beams = fft_columns(basis.conj(), points)
     return jnp.sum(beams.real**2 + beams.imag**2, 1)
 
 
@@ -111,15 +117,17 @@ def _null_spectrum(basis, points):
 
 
 def _pair_residual(polynomial, pair):
-    """D(τ + jρ/2π) as its even and odd parts in ρ, for pair = (τ L, ρ² L²); zero at a pair of roots."""
+    """D at τ + jρ/2π as its even and odd parts in ρ, for pair = (τ L, ρ² L²)."""
     order = jnp.arange(polynomial.size, dtype=pair.dtype) / polynomial.size
     angle = 2 * jnp.pi * order * pair[0]
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     even, odd = _cosh_sinhc(order**2 * pair[1])
-    return jnp.stack([
-        jnp.sum((polynomial.real * cosine - polynomial.imag * sine) * even),
-        jnp.sum((polynomial.real * sine + polynomial.imag * cosine) * odd * order),
-    ])
+    return jnp.stack(
+        [
+            jnp.sum((polynomial.real * cosine - polynomial.imag * sine) * even),
+            jnp.sum((polynomial.real * sine + polynomial.imag * cosine) * odd * order),
+        ]
+    )
 
 
 def _nearest_pair(polynomial, start, found, used):

@@ -31,7 +31,13 @@ class Radar:
 
     @classmethod
     def create(
-        cls, count: int = 64, step=10e6, *, offset=100.0, pulse=None, noise=0.05,
+        cls,
+        count: int = 64,
+        step=10e6,
+        *,
+        offset=100.0,
+        pulse=None,
+        noise=0.05,
         speed=SPEED_OF_LIGHT,
     ) -> "Radar":
         """A checked radar; by default 64 lines from 1 to 1.63 GHz, unambiguous to 15 m.
@@ -98,5 +104,5 @@ def echo(radar: Radar, ranges: jax.Array, amplitudes: jax.Array, key=None) -> Fr
     columns, _ = steering(index, radar.pulse, delays, jnp.ones(ranges.shape, bool))
     values = columns @ amplitudes.astype(columns.dtype)
     if key is not None:
-        values += radar.noise * jax.random.normal(key, (count,), values.dtype)
+        values += radar.noise.astype(values.dtype) * jax.random.normal(key, (count,), values.dtype)
     return FrequencySamples.create(values, radar.step, offset=radar.offset, pulse=radar.pulse)

@@ -49,7 +49,11 @@ def delay_report(
         raise ValueError(f"echoes: expected a number or auto, got {echoes!r}")
     wave = load_signal(signal, sample_rate, trace)
     samples = from_signal(
-        wave, sample_rate, pulse=_pulse(pulse, sample_rate), band=band, gate=gate,
+        wave,
+        sample_rate,
+        pulse=_pulse(pulse, sample_rate),
+        band=band,
+        gate=gate,
         time_zero=time_zero,
     )
     count = None if echoes == "auto" else int(echoes)
@@ -92,15 +96,17 @@ def load_signal(path: Path, sample_rate: float, trace: int = 0) -> np.ndarray:
             raise ValueError(f"trace: expected 0 to {array.shape[0] - 1}, got {trace}")
         array = array[trace]
     if array.ndim != 1 or array.dtype.kind not in "iufc":
-        raise ValueError(f"{path}: expected numbers in 1 or 2 dimensions, got {array.dtype} {array.shape}")
+        raise ValueError(
+            f"{path}: expected numbers in 1 or 2 dimensions, got {array.dtype} {array.shape}"
+        )
     return array
 
 
 def table(estimate: DelayEstimate) -> str:
     """The echoes of one estimate, a line each.
 
-    >>> import jax.numpy as jnp
-    >>> x = jnp.exp(-2j * jnp.pi * 0.25 * jnp.arange(16))
+    >>> import numpy as np
+    >>> x = np.exp(-0.5j * np.pi * np.arange(16))
     >>> print(table(estimate_delays(FrequencySamples.create(x, step=1e6), 1)).splitlines()[0])
     1 echo, noise deviation ...
     """
@@ -128,7 +134,9 @@ def plot_spectrum(path: Path, samples: FrequencySamples, estimate: DelayEstimate
     covariance = smoothed_covariance(
         flat, max(size // 2, count + 1), present=usable.astype(samples.weight.dtype)
     )
-    delays, height = music_spectrum(signal_subspace(covariance, count, centro_hermitian=True), 16 * size, samples.step)
+    delays, height = music_spectrum(
+        signal_subspace(covariance, count, centro_hermitian=True), 16 * size, samples.step
+    )
     figure = Figure(figsize=(8, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

@@ -12,7 +12,7 @@ from diffsim import _check
 
 @struct.dataclass
 class FrequencySamples:
-    """Samples of a sum of echoes, x_n = p_n Σ_k a_k exp(−j2π (offset + n) step (τ_k − origin)) + e_n.
+    """Samples of echoes, x_n = p_n Σ_k a_k exp(−j2π (offset + n) step (τ_k − origin)) + e_n.
 
     Attributes:
         values: (N,) one record, or (T, N) for T snapshots of the same delays; complex.
@@ -35,8 +35,16 @@ class FrequencySamples:
 
     @classmethod
     def create(
-        cls, values, step=1.0, *, offset=0.0, pulse=None, noise=None, missing=None,
-        origin=0.0, real_amplitudes=False,
+        cls,
+        values,
+        step=1.0,
+        *,
+        offset=0.0,
+        pulse=None,
+        noise=None,
+        missing=None,
+        origin=0.0,
+        real_amplitudes=False,
     ) -> "FrequencySamples":
         """Check and gather measured frequency samples.
 
@@ -63,7 +71,9 @@ class FrequencySamples:
         """
         array = jnp.asarray(values)
         if array.ndim not in (1, 2) or array.shape[-1] < 2:
-            raise ValueError(f"values: expected shape (N,) or (T, N) with N >= 2, got {array.shape}")
+            raise ValueError(
+                f"values: expected shape (N,) or (T, N) with N >= 2, got {array.shape}"
+            )
         if jnp.issubdtype(array.dtype, jnp.bool_):
             raise TypeError("values: expected real or complex numbers, got bool")
         if jnp.issubdtype(array.dtype, jnp.integer):
@@ -72,9 +82,13 @@ class FrequencySamples:
         real, count = array.real.dtype, array.shape[-1]
         absent = jnp.zeros(count, bool) if missing is None else jnp.asarray(missing)
         if absent.shape != (count,) or absent.dtype != jnp.bool_:
-            raise ValueError(f"missing: expected ({count},) booleans, got {absent.shape} {absent.dtype}")
+            raise ValueError(
+                f"missing: expected ({count},) booleans, got {absent.shape} {absent.dtype}"
+            )
         array = jnp.where(absent, jnp.zeros((), array.dtype), array)
-        spectrum = jnp.ones(count, array.dtype) if pulse is None else jnp.asarray(pulse, array.dtype)
+        spectrum = (
+            jnp.ones(count, array.dtype) if pulse is None else jnp.asarray(pulse, array.dtype)
+        )
         if spectrum.shape != (count,):
             raise ValueError(f"pulse: expected shape ({count},), got {spectrum.shape}")
         _check_finite("values", array)
@@ -102,9 +116,15 @@ class FrequencySamples:
 
 
 def from_signal(
-    signal, sample_rate, *, pulse: Callable | jax.Array | None = None, noise: Callable | None = None,
-    band: tuple[float, float] | None = None, gate: tuple[float, float] | None = None,
-    time_zero: float = 0.0, real_amplitudes: bool | None = None,
+    signal,
+    sample_rate,
+    *,
+    pulse: Callable | jax.Array | None = None,
+    noise: Callable | None = None,
+    band: tuple[float, float] | None = None,
+    gate: tuple[float, float] | None = None,
+    time_zero: float = 0.0,
+    real_amplitudes: bool | None = None,
 ) -> FrequencySamples:
     """Frequency samples of a time signal: gate, time zero, FFT, band; X_n = Σ_t x_t exp(−j2πnt/N).
 

@@ -50,4 +50,16 @@ def curvature(columns, slopes, power, mask, real: bool) -> jax.Array:
     cross = inner(columns, slopes, real)
     gram = regular(inner(columns, columns, real), mask)
     projected = inner(slopes, slopes, real) - cross.conj().T @ jnp.linalg.solve(gram, cross)
+    power = power.real if real else power
     return regular((projected * power.T).real, mask)
+
+
+def fft_columns(columns: jax.Array, points: int) -> jax.Array:
+    """FFT down each of the columns, padded to ``points``: Σ_n c_nk exp(−j2π n g / points).
+
+    A lone column gets a companion: XLA's CPU FFT refuses the degenerate layout that one can be
+    given (RET_CHECK in fft_thunk.cc, jaxlib 0.10).
+    """
+    count = columns.shape[1]
+    padded = jnp.pad(columns, ((0, 0), (0, 1))) if count == 1 else columns
+    return jnp.fft.fft(padded, points, axis=0)[:, :count]
