@@ -124,24 +124,29 @@ def minimise(problem: Problem, delays: jax.Array, mask: jax.Array, iterations: i
     tolerance = eps**0.7 / problem.gain.size
 
     def improve(state):
-        fit, damping, _, count = state
-        extra = jnp.where(mask, damping * jnp.diagonal(fit.information), 0)
-        move = jnp.linalg.solve(fit.information + jnp.diag(extra), fit.slope)
-        trial = problem.fit(fit.delays + jnp.where(mask, move, 0), mask)
+        best, delays, damping, _, count = state
+        trial = problem.fit(delays, mask)
         # Near the minimum the residual is flat to rounding, and the slope decides.
-        flat = trial.residual <= fit.residual * (1 + 64 * eps)
-        better = (trial.residual < fit.residual) | (
-            flat & (jnp.sum(trial.slope**2) < jnp.sum(fit.slope**2))
+        flat = trial.residual <= best.residual * (1 + 64 * eps)
+        better = (trial.residual < best.residual) | (
+            flat & (jnp.sum(trial.slope**2) < jnp.sum(best.slope**2))
         )
-        fit = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, fit)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, best)
         damping = jnp.clip(jnp.where(better, damping / 10, damping * 10), 1e-7, 1e7)
-        return fit, damping, jnp.max(jnp.where(mask, jnp.abs(move), 0)), count + 1
+        extra = jnp.where(mask, damping * jnp.diagonal(best.information), 0)
+        move = jnp.linalg.solve(best.information + jnp.diag(extra), best.slope)
+        move = jnp.where(mask, move, 0)
+        return best, best.delays + move, damping, jnp.max(jnp.abs(move)), count + 1
 
     def unfinished(state):
-        return (state[2] > tolerance) & (state[3] < iterations)
+        return (state[3] > tolerance) & (state[4] < iterations)
 
-    start = problem.fit(jnp.where(mask, delays, 0), mask)
-    state = (start, jnp.asarray(1e-3, delays.dtype), jnp.asarray(jnp.inf, delays.dtype), 0)
+    start, infinite = jnp.where(mask, delays, 0), jnp.asarray(jnp.inf, delays.dtype)
+    amplitudes = jnp.zeros((mask.size, problem.data.shape[1]), problem.data.dtype)
+    unknown = Fit(
+        start, amplitudes, infinite, 0 * start, jnp.eye(mask.size, dtype=start.dtype), mask
+    )
+    state = (unknown, start, jnp.asarray(1e-2, delays.dtype), infinite, 0)
     return jax.lax.while_loop(unfinished, improve, state)[0]
 
 

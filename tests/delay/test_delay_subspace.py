@@ -31,20 +31,21 @@ def record(delays, amplitudes=AMPLITUDES, size=SIZE):
 
 
 def noise(size=SIZE, deviation=0.1):
-    return deviation * jax.random.normal(jax.random.key(0), (size,), dtype=complex)
+    return deviation * np.random.default_rng(0).standard_normal((size, 2)) @ [1, 1j]
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def all_estimates(values, maximum=4, forward_backward=True):
-    covariance = delay.smoothed_covariance(values, WINDOW, forward_backward=forward_backward)
-    space = delay.signal_subspace(covariance, 3, maximum)
+@jax.jit
+def all_estimates(covariance):
+    space = delay.signal_subspace(covariance, 3, 4)
     return {name: method(space) for name, method in ESTIMATORS.items()}
 
 
 @pytest.mark.parametrize("forward_backward", [True, False])
 def test_exact_data_give_exact_delays(forward_backward):
-    found = all_estimates(record(DELAYS), 4, forward_backward)
-    for name, delays in found.items():
+    covariance = delay.smoothed_covariance(
+        record(DELAYS), WINDOW, forward_backward=forward_backward
+    )
+    for name, delays in all_estimates(covariance).items():
         assert delays[3] == 0, name  # beyond the count
         np.testing.assert_allclose(delays[:3], DELAYS, atol=1e-12, err_msg=name)
 
@@ -52,15 +53,17 @@ def test_exact_data_give_exact_delays(forward_backward):
 def test_exact_incoherent_covariance_without_smoothing():
     # A P Aᴴ + σ² I with P diagonal: the noise only shifts the eigenvalues.
     columns = np.exp(-2j * np.pi * np.arange(WINDOW)[:, None] * DELAYS)
-    covariance = jnp.asarray(columns @ np.diag([1.0, 2.0, 0.5]) @ columns.conj().T)
-    space = delay.signal_subspace(covariance + 0.1 * jnp.eye(WINDOW, dtype=complex), 3)
-    np.testing.assert_allclose(space.eigenvalues[3:], 0.1, atol=1e-13)
-    for name, method in ESTIMATORS.items():
-        np.testing.assert_allclose(method(space), DELAYS, atol=1e-12, err_msg=name)
+    covariance = columns @ np.diag([1.0, 2.0, 0.5]) @ columns.conj().T + 0.1 * np.eye(WINDOW)
+    np.testing.assert_allclose(
+        delay.signal_subspace(covariance, 3).eigenvalues[3:], 0.1, rtol=1e-12
+    )
+    for name, delays in all_estimates(covariance).items():
+        np.testing.assert_allclose(delays[:3], DELAYS, atol=1e-12, err_msg=name)
 
 
 def test_single_precision():
-    found = all_estimates(record(DELAYS.astype(np.float32)))
+    values = record(DELAYS.astype(np.float32))
+    found = all_estimates(delay.smoothed_covariance(values, WINDOW))
     for name, delays in found.items():
         assert delays.dtype == jnp.float32
         # A hundred roundings of the phase 2π n τ.
@@ -101,13 +104,19 @@ def test_smoothing_restores_the_rank_of_coherent_echoes():
     assert np.linalg.matrix_rank(np.asarray(smoothed), 1e-10, hermitian=True) == 3
 
 
+@jax.jit
+@jax.vmap
+def root_estimates(values):
+    return delay.root_music(delay.signal_subspace(delay.smoothed_covariance(values, WINDOW), 3))
+
+
 @pytest.mark.parametrize("separation", [0.25, 0.5, 1.5])
 def test_root_music_finds_the_roots_of_the_companion_matrix(separation):
     truth = np.array([0.3, 0.3 + separation / SIZE, 0.45])
     rng = np.random.default_rng(0)
     white = rng.standard_normal((40, SIZE)) + 1j * rng.standard_normal((40, SIZE))
     data = np.asarray(record(truth)) + 0.04 * separation * white
-    found = jax.jit(jax.vmap(lambda values: all_estimates(values, 3)["root"]))(data)
+    found = root_estimates(data)
     roots = [np.sort(_numpy_root(_numpy_covariance(row, WINDOW), 3)) for row in data]
     # The companion matrix loses digits where roots nearly pair up.
     np.testing.assert_allclose(found, roots, atol=1e-8)
@@ -135,50 +144,40 @@ def test_matrix_pencil_is_exact_at_twice_as_many_samples_as_echoes():
     np.testing.assert_allclose(delay.matrix_pencil(values, 3, 2.0), DELAYS / 2, atol=1e-11)
 
 
-def test_derivatives_equal_differences_with_and_without_noise():
-    @jax.jit
-    def estimates(delays, level):
-        found = all_estimates(record(delays) + level * noise())
-        return jnp.stack([found[name][:3] for name in ESTIMATORS])
+@jax.jit
+def along(covariance, change):
+    """Projector and delays of two echoes: values, forward slopes and reverse slopes."""
 
-    jacobian = jax.jit(jax.jacrev(estimates))
-    point, step = jnp.asarray(DELAYS), 1e-5
-    for level in (0.0, 1.0):
-        slope = jacobian(point, level)
-        difference = [
-            (estimates(point + step * e, level) - estimates(point - step * e, level)) / (2 * step)
-            for e in np.eye(3)
-        ]
-        # Central differences err by step² times third derivatives of order (2π SIZE)².
-        np.testing.assert_allclose(slope, np.stack(difference, -1), atol=1e-5)
-        if level == 0:
-            np.testing.assert_allclose(slope, np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-9)
-
-
-def test_derivatives_where_eigenvalues_repeat():
-    # Orthogonal echoes of equal power, and no noise: one double and one 14-fold eigenvalue.
-    columns = np.exp(-2j * np.pi * np.arange(16)[:, None] * [0.25, 0.5])
-    covariance = jnp.asarray(columns @ columns.conj().T)
-    change = np.random.default_rng(0).standard_normal((2, 16, 16))
-    change = jnp.asarray(change[0] + 1j * change[1])
-    change = change + change.conj().T
-
-    @jax.jit
     def results(size):
         space = delay.signal_subspace(covariance + size.astype(complex) * change, 2)
         delays = jnp.stack([method(space) for method in ESTIMATORS.values()])
-        return space.basis @ space.basis.conj().T, delays
+        return delays, space.basis @ space.basis.conj().T
 
-    # The projector moves by P⊥ dR R⁺ + h.c., R⁺ = P/16.
-    on = np.asarray(covariance) / 16
-    exact = (np.eye(16) - on) @ np.asarray(change) @ on / 16
-    zero, step = jnp.zeros(()), 1e-6
-    moved, forward = jax.jvp(results, (zero,), (zero + 1,))[1]
-    np.testing.assert_allclose(moved, exact + exact.conj().T, atol=1e-13)
-    difference = (results(zero + step)[1] - results(zero - step)[1]) / (2 * step)
-    np.testing.assert_allclose(forward, difference, atol=1e-7)
-    reverse = jax.jit(jax.jacrev(lambda size: results(size)[1]))(zero)
+    (delays, _), (forward, projector) = jax.jvp(results, (jnp.zeros(()),), (jnp.ones(()),))
+    return delays, forward, jax.jacrev(lambda size: results(size)[0])(jnp.zeros(())), projector
+
+
+@pytest.mark.parametrize("case", ["exact", "noisy", "repeated"])
+def test_derivatives_forward_reverse_and_by_differences(case):
+    normal = np.random.default_rng(0).standard_normal((2, 16, 16))
+    change = normal[0] + 1j * normal[1]
+    change = change + change.conj().T
+    # Orthogonal echoes of equal power: one double eigenvalue, and one 14-fold at zero.
+    places = [0.25, 0.5] if case == "repeated" else [0.25, 0.31]
+    columns = np.exp(-2j * np.pi * np.arange(16)[:, None] * places)
+    covariance = columns @ columns.conj().T
+    if case == "noisy":
+        covariance = covariance + 0.2 * change @ change / 16
+    _, forward, reverse, projector = along(covariance, change)
+    step = 1e-6
+    ahead, behind = (along(covariance + side * change, change)[0] for side in (step, -step))
+    # Central differences err by rounding, 1e-15 / step, and by step².
+    np.testing.assert_allclose(forward, (ahead - behind) / (2 * step), atol=1e-8)
     np.testing.assert_allclose(reverse, forward, atol=1e-12)
+    if case == "repeated":  # the projector moves by P⊥ dR R⁺ + h.c., R⁺ = P/16
+        on = covariance / 16
+        exact = (np.eye(16) - on) @ change @ on / 16
+        np.testing.assert_allclose(projector, exact + exact.conj().T, atol=1e-13)
 
 
 def test_eigenvalues_and_their_derivative(dtype):
@@ -193,12 +192,14 @@ def test_eigenvalues_and_their_derivative(dtype):
     gaps = np.abs(np.asarray(found)[:5, None] - expected)
     assert np.all(found[5:] == 1)
     assert np.all(np.min(gaps, axis=0) < tolerance)
-    # Σ z = tr M and Σ z² = tr M², so the gradients of their real parts are I and 2 Mᵀ.
-    for power, gradient in ((1, np.eye(5)), (2, 2 * matrix[:5, :5].T)):
-        slope = jax.grad(
-            lambda m, power=power: jnp.sum(jnp.where(mask, eigenvalues(m, mask), 0) ** power).real
-        )(jnp.asarray(matrix))
-        np.testing.assert_allclose(slope[:5, :5], gradient, atol=50 * tolerance)
+
+    # Σ z + Σ z² = tr (M + M²), so the gradient of its real part is I + 2 Mᵀ.
+    def moments(matrix):
+        roots = jnp.where(mask, eigenvalues(matrix, mask), 0)
+        return jnp.sum(roots + roots**2).real
+
+    slope = jax.jit(jax.grad(moments))(jnp.asarray(matrix))[:5, :5]
+    np.testing.assert_allclose(slope, np.eye(5) + 2 * matrix[:5, :5].T, atol=50 * tolerance)
 
 
 def test_bad_windows():
