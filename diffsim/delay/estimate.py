@@ -65,7 +65,8 @@ def estimate_delays(
 
     Pulse divided out → smoothed forward–backward covariance → signal subspace → ``method`` →
     maximum likelihood with the pulse and weights back in, for 1 ... K echoes; each order also
-    starts from the one before plus the best single echo, and the better minimum is kept.
+    starts from the one before, with the best single echo added or its strongest echo parted in
+    two, and the best minimum is kept.
     The order is the one with the smallest ``criterion``. Derivatives go through the stationary
     point of the likelihood (``refine``) or through the signal subspace. Write for one record;
     a B-scan is ``jax.vmap`` of this.
@@ -171,10 +172,16 @@ def _search(samples, covariance, maximum, method, refine):
         start = method(replace(widest, basis=jnp.where(mask, widest.basis, 0), count=count))
         if not refine:
             return fit, start
-        extra = jnp.where(slots == count - 1, next_delay(problem, fit), fit.delays)
-        starts = jnp.stack([start, extra])
+        new = slots == count - 1
+        extra = jnp.where(new, next_delay(problem, fit), fit.delays)
+        # Two echoes may have passed for one: part the strongest by most of a resolution cell.
+        strongest = jnp.argmax(jnp.sum(jnp.abs(fit.amplitudes) ** 2, 1))
+        half = 0.4 / samples.weight.size
+        parted = jnp.where(new, fit.delays[strongest] + half, fit.delays)
+        parted = parted.at[strongest].add(-half)
+        starts = jnp.stack([start, extra, parted])
         # Few steps: a wrong number of echoes converges slowly, the right one is finished later.
-        fits = jax.vmap(partial(minimise, iterations=8), (None, 0, None))(problem, starts, mask)
+        fits = jax.vmap(partial(minimise, iterations=6), (None, 0, None))(problem, starts, mask)
         best = jnp.argmin(jnp.nan_to_num(fits.residual, nan=jnp.inf))
         fit = jax.tree.map(lambda leaf: leaf[best], fits)
         return fit, fit.delays

@@ -34,11 +34,11 @@ class Fit:
 
 @struct.dataclass
 class Problem:
-    """Weighted samples (N, T) and gains (N,) of the frequencies n = first, first + 1, ..."""
+    """Weighted samples (N, T) and gains (N,) at frequencies (N,) in steps."""
 
     data: jax.Array
     gain: jax.Array
-    first: float = struct.field(pytree_node=False)
+    index: jax.Array
     real: bool = struct.field(pytree_node=False)
 
     @classmethod
@@ -47,12 +47,12 @@ class Problem:
         data = weight[:, None] * jnp.atleast_2d(samples.values).T
         # A common phase per echo is free when amplitudes are complex: centring conditions best.
         first = samples.offset if samples.real_amplitudes else -(samples.weight.size - 1) / 2
-        return cls(data, weight * samples.pulse, first, samples.real_amplitudes)
+        index = jnp.arange(samples.weight.size, dtype=samples.weight.dtype) + first
+        return cls(data, weight * samples.pulse, index, samples.real_amplitudes)
 
     def fit(self, delays, mask) -> Fit:
         """Amplitudes, residual and its derivatives at given delays."""
-        index = jnp.arange(self.gain.size, dtype=delays.dtype) + self.first
-        columns, slopes = steering(index, self.gain, delays, mask)
+        columns, slopes = steering(self.index, self.gain, delays, mask)
         gram = regular(inner(columns, columns, self.real), mask)
         amplitudes = jnp.linalg.solve(gram, inner(columns, self.data, self.real))
         amplitudes = amplitudes.astype(self.data.dtype)
@@ -121,7 +121,7 @@ def evaluate(samples: FrequencySamples, delays: jax.Array, mask: jax.Array) -> F
 def minimise(problem: Problem, delays: jax.Array, mask: jax.Array, iterations: int = 40) -> Fit:
     """Levenberg–Marquardt from one start; not differentiable."""
     eps = jnp.finfo(delays.dtype).eps
-    tolerance = eps**0.7 / problem.gain.size
+    tolerance = eps**0.65 / problem.gain.size
 
     def improve(state):
         best, delays, damping, _, count = state
@@ -158,8 +158,7 @@ def next_delay(problem: Problem, fit: Fit) -> jax.Array:
     """
     size = problem.gain.size
     points = 4 << (size - 1).bit_length()
-    index = jnp.arange(size, dtype=fit.delays.dtype) + problem.first
-    columns, _ = steering(index, problem.gain, fit.delays, fit.mask)
+    columns, _ = steering(problem.index, problem.gain, fit.delays, fit.mask)
 
     def correlate(rows):  # a(d)ᴴ rows but for a phase, (points, columns of rows)
         return fft_columns(problem.gain[:, None] * rows.conj(), points).conj()

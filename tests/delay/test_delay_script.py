@@ -39,7 +39,7 @@ def test_delays_of_the_synthetic_scan(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([ASCAN, "--sample-rate", "8e9", "--echoes", "200"], "maximum: expected 1 to 63 echoes"),
+        ([ASCAN, "--sample-rate", "8e9", "--echoes", "200"], "echoes: expected 1 to 63"),
         ([ASCAN, "--sample-rate", "8e9", "--echoes", "two"], "echoes: expected a number or auto"),
         ([ASCAN, "--sample-rate", "-8e9"], "sample_rate: expected a positive"),
         ([ASCAN, "--sample-rate", "8e9", "--pulse", "ricker:9e9"], "pulse: expected ricker:HZ"),
