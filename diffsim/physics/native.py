@@ -7,6 +7,10 @@ from collections.abc import Callable
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 
+# Sums handed to a library cannot be part of a native function.
+_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+_REFUSALS = ("UNIMPLEMENTED", "INVALID_ARGUMENT", "No such compile option")
+
 _allowed = contextvars.ContextVar("native regions allowed", default=False)
 
 
@@ -40,7 +44,8 @@ def jit(f: Callable) -> Callable:
     [2.0, 2.0]
     """
     # Two functions, as traces are cached by function and the mark is made while tracing.
-    plain, marked, refused = jax.jit(lambda *args: f(*args)), jax.jit(lambda *args: f(*args)), set()
+    plain, refused = jax.jit(lambda *args: f(*args)), set()
+    marked = jax.jit(lambda *args: f(*args), compiler_options=_OPTIONS)
 
     def compiled(function, allow, args):
         token = _allowed.set(allow)
@@ -59,7 +64,7 @@ def jit(f: Callable) -> Callable:
             try:
                 return compiled(marked, True, args)
             except jax.errors.JaxRuntimeError as error:
-                if "UNIMPLEMENTED" not in str(error):
+                if not any(reason in str(error) for reason in _REFUSALS):
                     raise
                 refused.add(signature)
         return compiled(plain, False, args)

@@ -1,0 +1,200 @@
+"""The whole pipeline: from frequency samples to delays, their number and their standard errors."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim.delay.bounds import hankel_variance
+from diffsim.delay.covariance import SignalSubspace, signal_subspace, smoothed_covariance
+from diffsim.delay.esprit import esprit
+from diffsim.delay.maximum_likelihood import (
+    Problem,
+    evaluate,
+    maximum_likelihood,
+    minimise,
+    next_delay,
+)
+from diffsim.delay.order import bic
+from diffsim.delay.samples import FrequencySamples
+
+
+@struct.dataclass
+class DelayEstimate:
+    """Echoes found; K is the static maximum, entries where ``mask`` is false are zero.
+
+    Attributes:
+        delays: (K,) s, ascending.
+        amplitudes: (K,) complex, or (T, K) for T snapshots.
+        standard_error: (K,) deviation of the delays by the Cramér–Rao bound at the estimate, s.
+        subspace_error: (K,) deviation that the same windows' ESPRIT has without refinement
+            (:func:`hankel_variance`), s; takes no account of missing frequencies.
+        mask: (K,) true for echoes found.
+        resolved: (K,) true where every other echo is more than two standard errors of their
+            difference away, and no smaller number of echoes suits the criterion better.
+        count: number of echoes.
+        noise_variance: σ² of a complex sample of unit weight.
+        criterion: (K + 1,) Bayes' criterion of 0 ... K echoes.
+    """
+
+    delays: jax.Array
+    amplitudes: jax.Array
+    standard_error: jax.Array
+    subspace_error: jax.Array
+    mask: jax.Array
+    resolved: jax.Array
+    count: jax.Array
+    noise_variance: jax.Array
+    criterion: jax.Array
+
+
+def estimate_delays(
+    samples: FrequencySamples,
+    maximum: int,
+    echoes=None,
+    *,
+    window: int | None = None,
+    method: Callable[[SignalSubspace], jax.Array] = esprit,
+    criterion: Callable = bic,
+    refine: bool = True,
+) -> DelayEstimate:
+    """Delays, amplitudes and standard errors of the echoes in frequency samples.
+
+    Pulse divided out → smoothed forward–backward covariance → signal subspace → ``method`` →
+    maximum likelihood with the pulse and weights back in, for 1 ... K echoes; each order also
+    starts from the one before, with the best single echo added or its strongest echo parted in
+    two, and the best minimum is kept.
+    The order is the one with the smallest ``criterion``. Derivatives go through the stationary
+    point of the likelihood (``refine``) or through the signal subspace. Write for one record;
+    a B-scan is ``jax.vmap`` of this.
+
+    Args:
+        samples: of one record, or T snapshots.
+        maximum: K, the most echoes looked for (static).
+        echoes: how many there are; may be traced, at most K. None to find out.
+        window: L of the smoothing, N/2 by default.
+        method: what starts the refinement, or estimates if ``refine`` is false.
+        criterion: as :func:`bic`.
+        refine: maximum-likelihood delays rather than those of ``method``.
+
+    Returns:
+        :class:`DelayEstimate`.
+
+    Raises:
+        ValueError: more echoes are asked for than the samples or the window can resolve.
+
+    >>> import numpy as np
+    >>> x = np.exp(-2j * np.pi * np.arange(32)[:, None] * [0.25, 0.4]) @ [1.0, 0.5]
+    >>> found = estimate_delays(FrequencySamples.create(x, step=1e6), maximum=3)
+    >>> int(found.count), [round(float(d) * 1e9) for d in found.delays]
+    (2, [250, 400, 0])
+    """
+    size = samples.weight.size
+    if not 1 <= maximum <= size // 2:
+        raise ValueError(
+            f"maximum: expected 1 to {size // 2} echoes (half of {size} frequencies), got {maximum}"
+        )
+    window = max(size // 2, maximum + 1) if window is None else window
+    if not maximum < window <= size:
+        raise ValueError(f"window: expected in [{maximum + 1}, {size}], got {window}")
+    if isinstance(echoes, int) and not 1 <= echoes <= maximum:
+        raise ValueError(f"echoes: expected 1 to {maximum}, got {echoes}")
+    return _estimate(samples, maximum, echoes, window, method, criterion, refine)
+
+
+@partial(jax.jit, static_argnums=(1, 3, 4, 5, 6))
+def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> DelayEstimate:
+    usable = (samples.weight > 0) & (samples.pulse != 0)
+    weight = jnp.where(usable, samples.weight, 0)
+    pulse = jnp.where(usable, samples.pulse, 1)
+    weighted = weight.astype(pulse.dtype) * samples.values
+    scale = jnp.sqrt(jnp.mean(weighted.real**2 + weighted.imag**2))
+    scale = jax.lax.stop_gradient(jnp.where(scale > 0, scale, 1))
+    values = samples.values / scale.astype(pulse.dtype)
+    scaled = replace(samples, values=values, pulse=pulse, weight=weight)
+    covariance = smoothed_covariance(values / pulse, window, present=usable.astype(weight.dtype))
+
+    snapshots = 1 if values.ndim == 1 else values.shape[0]
+    present = jnp.sum(usable).astype(weight.dtype)
+    paths, residuals = _search(
+        *jax.lax.stop_gradient((scaled, covariance)), maximum, method, refine
+    )
+    scores = criterion(residuals, residuals[0], present, snapshots, samples.real_amplitudes)
+    count = jnp.argmin(scores) if echoes is None else jnp.asarray(echoes)
+    mask = jnp.arange(maximum) < count
+    if refine:
+        fit = maximum_likelihood(scaled, paths[jnp.maximum(count, 1) - 1], mask)
+    else:
+        fit = evaluate(
+            scaled, method(signal_subspace(covariance, count, maximum, centro_hermitian=True)), mask
+        )
+    order = jnp.argsort(jnp.where(mask, fit.delays, jnp.inf))
+    delays, amplitudes = fit.delays[order], fit.amplitudes[order] * scale.astype(pulse.dtype)
+
+    per_echo = 0.5 + (0.5 if samples.real_amplitudes else 1.0) * snapshots
+    freedom = present * snapshots - per_echo * count.astype(present.dtype)
+    noise = fit.residual / jnp.maximum(freedom, 0.5)
+    covered = noise / 2 * jnp.linalg.inv(fit.information[order][:, order])
+    variance = jnp.diagonal(covered)
+    apart = jnp.abs((delays[:, None] - delays + 0.5) % 1 - 0.5)
+    blur = variance[:, None] + variance - 2 * covered
+    supported = count == jnp.argmin(jnp.where(jnp.arange(maximum + 1) <= count, scores, jnp.inf))
+    others = mask & ~jnp.eye(maximum, dtype=bool)
+    noise = noise * scale**2
+    floor = jnp.where(usable, noise / (jnp.where(usable, weight, 1) * jnp.abs(pulse)) ** 2, 0)
+    subspace = hankel_variance(delays, amplitudes, floor, 1.0, window, mask=mask)
+    return DelayEstimate(
+        delays=jnp.where(mask, samples.origin + delays / samples.step, 0),
+        amplitudes=amplitudes[:, 0] if values.ndim == 1 else amplitudes.T,
+        standard_error=jnp.where(mask, _root(variance), 0) / samples.step,
+        subspace_error=jnp.where(mask, _root(subspace), 0) / samples.step,
+        mask=mask,
+        resolved=mask & supported & jnp.all(~others | (apart**2 > 4 * blur), axis=1),
+        count=count,
+        noise_variance=noise,
+        criterion=scores,
+    )
+
+
+def _search(samples, covariance, maximum, method, refine):
+    """Delays (K, K) of the best fits with 1 ... K echoes, and residuals (K + 1,) from none on."""
+    # Free phases first, even if amplitudes are real: that likelihood has no carrier ripple.
+    problem = Problem.of(replace(samples, real_amplitudes=False))
+    slots = jnp.arange(maximum)
+    masks = slots < slots[:, None] + 1
+    widest = signal_subspace(covariance, maximum, centro_hermitian=True)
+
+    def grow(fit, mask):
+        count = jnp.sum(mask)
+        start = method(replace(widest, basis=jnp.where(mask, widest.basis, 0), count=count))
+        if not refine:
+            return fit, start
+        new = slots == count - 1
+        extra = jnp.where(new, next_delay(problem, fit), fit.delays)
+        # Two echoes may have passed for one: part the strongest by most of a resolution cell.
+        strongest = jnp.argmax(jnp.sum(jnp.abs(fit.amplitudes) ** 2, 1))
+        half = 0.4 / samples.weight.size
+        parted = jnp.where(new, fit.delays[strongest] + half, fit.delays)
+        parted = parted.at[strongest].add(-half)
+        starts = jnp.stack([start, extra, parted])
+        # Few steps: a wrong number of echoes converges slowly, the right one is finished later.
+        fits = jax.vmap(partial(minimise, iterations=6), (None, 0, None))(problem, starts, mask)
+        best = jnp.argmin(jnp.nan_to_num(fits.residual, nan=jnp.inf))
+        fit = jax.tree.map(lambda leaf: leaf[best], fits)
+        return fit, fit.delays
+
+    nothing = jnp.zeros(maximum, samples.weight.dtype), slots < 0
+    delays = jax.lax.scan(grow, problem.fit(*nothing), masks)[1]
+    problem = Problem.of(samples)
+    polish = minimise if refine and samples.real_amplitudes else Problem.fit
+    fits = jax.vmap(polish, (None, 0, 0))(problem, delays, masks)
+    return fits.delays, jnp.concatenate([problem.fit(*nothing).residual[None], fits.residual])
+
+
+def _root(square):
+    """Square root with gradient zero, not infinite, at zero."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

@@ -1,0 +1,74 @@
+"""The command line: a table for a good file, one line and exit code 2 for a bad one."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+
+from diffsim.delay.benchmark import benchmark
+
+ROOT = Path(__file__).parents[2]
+ASCAN = str(ROOT / "data" / "gpr_ascan.npy")
+
+
+def run(*arguments):
+    spec = importlib.util.spec_from_file_location("delay_script", ROOT / "scripts" / "delay.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return tyro.cli(module.main, args=list(arguments))
+
+
+def test_delays_of_the_synthetic_scan(tmp_path, capsys):
+    picture = tmp_path / "spectrum.png"
+    code = run(
+        ASCAN, "--sample-rate", "8e9", "--pulse", "ricker:8e8", "--echoes", "3",
+        "--plot", str(picture),
+    )  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("3 echoes")
+    found = [float(line.split()[0]) for line in lines[1:]]
+    np.testing.assert_allclose(found, [6.004154e-9, 7.063187e-9, 16.307186e-9], atol=0.01e-9)
+    assert all("±" in line and "resolved" in line for line in lines[1:])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["spectrum.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([ASCAN, "--sample-rate", "8e9", "--echoes", "200"], "echoes: expected 1 to 63"),
+        ([ASCAN, "--sample-rate", "8e9", "--echoes", "two"], "echoes: expected a number or auto"),
+        ([ASCAN, "--sample-rate", "-8e9"], "sample_rate: expected a positive"),
+        ([ASCAN, "--sample-rate", "8e9", "--pulse", "ricker:9e9"], "pulse: expected ricker:HZ"),
+        (["nan.csv", "--sample-rate", "1"], "signal: expected finite numbers, got 1 that are not"),
+        (["short.csv", "--sample-rate", "1"], "signal: expected at least 4 samples"),
+        (["timed.csv", "--sample-rate", "2"], "expected times 0.5 s apart"),
+        (["text.csv", "--sample-rate", "1"], "could not convert"),
+        (["absent.npy", "--sample-rate", "1"], "No such file"),
+        (["signal.wav", "--sample-rate", "1"], "expected a .npy or .csv file"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_two(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("nan.csv").write_text("1\n2\nnan\n4\n5\n")
+    Path("short.csv").write_text("1\n2\n3\n")
+    Path("timed.csv").write_text("0,1\n1,2\n2,1\n3,0\n4,1\n")
+    Path("text.csv").write_text("delay\n")
+    assert run(*arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("error: ")
+    assert message in printed.err
+
+
+@pytest.mark.slow
+def test_benchmark_ratios():
+    rows = {name: (ratio, seconds) for name, ratio, seconds in benchmark(scans=100)}
+    slow = rows["NumPy root-MUSIC"][1]
+    assert slow / rows["whole chain with maximum likelihood"][1] > 15
+    assert slow / rows["root-MUSIC"][1] > 25
+    assert rows["whole chain with maximum likelihood"][0] < 1.1
