@@ -2,9 +2,11 @@
 
 import tyro
 
+import diffsim.delay.benchmark
 import diffsim.quadrature.benchmark
 
 BENCHMARKS = {
+    "delay": diffsim.delay.benchmark.benchmark,
     "sphere": diffsim.quadrature.benchmark.main,
 }
 

@@ -28,7 +28,7 @@ class Impulse:
         rest_speed: a ball that would rebound more slowly than this, m/s, stays on the surface,
             slides and rolls there until it is lifted off, pushed off or leaves the patch.
 
-    >>> from diffsim.physics import Body, World, simulate
+    >>> from diffsim.physics import BallState, World, simulate
     >>> drop = BallState.create([0.0, 0.0, 1.06])
     >>> rollout = simulate(World.create(), drop, duration=1.0, contact=Impulse())
     >>> int(rollout.impacts.valid.sum()) > 0
