@@ -2,14 +2,18 @@
 
 import contextvars
 import functools
+import os
 from collections.abc import Callable
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-# Sums handed to a library cannot be part of a native function.
-_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
-_REFUSALS = ("UNIMPLEMENTED", "INVALID_ARGUMENT", "No such compile option")
+# Sums handed to a library and loops split over threads cannot be part of a native function.
+_OPTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": "",
+    "xla_disable_hlo_passes": "cpu-parallel-task-assigner",
+}
+_REFUSALS = ("UNIMPLEMENTED", "INVALID_ARGUMENT", "No such compile option", "materialize")
 
 _allowed = contextvars.ContextVar("native regions allowed", default=False)
 
@@ -36,7 +40,8 @@ def jit(f: Callable) -> Callable:
     """``jax.jit`` that honours :func:`native` regions on the CPU.
 
     The mark is not documented by XLA and refuses some operations (scatters, batched dots); the
-    function is then compiled without it. Within another transformation it is plain ``jax.jit``.
+    function is then compiled without it. Within another transformation it is plain ``jax.jit``,
+    and so it is with the environment variable ``DIFFSIM_NATIVE=0``.
 
     >>> import jax.numpy as jnp
     >>> double = jit(native(lambda x: 2 * x))
@@ -57,7 +62,8 @@ def jit(f: Callable) -> Callable:
     @functools.wraps(f)
     def call(*args):
         leaves, tree = jax.tree.flatten(args)
-        if jax.default_backend() != "cpu" or any(isinstance(x, jax.core.Tracer) for x in leaves):
+        off = jax.default_backend() != "cpu" or os.environ.get("DIFFSIM_NATIVE") == "0"
+        if off or any(isinstance(x, jax.core.Tracer) for x in leaves):
             return compiled(plain, False, args)
         signature = (tree, tuple(jax.typeof(leaf) for leaf in leaves))
         if signature not in refused:

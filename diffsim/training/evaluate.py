@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -46,21 +47,24 @@ def evaluate(task: Task, policy: Any, key: jax.Array, count: int = 1000) -> dict
 _CHUNK = 128  # rows played by one call, so that any number of them compiles once
 
 
-@native.jit
-def _play(task, weights, starts):
-    return jax.vmap(native.each(lambda t, w, s: t.measures(w, s)), (None, 0, 0))(
-        task, weights, starts
-    )
+_players: dict[int, tuple[Task, Callable]] = {}
+
+
+def _player(task: Task) -> Callable:
+    """The compiled measures of a batch, one for each task; its settings are constants in it."""
+    if id(task) not in _players:  # the task is kept with its id, so that the id stays its own
+        _players[id(task)] = task, native.jit(jax.vmap(native.each(task.measures)))
+    return _players[id(task)][1]
 
 
 def outcomes(task: Task, weights: jax.Array, starts: Any) -> dict[str, np.ndarray]:
     """The task's measures of each row, on the host."""
     count = weights.shape[0]
     rows = np.arange(-(-count // _CHUNK) * _CHUNK) % count  # the last chunk filled up
-    chunks = []
+    play, chunks = _player(task), []
     for chunk in rows.reshape(-1, _CHUNK):
         part = jax.tree.map(operator.itemgetter(chunk), (weights, starts))
-        chunks.append(jax.device_get(_play(task, *part)))
+        chunks.append(jax.device_get(play(*part)))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *chunks)
 
 
