@@ -1,11 +1,13 @@
 """Benchmarks, one subcommand each: python scripts/benchmark.py sphere --largest 120."""
 
+from typing import Any
+
 import tyro
 
 import diffsim.delay.benchmark
 import diffsim.quadrature.benchmark
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Any] = {
     "delay": diffsim.delay.benchmark.benchmark,
     "sphere": diffsim.quadrature.benchmark.main,
 }
