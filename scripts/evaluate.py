@@ -1,5 +1,6 @@
 """Measure a trained policy on fresh serves, with 95 % intervals."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ class Options:
 
 
 def main(options: Options) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     import jax
 
     from diffsim.training import Trainer, evaluate

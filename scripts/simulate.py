@@ -1,6 +1,7 @@
 """Simulate a scene file: where the ball goes, what it hits, and how that depends on the start."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class Options:
 
 
 def main(options: Options) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     import jax
 
     jax.config.update("jax_enable_x64", options.x64)

@@ -1,11 +1,13 @@
 """Train a network to hit a ball to a target, and show what it learned."""
 
+import os
 import sys
 
 import tyro
 
 
 def main() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     from diffsim.training import Settings
 
     settings = tyro.cli(Settings, description=__doc__)
