@@ -1,7 +1,5 @@
 """Contact by a stiff spring and a dashpot, in small fixed steps."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -43,24 +41,13 @@ class Compliant:
 
     def prepared(self, world, step: float) -> "Compliant":
         """With ``substeps`` filled in."""
-        if self.substeps is not None:
-            return self
-        count = penalty.substeps(self.stiffness, world.ball.mass, step)
-        return dataclasses.replace(self, substeps=count)
+        return penalty.prepared(self, world, step)
 
     def trace(self, world, paths, state, times, max_impacts) -> Trace:
         def push(surface, near, mass):
             skin, rate = gap(near, world.ball.radius)
-            force = self.stiffness * -skin - dashpot(self, surface, mass) * rate
+            force = self.stiffness * -skin - penalty.dashpot(self, surface, mass) * rate
             inside = (skin < 0) & (skin > -world.ball.radius) & (near.margin >= 0)
             return jnp.where(inside, jnp.maximum(force, 0.0), 0.0)
 
         return penalty.trace(world, paths, state, times, push, self.slip_speed, self.substeps)
-
-
-def dashpot(contact, surface, mass):
-    """c of a surface, N s/m: the given one, or 2 ζ √(k m) with ζ from the restitution."""
-    if contact.damping is not None:
-        return contact.damping
-    ratio = penalty.damping_ratio(surface.restitution)
-    return 2 * ratio * jnp.sqrt(contact.stiffness * mass)

@@ -62,6 +62,22 @@ def damping_ratio(restitution: jax.Array) -> jax.Array:
     return newton(ratio)
 
 
+def prepared(contact, world, step: float):
+    """The model with ``substeps`` filled in where they are left open."""
+    if contact.substeps is not None:
+        return contact
+    count = substeps(contact.stiffness, world.ball.mass, step)
+    return dataclasses.replace(contact, substeps=count)
+
+
+def dashpot(contact, surface, mass):
+    """c of a surface, N s/m: the given one, or 2 ζ √(k m) with ζ from the restitution."""
+    if contact.damping is not None:
+        return contact.damping
+    ratio = damping_ratio(surface.restitution)
+    return 2 * ratio * jnp.sqrt(contact.stiffness * mass)
+
+
 def rub(ball: Ball, surface: Surface, near: Proximity, velocity, spin, push, slip_speed) -> Vector:
     """Coulomb friction, smooth at rest: −μ N u_t / √(|u_t|² + v_s²), N."""
     n = near.normal

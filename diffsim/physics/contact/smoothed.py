@@ -1,14 +1,11 @@
 """Spring-damper contact without corners: felt a little before the ball touches."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.contact import penalty
 from diffsim.physics.contact.base import Trace
-from diffsim.physics.contact.compliant import dashpot
 from diffsim.physics.surfaces import gap
 
 
@@ -43,10 +40,7 @@ class Smoothed:
 
     def prepared(self, world, step: float) -> "Smoothed":
         """With ``substeps`` filled in."""
-        if self.substeps is not None:
-            return self
-        count = penalty.substeps(self.stiffness, world.ball.mass, step)
-        return dataclasses.replace(self, substeps=count)
+        return penalty.prepared(self, world, step)
 
     def trace(self, world, paths, state, times, max_impacts) -> Trace:
         kappa, radius, sigmoid = self.sharpness, world.ball.radius, jax.nn.sigmoid
@@ -55,7 +49,7 @@ class Smoothed:
             skin, rate = gap(near, radius)
             depth = jax.nn.softplus(-kappa * skin) / kappa
             force = self.stiffness * depth
-            force = force - dashpot(self, surface, mass) * rate * sigmoid(-kappa * skin)
+            force = force - penalty.dashpot(self, surface, mass) * rate * sigmoid(-kappa * skin)
             force = force * sigmoid(kappa / self.stiffness * force)
             return (
                 force * sigmoid(kappa * near.margin) * jnp.tanh(kappa * jax.nn.relu(skin + radius))
