@@ -46,13 +46,7 @@ class Trainer:
     """
 
     def __init__(self, task: Task, settings: Settings):
-        self.task, self.settings = task, settings
-        key, network_key, probe_key = jax.random.split(jax.random.key(settings.seed), 3)
-        self._validation = jax.random.fold_in(key, 1)
-        inputs = task.observe(task.sample(probe_key)).size
-        seed = nnx.Rngs(network_key)
-        network = MLP(inputs, settings.hidden, task.weight_count, rngs=seed)
-        self._graph, params = nnx.split(network)
+        self.task = task
         warm = min(50, settings.steps // 10)
         schedule = optax.warmup_cosine_decay_schedule(
             0.0 if warm else settings.learning_rate, settings.learning_rate, warm,
@@ -61,10 +55,27 @@ class Trainer:
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(settings.clip), optax.adam(schedule)
         )
-        self.state = TrainState(params, self._optimizer.init(params), key, jnp.zeros((), int))
         self._loss = native.looped(task.loss)
         self._update = native.jit(self._step)
         self._terms = native.jit(jax.vmap(native.each(task.terms)))
+        self.begin(settings)
+
+    def begin(self, settings: Settings) -> None:
+        """Start over, with what is compiled; only seed, folder and resuming may have changed."""
+        self.settings = settings
+        key, network_key, probe_key = jax.random.split(jax.random.key(settings.seed), 3)
+        self._validation = jax.random.fold_in(key, 1)
+        inputs = self.task.observe(self.task.sample(probe_key)).size
+        seed = nnx.Rngs(network_key)
+        network = MLP(inputs, settings.hidden, self.task.weight_count, rngs=seed)
+        self._graph, params = nnx.split(network)
+        self.state = TrainState(params, self._optimizer.init(params), key, jnp.zeros((), int))
+
+    def compile(self) -> float:
+        """Compile the update without doing one; the seconds that took."""
+        start = time.perf_counter()
+        jax.block_until_ready(self._update(self.state)[1])
+        return time.perf_counter() - start
 
     @classmethod
     def restored(cls, folder: Path) -> "Trainer":
@@ -197,7 +208,12 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
             if progress is not None:
                 progress(metrics.rows[-1])
 
-        if not settings.resume:
+        def due(step: int) -> bool:
+            return step % settings.log_every == 0 or step == settings.steps
+
+        # The first row; or that of a step after which the run was interrupted too soon.
+        step = int(trainer.state.step)
+        if due(step) and (not metrics.rows or metrics.rows[-1]["step"] < step):
             report(seconds)
         try:
             while (step := int(trainer.state.step)) < settings.steps:
@@ -207,10 +223,9 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
                 step += 1
                 if progress is not None:
                     progress({"step": step})
-                last = step == settings.steps
-                if step % settings.log_every == 0 or last:
+                if due(step):
                     report(seconds)
-                if step % settings.checkpoint_every == 0 or last:
+                if step % settings.checkpoint_every == 0 or step == settings.steps:
                     checkpoints.save(step, (trainer.state, jnp.asarray(seconds)))
         except FloatingPointError:
             Checkpoints(settings.out / "failure").save(step, (trainer.state, jnp.asarray(seconds)))

@@ -98,8 +98,13 @@ def test_training_reduces_the_loss(tmp_path):
 
 @pytest.mark.parametrize(
     ("step", "error", "kept"),
-    [(10, KeyboardInterrupt(), 10), (7, KeyboardInterrupt(), 7), (14, RuntimeError(), 10)],
-    ids=["interrupt-at-checkpoint", "interrupt-between", "crash"],
+    [
+        (10, KeyboardInterrupt(), 10),
+        (7, KeyboardInterrupt(), 7),
+        (12, KeyboardInterrupt(), 12),  # updated, its row of metrics not yet written
+        (14, RuntimeError(), 10),
+    ],
+    ids=["interrupt-at-checkpoint", "interrupt-between", "interrupt-before-row", "crash"],
 )
 def test_a_stopped_run_goes_on_bit_for_bit(straight, tmp_path, step, error, kept):
     with pytest.raises(type(error)):
@@ -163,6 +168,18 @@ def test_other_estimators_update_and_count_their_simulations(tmp_path, changes):
     assert bits(trainer.state) != before
     least = 4 * (8 if "samples" in changes else 2 * 2)  # a batch of 4; two weights, two sides
     assert least <= trainer.evaluations_per_step() <= 3 * least
+
+
+def test_a_trainer_begins_again_as_if_new(straight, tmp_path):
+    used = Trainer(Point(), settings(tmp_path / "a", seed=3))
+    assert used.compile() > 0
+    assert int(used.state.step) == 0
+    train(used)
+    compiled = used._update
+    used.begin(settings(tmp_path / "b"))
+    train(used)
+    assert used._update is compiled
+    assert bits(used.state) == bits(straight[0].state)
 
 
 def test_every_run_of_a_seed_is_the_same_and_of_another_seed_not(straight, tmp_path):
