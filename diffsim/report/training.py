@@ -11,10 +11,8 @@ from rich.table import Table
 from diffsim.report.plots import learning_curves, rallies
 from diffsim.report.replay import animate
 from diffsim.training import Settings, Trainer, evaluate, train
-from diffsim.training.evaluate import rows
+from diffsim.training.evaluate import FRESH, rows
 from diffsim.training.metrics import read
-
-FRESH = 1_000_003  # seed of the serves used to evaluate, never those of training
 
 
 def run(settings: Settings, console: Console | None = None) -> None:

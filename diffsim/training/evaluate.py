@@ -11,6 +11,8 @@ import numpy as np
 from diffsim.physics import native
 from diffsim.tasks import Task
 
+FRESH = 1_000_003  # added to a run's seed for the serves that judge it, never those of training
+
 
 class Measure(NamedTuple):
     """A number and the ends of its 95 % interval."""

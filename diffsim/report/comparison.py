@@ -1,0 +1,208 @@
+"""Trainings with several gradients side by side: progress, a table, a figure and CSV files."""
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from diffsim.gradients import METHODS
+from diffsim.report.files import checked, replacing
+from diffsim.report.plots import AXES, SUFFIXES, _quantiles, _save
+from diffsim.report.stage import COLORS, plain
+from diffsim.training.comparison import Plan, Run, differentiates
+from diffsim.training.comparison import run as runs_of
+
+
+def run(plan: Plan, console: Console | None = None) -> list[Run]:
+    """Carry out a plan with a progress bar; print the table and write it, the curves and a figure.
+
+    The folder gets ``summary.csv``, ``curves.csv`` and ``error.png``.
+    """
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 110)  # a file is as wide as the table
+    total = len(plan.gradients) * len(plan.seeds) * plan.steps
+    columns = (
+        TextColumn("{task.fields[state]}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeRemainingColumn(),
+    )
+    done: list[Run] = []
+    with Progress(*columns, console=console) as bar:
+        job = bar.add_task("runs", total=total, state="compiling …")
+
+        def progress(gradient: str, seed: int, row: dict) -> None:
+            state = f"{gradient}, seed {seed}"
+            bar.update(job, completed=len(done) * plan.steps + row["step"], state=state)
+
+        for finished in runs_of(plan, progress=progress):
+            done.append(finished)
+            bar.update(job, completed=len(done) * plan.steps)
+    records = summary(done, plan.error)
+    console.print(table(records, plan.error))
+    write(plan.out / "summary.csv", records)
+    write(plan.out / "curves.csv", [{"gradient": r.gradient, "seed": r.seed} | row
+                                    for r in done for row in r.rows])  # fmt: skip
+    error_against_cost(done, plan.error, path=plan.out / "error.png")
+    for name in ("summary.csv", "curves.csv", "error.png"):
+        console.print(f"wrote {plan.out / name}")
+    return done
+
+
+def summary(runs: Sequence[Run], error: float) -> list[dict[str, Any]]:
+    """One flat record a gradient.
+
+    What it takes to reach ``error`` (see :meth:`Run.reached`) is the median over the seeds, with
+    the smallest and the largest; a seed that never does counts as infinity. The measures on fresh
+    serves are means over the seeds with 95 % intervals by Student's t.
+    """
+    records = []
+    for name in dict.fromkeys(run.gradient for run in runs):
+        own = [run for run in runs if run.gradient == name]
+        hits = [run.reached(error) for run in own]
+        record: dict[str, Any] = {
+            "gradient": name,
+            "derivatives": differentiates(METHODS[name]),
+            "seeds": len(own),
+            "reached": sum(hit is not None for hit in hits),
+            "compile_seconds": own[0].compile_seconds,
+        }
+        for column in ("evaluations", "seconds"):
+            values = [math.inf if hit is None else hit[column] for hit in hits]
+            middle = float(np.quantile(values, 0.5, method="higher"))
+            record |= {column: middle, f"{column}_low": min(values), f"{column}_high": max(values)}
+        for column in ("landing_error_cm", "legal_rate"):
+            mean, low, high = _student([run.final[column].value for run in own])
+            if column == "legal_rate":
+                low, high = max(low, 0.0), min(high, 1.0)
+            record |= {column: mean, f"{column}_low": low, f"{column}_high": high}
+        records.append(record)
+    return records
+
+
+def _student(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and its 95 % interval by Student's t; an interval of NaN from a single value."""
+    from scipy.stats import t
+
+    mean, count = float(np.mean(values)), len(values)
+    if count < 2:
+        return mean, math.nan, math.nan
+    half = float(t.ppf(0.975, count - 1)) * float(np.std(values, ddof=1)) / count**0.5
+    return mean, mean - half, mean + half
+
+
+def table(records: Sequence[dict[str, Any]], error: float) -> Table:
+    """The records for a person to read."""
+    shown = Table(
+        title=f"Until {error:g} cm with 90 % legal: median over the seeds (least – most)\n"
+        "On 1,000 fresh serves at the end: mean over the seeds (95 % interval)",
+        caption="A simulation counts once, differentiated or not. Seconds are those of updates.",
+    )
+    for heading in ("gradient", "reached", "simulations", "seconds", "compiling", "error, cm",
+                    "legal, %"):  # fmt: skip
+        shown.add_column(heading, justify="left" if heading == "gradient" else "right")
+    for record in records:
+        how = "differentiates" if record["derivatives"] else "values only"
+        shown.add_row(
+            f"{record['gradient']}\n{how}",
+            f"{record['reached']} of {record['seeds']}",
+            _span(record, "evaluations", ",.0f"),
+            _span(record, "seconds", ".1f"),
+            f"{record['compile_seconds']:.0f} s",
+            _span(record, "landing_error_cm", ".2f"),
+            _span(record, "legal_rate", ".1f", 100),
+        )
+    return shown
+
+
+def _span(record: dict[str, Any], column: str, form: str, scale: float = 1) -> str:
+    value, low, high = (scale * record[column + end] for end in ("", "_low", "_high"))
+    if math.isinf(low):
+        return "never"
+    return f"{value:{form}}\n({low:{form}} – {high:{form}})"
+
+
+def error_against_cost(
+    runs: Sequence[Run], error: float | None = None, *, path: str | os.PathLike
+) -> Path:
+    """Draw landing error against simulations and against seconds, both on logarithmic axes.
+
+    Lines are medians over the seeds, bands reach from the least to the most. Drawn from where
+    every seed lands more than half of the validation serves legally: before that the error of
+    the few legal ones says little.
+
+    Args:
+        runs: of any number of gradients.
+        error: a level to mark, cm.
+        path: the file, .png, .pdf or .svg.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    file = checked(path, SUFFIXES)
+    figure = Figure((7.2, 3.1), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    both = figure.subplots(1, 2, sharey=True)
+    for number, name in enumerate(dict.fromkeys(run.gradient for run in runs)):
+        own = [run for run in runs if run.gradient == name]
+        hue, label = (
+            COLORS[number % len(COLORS)],
+            f"{name} (compiles in {own[0].compile_seconds:.0f} s)",
+        )
+        for axes, x in zip(both, ("evaluations", "seconds")):
+            curve = _quantiles(name, [_playing(run) for run in own], x, "landing_error_cm",
+                               (0, 0.5, 1))  # fmt: skip
+            if curve is None:
+                curve = np.empty(0), np.empty((3, 0))
+            at, (low, middle, high) = curve
+            axes.plot(at, middle, color=hue, linewidth=1.3, label=label)
+            axes.fill_between(at, low, high, color=hue, alpha=0.18, linewidth=0)
+    for axes, label in zip(both, (AXES["evaluations"], "seconds of updates, compiling apart")):
+        axes.set(xlabel=label, xscale="log", yscale="log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
+        axes.grid(alpha=0.25, linewidth=0.5, which="both")
+        plain(axes)
+        if error is not None:
+            axes.axhline(error, color="0.4", linewidth=0.7, linestyle=":")
+    both[0].xaxis.set_major_formatter(EngFormatter(sep=""))
+    both[0].set_ylabel("landing error (cm)")
+    handles, labels = both[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return _save(figure, file)
+
+
+def _playing(run: Run) -> dict[str, list[float]]:
+    """The run's curves, without the errors of the time when it mostly does not land legally."""
+    return {
+        "evaluations": [row["evaluations"] for row in run.rows],
+        "seconds": [row["seconds"] for row in run.rows],
+        "landing_error_cm": [
+            row["landing_error_cm"] if row["legal_rate"] > 0.5 else math.nan for row in run.rows
+        ],
+    }
+
+
+def write(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Records with equal keys as CSV, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)

@@ -1,0 +1,175 @@
+"""One task learned by several gradients from several seeds: what each costs until it plays well."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffsim.gradients import Method, estimate
+from diffsim.tasks import Task
+from diffsim.training.evaluate import FRESH, Measure, evaluate
+from diffsim.training.loop import Trainer, train
+from diffsim.training.metrics import read
+from diffsim.training.settings import Settings
+
+# Of the estimators that draw: 16 simulations a serve, or 8 that are differentiated as well.
+DRAWS: dict[str, dict[str, Any]] = {
+    "score-function": {"samples": 16, "sigma": 0.05},
+    "score-function-antithetic": {"samples": 8, "sigma": 0.05},
+    "evolution-strategies": {"samples": 8, "sigma": 0.05},
+    "evolution-strategies-ranked": {"samples": 8, "sigma": 0.05},
+    "pgpe": {"samples": 8, "sigma": 0.05},
+    "alpha-order": {"samples": 8, "sigma": 0.05},
+    "inverse-variance": {"samples": 8, "sigma": 0.05},
+    "total-propagation": {"samples": 8, "sigma": 0.05},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Train with each gradient from each seed and compare what it took."""
+
+    gradients: tuple[str, ...] = (
+        "pathwise", "score-function", "evolution-strategies", "alpha-order",
+    )  # fmt: skip
+    """Names from diffsim.gradients.METHODS."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """One run of each gradient for each."""
+    steps: int = 400
+    """Updates of a run."""
+    batch: int = 128
+    """Serves for each update."""
+    log_every: int = 10
+    """Updates between two measurements."""
+    error: float = 6.0
+    """Landing error to reach, cm, with at least 90 % legal landings among the validation serves."""
+    out: Path = Path("runs/gradients")
+    """Folder; what is finished there is not done again."""
+
+    def __post_init__(self):
+        for name in ("gradients", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name}: expected different ones, at least one, got {values}")
+        if not self.error > 0:
+            raise ValueError(f"error: expected > 0, got {self.error}")
+        for name in self.gradients:
+            self.settings(name, self.seeds[0])
+
+    def settings(self, gradient: str, seed: int) -> Settings:
+        """Those of one run."""
+        return Settings(
+            gradient=gradient,
+            steps=self.steps,
+            batch=self.batch,
+            log_every=self.log_every,
+            checkpoint_every=max(1, self.steps // 4),
+            seed=seed,
+            out=self.out / gradient / f"seed-{seed}",
+            **DRAWS.get(gradient, {}),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One finished training.
+
+    Attributes:
+        gradient: its name.
+        seed: of the run.
+        compile_seconds: to compile the update, once for all seeds; not part of ``seconds``.
+        rows: its metrics: step, evaluations, seconds, legal_rate, landing_error_cm and others.
+        final: measures on 1,000 fresh serves, see :func:`~diffsim.training.evaluate.evaluate`.
+    """
+
+    gradient: str
+    seed: int
+    compile_seconds: float
+    rows: list[dict[str, float]]
+    final: dict[str, Measure]
+
+    def reached(self, error: float, legal: float = 0.9) -> dict[str, float] | None:
+        """The first row with at most this error, cm, and at least this rate; None if none has."""
+        good = (
+            row for row in self.rows
+            if row["landing_error_cm"] <= error and row["legal_rate"] >= legal
+        )  # fmt: skip
+        return next(good, None)
+
+
+def run(
+    plan: Plan, task: Task | None = None, *, progress: Callable[[str, int, dict], None]
+) -> Iterator[Run]:
+    """The runs of a plan one after another; those finished in ``plan.out`` are only read.
+
+    An update is compiled once for all seeds of a gradient. An interrupted run goes on from its
+    last checkpoint the next time.
+
+    Args:
+        plan: what to run.
+        task: what to learn; the settings' own by default.
+        progress: called with the gradient, the seed and what :func:`train` reports.
+
+    Raises:
+        FileExistsError: the folder has a run with other settings.
+        FloatingPointError: a loss or gradient is not finite.
+    """
+    for gradient in plan.gradients:
+        trainer, seconds = None, 0.0
+        for seed in plan.seeds:
+            settings = plan.settings(gradient, seed)
+            result = settings.out / "result.json"
+            _check_same(settings)
+            if not result.exists():
+                if trainer is None:
+                    trainer = Trainer(settings.task() if task is None else task, settings)
+                    seconds = trainer.compile()
+                saved = settings.out / "checkpoints"
+                resume = saved.exists() and any(saved.iterdir())
+                trainer.begin(dataclasses.replace(settings, resume=resume))
+                train(trainer, progress=functools.partial(progress, gradient, seed))
+                key = jax.random.key(seed + FRESH)
+                final = evaluate(trainer.task, trainer.policy(), key)
+                temporary = result.with_suffix(".tmp")
+                temporary.write_text(json.dumps({"compile_seconds": seconds, "final": final}))
+                temporary.replace(result)
+            data = json.loads(result.read_text())
+            final = {name: Measure(*numbers) for name, numbers in data["final"].items()}
+            rows = read(settings.out / "metrics.csv")
+            yield Run(gradient, seed, data["compile_seconds"], rows, final)
+
+
+def _check_same(settings: Settings) -> None:
+    """Raise if the run's folder has a run with other settings."""
+    path = settings.out / "settings.json"
+    if path.exists():
+        found = dataclasses.replace(Settings.load(path), resume=False, out=settings.out)
+        if found != settings:
+            raise FileExistsError(f"{settings.out}: has a run with other settings; change --out")
+
+
+def differentiates(method: Method) -> bool:
+    """Whether the method takes derivatives of the loss, or only values.
+
+    >>> from diffsim.gradients import SPSA, Pathwise
+    >>> differentiates(Pathwise()), differentiates(SPSA())
+    (True, False)
+    """
+    asked = []
+
+    @jax.custom_jvp
+    def loss(x):
+        return jnp.sum(x)
+
+    @loss.defjvp
+    def _(primals, tangents):
+        asked.append(True)
+        return jnp.sum(primals[0]), jnp.sum(tangents[0])
+
+    jax.eval_shape(lambda: estimate(loss, method)(jnp.ones(2), key=jax.random.key(0)))
+    return bool(asked)
