@@ -49,7 +49,16 @@ evaluated in one batch. ``chunk`` bounds how many evaluations of a row are in me
 True
 """
 
-from diffsim.gradients import backprop, directions, laws, registry, rewards, slips, steps
+from diffsim.gradients import (
+    backprop,
+    concentration,
+    directions,
+    laws,
+    registry,
+    rewards,
+    slips,
+    steps,
+)
 from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.base import Draws, Estimate, Method, estimate, surrogate
 from diffsim.gradients.baselines import BestConstant, Constant, LeaveOneOut, NoBaseline
@@ -128,6 +137,7 @@ __all__ = [
     "centered_ranks",
     "check_gradient",
     "compare",
+    "concentration",
     "directions",
     "estimate",
     "fit_surrogate",

@@ -1,6 +1,5 @@
 """AoBG, the alpha-order batched gradient: as pathwise as the score function can vouch for."""
 
-import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ from flax import struct
 from diffsim import _check
 from diffsim.gradients import mixtures
 from diffsim.gradients.base import Draws, Method, check_chunk, check_count
+from diffsim.gradients.concentration import Bernstein
 from diffsim.gradients.laws import Gaussian, check_law
 
 
@@ -19,10 +19,9 @@ class AlphaOrder(Method):
     α = v0/(v0 + v1) is the mix of least variance; it is capped at (γ − ε)/‖ĝ₁ − ĝ₀‖ so that the
     bias of ĝ₁, seen through ĝ₀'s own error ε, stays within γ; α = 0 where ε > γ.
 
-    ε bounds ‖ĝ₀ − E ĝ₀‖ but for a FAILURE probability δ:  ε = √v0 (1 + √(2 ln 1/δ)), v0 the
-    variance of the mean ĝ₀: Gaussian concentration for the norm of a mean, where the paper has a
-    Bernstein bound, which also needs the largest term there can be. α comes from the same batch,
-    which costs a bias O(1/n), and the reported variance is that for the α chosen.
+    ε bounds ‖ĝ₀ − E ĝ₀‖ but for a FAILURE probability δ, by the paper's Bernstein bound. α comes
+    from the same batch, which costs a bias O(1/n), and the reported variance is that for the α
+    chosen.
 
     Attributes:
         law: the noise.
@@ -30,6 +29,7 @@ class AlphaOrder(Method):
         gamma: the bias tolerated, in units of the gradient; None for 2ε: as much as the
             sampling error, so α = ε/‖ĝ₁ − ĝ₀‖ at most.
         failure: δ, the probability that ε is exceeded.
+        bound: function of the score terms (n, p) and δ that gives ε; see ``concentration``.
         chunk: evaluations at once, None for all.
 
     Source: Suh et al. 2022, arXiv 2202.00817 (alpha-order batched gradient).
@@ -39,6 +39,7 @@ class AlphaOrder(Method):
     samples: int = struct.field(pytree_node=False, default=64)
     gamma: Any = None
     failure: float = struct.field(pytree_node=False, default=0.05)
+    bound: Any = Bernstein()
     chunk: int | None = struct.field(pytree_node=False, default=None)
     spreads = True
 
@@ -50,12 +51,14 @@ class AlphaOrder(Method):
             _check.in_range("gamma", self.gamma, 0.0, open_low=True)
         if not 0 < self.failure < 1:
             raise ValueError(f"failure: expected a probability in (0, 1), got {self.failure!r}")
+        if not callable(self.bound):
+            raise TypeError(f"bound: expected a function such as Bernstein(), got {self.bound!r}")
 
     def draw(self, problem) -> Draws:
         values, smooth, rough = mixtures.both_terms(problem, self.law, self.samples, 1, self.chunk)
         v0 = mixtures.spread(rough) / self.samples
         v1 = mixtures.spread(smooth) / self.samples
-        radius = jnp.sqrt(v0) * (1 + math.sqrt(2 * math.log(1 / self.failure)))
+        radius = self.bound(rough, self.failure)
         gamma = 2 * radius if self.gamma is None else jnp.asarray(self.gamma).astype(v0.dtype)
         apart = jnp.linalg.norm(mixtures.mean(smooth) - mixtures.mean(rough))
         best = mixtures.ratio(v0, v0 + v1, 1.0)

@@ -9,6 +9,7 @@ from problems import fast_jit
 from diffsim.gradients import (
     METHODS,
     SPSA,
+    AlphaOrder,
     CentralDifference,
     ComplexStep,
     Distribution,
@@ -237,6 +238,7 @@ BAD = {
     "sigma": (lambda: surrogate(square, EvolutionStrategies(-1.0)), ValueError, "sigma: expected"),
     "law": (lambda: surrogate(square, ScoreFunction(3.0)), TypeError, "law: expected sample"),
     "mode": (lambda: surrogate(square, Pathwise(mode="up")), ValueError, "got 'up'"),
+    "bound": (lambda: surrogate(square, AlphaOrder(bound=0.1)), TypeError, "Bernstein.*got 0.1"),
     "folds": (lambda: surrogate(square, InverseVariance(samples=66)), ValueError, "multiple of 4"),
     "spread": (lambda: surrogate(square, SPSA())(Distribution(jnp.ones(2), 1.0), key=KEY),
                TypeError, "SPSA differentiates a point"),
