@@ -152,40 +152,43 @@ def error_against_cost(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     file = checked(path, SUFFIXES)
     figure = Figure((7.2, 3.1), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     both = figure.subplots(1, 2, sharey=True)
+    handles = []
     for number, name in enumerate(dict.fromkeys(run.gradient for run in runs)):
         own = [run for run in runs if run.gradient == name]
-        hue, label = (
-            COLORS[number % len(COLORS)],
-            f"{name} (compiles in {own[0].compile_seconds:.0f} s)",
-        )
+        hue = COLORS[number % len(COLORS)]
+        label = f"{name} (compiles in {own[0].compile_seconds:.0f} s)"
+        handles.append(Line2D([], [], color=hue, label=label))
         for axes, x in zip(both, ("evaluations", "seconds")):
-            curve = _quantiles(name, [_playing(run) for run in own], x, "landing_error_cm",
-                               (0, 0.5, 1))  # fmt: skip
-            if curve is None:
-                curve = np.empty(0), np.empty((3, 0))
-            at, (low, middle, high) = curve
-            axes.plot(at, middle, color=hue, linewidth=1.3, label=label)
-            axes.fill_between(at, low, high, color=hue, alpha=0.18, linewidth=0)
+            curves = [_playing(run) for run in own]
+            curve = _quantiles(name, curves, x, "landing_error_cm", (0, 0.5, 1))
+            if curve is not None:
+                at, (low, middle, high) = curve
+                axes.plot(at, middle, color=hue, linewidth=1.3)
+                axes.fill_between(at, low, high, color=hue, alpha=0.18, linewidth=0)
     for axes, label in zip(both, (AXES["evaluations"], "seconds of updates, compiling apart")):
-        axes.set(xlabel=label, xscale="log", yscale="log")
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.25, linewidth=0.5, which="both")
+        plain(axes)
+        if not axes.lines:
+            axes.text(0.5, 0.5, "never plays", ha="center", transform=axes.transAxes)
+            continue
+        axes.set(xscale="log", yscale="log")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter(NullFormatter())
-        axes.grid(alpha=0.25, linewidth=0.5, which="both")
-        plain(axes)
         if error is not None:
             axes.axhline(error, color="0.4", linewidth=0.7, linestyle=":")
     both[0].xaxis.set_major_formatter(EngFormatter(sep=""))
     both[0].set_ylabel("landing error (cm)")
-    handles, labels = both[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return _save(figure, file)
 
 
