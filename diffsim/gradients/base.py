@@ -105,7 +105,7 @@ class Estimate:
 POLICIES = ("raise", "mask", "penalty")
 
 
-def _checked_key(key: Any, needed: bool, who: str, args: Any) -> jax.Array | None:
+def checked_key(key: Any, needed: bool, who: str, args: Any = ()) -> Any:
     """The key as one typed key, or a clear error; see :func:`surrogate` on reuse."""
     if key is None:
         if needed:
@@ -135,7 +135,7 @@ def _checked_key(key: Any, needed: bool, who: str, args: Any) -> jax.Array | Non
 def posed(loss, method, x, args, key, *, has_aux, stochastic, penalty) -> Problem:
     """The flat problem of one call, its keys split and checked."""
     who = type(method).__name__ if method.stochastic else "a stochastic loss"
-    key = _checked_key(key, method.stochastic or stochastic, who, args)
+    key = checked_key(key, method.stochastic or stochastic, who, args)
     keys: tuple = (None, None, None)
     if key is not None and (method.stochastic or stochastic):
         keys = tuple(jax.random.split(key, 3))
@@ -177,7 +177,7 @@ def reduced(draws: Draws, masked: bool) -> tuple[jax.Array, ...]:
 
 def _raise_if_failed(problem: Problem, kept: jax.Array, policy: str) -> jax.Array:
     """The failure count; where it is concrete and the policy says so, an error."""
-    failures = jnp.sum(jnp.stack(problem.failures)) if problem.failures else jnp.int32(0)
+    failures = sum(problem.failures, start=jnp.int32(0))
     if not isinstance(failures, jax.core.Tracer):
         if policy == "raise" and int(failures):
             raise FloatingPointError(

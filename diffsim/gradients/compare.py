@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from flax import struct
 
-from diffsim.gradients.base import Method, posed, reduced
+from diffsim.gradients.base import Method, checked_key, posed, reduced
 from diffsim.gradients.flat import flatten
 from diffsim.gradients.registry import method as named
 
@@ -203,6 +203,7 @@ def compare(
         methods = {name: named(name) for name in methods}
     if not methods:
         raise ValueError("methods: expected at least one, got none")
+    key = checked_key(key, True, "compare")
     run_key, reference_key, bootstrap_key = jax.random.split(key, 3)
     keys = jax.random.split(run_key, replications)
     error = 0.0

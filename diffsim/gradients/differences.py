@@ -116,7 +116,13 @@ class ComplexStep(Method):
             jnp.broadcast_to(x, (x.size, x.size)), size * jnp.eye(x.size, dtype=x.dtype)
         )
         with jax.numpy_dtype_promotion("standard"):  # the loss mixes its real data with x
-            values = problem.evaluate(points[None], self.chunk)[0]
+            try:
+                values = problem.evaluate(points[None], self.chunk)[0]
+            except TypeError as error:
+                raise TypeError(
+                    f"loss: ComplexStep gives it complex numbers, which it refuses ({error}); "
+                    "Pathwise and Richardson stay with real ones"
+                ) from error
         if not jnp.iscomplexobj(values):
             raise TypeError(f"loss: expected complex for complex x (analytic), got {values.dtype}")
         return Draws(problem.here(), (values.imag / size)[None], evaluations=x.size)

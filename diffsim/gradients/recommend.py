@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from diffsim.gradients.base import Method
+from diffsim.gradients.base import Method, checked_key
 from diffsim.gradients.chain import Chain
 from diffsim.gradients.differences import CentralDifference, Richardson
 from diffsim.gradients.directions import Haar
@@ -78,6 +78,7 @@ def recommend(
     >>> advice.condition, type(advice.method).__name__
     ('smooth', 'Pathwise')
     """
+    key = checked_key(key, True, "recommend")
     line_key, noise_key, draw_key, own_key = jax.random.split(key, 4)
     keys = (draw_key, own_key if stochastic else None, None)
     problem = Problem(loss, x, has_aux=False, keys=keys, stochastic=stochastic)

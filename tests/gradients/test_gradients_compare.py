@@ -85,6 +85,10 @@ def test_compare_bad_input():
         compare(Q, X, ["pathwise"], reference=jnp.ones(1), key=KEY, replications=8)
     with pytest.raises(ValueError, match="at least one, got none"):
         compare(Q, X, {}, reference=X, key=KEY)
+    with pytest.raises(TypeError, match=r"key: expected a jax\.random\.key, got int"):
+        compare(Q, X, ["spsa"], reference=X, key=0)
+    with pytest.raises(ValueError, match="key: expected one key"):
+        recommend(Q, X, key=jax.random.split(KEY))
     with pytest.raises(FloatingPointError, match="8 of 8 estimates are not finite"):
         compare(lambda x: jnp.nan * x[0], X, ["pathwise"], reference=X, key=KEY, replications=8)
 

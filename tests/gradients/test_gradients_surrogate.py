@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from problems import fast_jit
 
+from diffsim import _check
 from diffsim.gradients import (
     METHODS,
     SPSA,
@@ -194,6 +195,7 @@ def test_estimate_is_a_tree():
     )
     assert found.grad["w"].shape == found.standard_error["w"].shape == (2,)
     assert found.evaluations == 12
+    assert found.failures.dtype == found.samples.dtype == jnp.int32
     exact = estimate(square, CentralDifference())(jnp.ones(2))
     assert float(exact.variance) == 0.0
     assert np.isinf(exact.snr)
@@ -248,6 +250,9 @@ BAD = {
              ValueError, "at most d = 2, got 5"),
     "not analytic": (lambda: surrogate(lambda x: jnp.sum(jnp.abs(x)), ComplexStep())(jnp.ones(2)),
                      TypeError, "expected complex"),
+    "not complex": (lambda: surrogate(
+        lambda x: _check.floating("speed", x, (2,))[0], ComplexStep())(jnp.ones(2)),
+        TypeError, r"ComplexStep gives it complex .*refuses \(speed: .*complex128\); Pathwise and"),
     "name": (lambda: method("newton"), ValueError, "got 'newton'"),
     "setting": (lambda: method("spsa", sigma=1.0), ValueError, "for spsa, got 'sigma'"),
 }  # fmt: skip
