@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from diffsim.gradients.base import Draws, Method, check_chunk, check_count
@@ -66,12 +67,14 @@ class Pathwise(Method):
             )
             return Draws(values, terms, evaluations=count)
         noise, path = reparameterized(problem, self.law, self.samples)
-        sides = [
-            problem.differentiate(path, sign * noise, self.samples, self.chunk, self.mode)
-            for sign in ((1, -1) if self.antithetic else (1,))
-        ]
-        values, terms = (sum(parts) / len(sides) for parts in zip(*sides))
-        return Draws(values, terms, evaluations=len(sides) * self.samples)
+        if self.antithetic:
+            noise = jnp.concatenate([noise, -noise])
+        values, terms = problem.differentiate(path, noise, self.samples, self.chunk, self.mode)
+        count = len(values)
+        if self.antithetic:
+            values, terms = (jnp.mean(a.reshape(2, -1, *a.shape[1:]), axis=0)
+                             for a in (values, terms))  # fmt: skip
+        return Draws(values, terms, evaluations=count)
 
 
 def reparameterized(problem, law: Law, samples: int) -> tuple[jax.Array, Any]:

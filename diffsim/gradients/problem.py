@@ -112,7 +112,10 @@ class Problem:
         chunk: int | None = None,
         mode: str = "reverse",
     ) -> tuple[jax.Array, jax.Array]:
-        """Losses (m,) and derivatives (m, p) of x ↦ loss(path(x, noise_i), key_i)."""
+        """Losses (m,) and derivatives (m, p) of x ↦ loss(path(x, noise_i), key_i).
+
+        ``count`` keys are drawn; where there are several times as many rows they come round again.
+        """
 
         def row(drawn, key):
             def along(x):
@@ -127,6 +130,8 @@ class Problem:
             value, gradient = row(None, None)
             values, gradients = value[None], gradient[None]
         else:
+            if keys is not None and noise is not None:
+                keys = jnp.concatenate([keys] * (len(noise) // count))
             values, gradients = mapped(row, chunk, noise, keys)
         instead = jnp.nan if self.penalty is None else 0.0  # a penalty is a constant
         gradients = jnp.where(jnp.isfinite(values)[:, None], gradients, instead)

@@ -46,18 +46,18 @@ def run(plan: Plan, console: Console | None = None) -> list[Run]:
         for finished in runs_of(plan, progress=progress):
             done.append(finished)
             bar.update(job, completed=len(done) * plan.steps)
-    records = summary(done, plan.error)
+    records = summary(done, plan.error, plan.clock)
     console.print(table(records, plan.error))
     write(plan.out / "summary.csv", records)
     write(plan.out / "curves.csv", [{"gradient": r.gradient, "seed": r.seed} | row
                                     for r in done for row in r.rows])  # fmt: skip
-    error_against_cost(done, plan.error, path=plan.out / "error.png")
+    error_against_cost(done, plan.error, plan.clock, path=plan.out / "error.png")
     for name in ("summary.csv", "curves.csv", "error.png"):
         console.print(f"wrote {plan.out / name}")
     return done
 
 
-def summary(runs: Sequence[Run], error: float) -> list[dict[str, Any]]:
+def summary(runs: Sequence[Run], error: float, clock: str = "seconds") -> list[dict[str, Any]]:
     """One flat record a gradient.
 
     What it takes to reach ``error`` (see :meth:`Run.reached`) is the median over the seeds, with
@@ -75,8 +75,8 @@ def summary(runs: Sequence[Run], error: float) -> list[dict[str, Any]]:
             "reached": sum(hit is not None for hit in hits),
             "compile_seconds": own[0].compile_seconds,
         }
-        for column in ("evaluations", "seconds"):
-            values = [math.inf if hit is None else hit[column] for hit in hits]
+        for column, counted in (("evaluations", "evaluations"), ("seconds", clock)):
+            values = [math.inf if hit is None else hit[counted] for hit in hits]
             middle = float(np.quantile(values, 0.5, method="higher"))
             record |= {column: middle, f"{column}_low": min(values), f"{column}_high": max(values)}
         for column in ("landing_error_cm", "legal_rate"):
@@ -131,7 +131,11 @@ def _span(record: dict[str, Any], column: str, form: str, scale: float = 1) -> s
 
 
 def error_against_cost(
-    runs: Sequence[Run], error: float | None = None, *, path: str | os.PathLike
+    runs: Sequence[Run],
+    error: float | None = None,
+    clock: str = "seconds",
+    *,
+    path: str | os.PathLike,
 ) -> Path:
     """Draw landing error against simulations and against seconds, both on logarithmic axes.
 
@@ -142,6 +146,7 @@ def error_against_cost(
     Args:
         runs: of any number of gradients.
         error: a level to mark, cm.
+        clock: "seconds" or "cpu_seconds".
         path: the file, .png, .pdf or .svg.
 
     Returns:
@@ -165,14 +170,15 @@ def error_against_cost(
         hue = COLORS[number % len(COLORS)]
         label = f"{name} (compiles in {own[0].compile_seconds:.0f} s)"
         handles.append(Line2D([], [], color=hue, label=label))
-        for axes, x in zip(both, ("evaluations", "seconds")):
-            curves = [_playing(run) for run in own]
+        for axes, x in zip(both, ("evaluations", clock)):
+            curves = [_playing(run, clock) for run in own]
             curve = _quantiles(name, curves, x, "landing_error_cm", (0, 0.5, 1))
             if curve is not None:
                 at, (low, middle, high) = curve
                 axes.plot(at, middle, color=hue, linewidth=1.3)
                 axes.fill_between(at, low, high, color=hue, alpha=0.18, linewidth=0)
-    for axes, label in zip(both, (AXES["evaluations"], "seconds of updates, compiling apart")):
+    seconds = "seconds" if clock == "seconds" else "processor seconds"
+    for axes, label in zip(both, (AXES["evaluations"], f"{seconds} of updates, compiling apart")):
         axes.set_xlabel(label)
         axes.grid(alpha=0.25, linewidth=0.5, which="both")
         plain(axes)
@@ -192,11 +198,10 @@ def error_against_cost(
     return _save(figure, file)
 
 
-def _playing(run: Run) -> dict[str, list[float]]:
+def _playing(run: Run, clock: str) -> dict[str, list[float]]:
     """The run's curves, without the errors of the time when it mostly does not land legally."""
     return {
-        "evaluations": [row["evaluations"] for row in run.rows],
-        "seconds": [row["seconds"] for row in run.rows],
+        **{x: [row[x] for row in run.rows] for x in ("evaluations", clock)},
         "landing_error_cm": [
             row["landing_error_cm"] if row["legal_rate"] > 0.5 else math.nan for row in run.rows
         ],

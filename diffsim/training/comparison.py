@@ -49,6 +49,8 @@ class Plan:
     """Updates between two measurements."""
     error: float = 6.0
     """Landing error to reach, cm, with at least 90 % legal landings among the validation serves."""
+    clock: str = "seconds"
+    """Seconds to count: seconds (on the wall), or cpu_seconds where the machine does other work."""
     out: Path = Path("runs/gradients")
     """Folder; what is finished there is not done again."""
 
@@ -59,6 +61,8 @@ class Plan:
                 raise ValueError(f"{name}: expected different ones, at least one, got {values}")
         if not self.error > 0:
             raise ValueError(f"error: expected > 0, got {self.error}")
+        if self.clock not in ("seconds", "cpu_seconds"):
+            raise ValueError(f"clock: expected seconds or cpu_seconds, got {self.clock!r}")
         for name in self.gradients:
             self.settings(name, self.seeds[0])
 
@@ -83,8 +87,10 @@ class Run:
     Attributes:
         gradient: its name.
         seed: of the run.
-        compile_seconds: to compile the update, once for all seeds; not part of ``seconds``.
-        rows: its metrics: step, evaluations, seconds, legal_rate, landing_error_cm and others.
+        compile_seconds: to compile the update, once for all seeds, by the wall clock; not part of
+            ``seconds``.
+        rows: its metrics: step, evaluations, seconds, cpu_seconds, legal_rate, landing_error_cm
+            and others.
         final: measures on 1,000 fresh serves, see :func:`~diffsim.training.evaluate.evaluate`.
     """
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx, struct
 
@@ -88,7 +89,7 @@ class Trainer:
         settings = Settings.load(folder / "settings.json")
         trainer = cls(settings.task(), settings)
         trainer.state, _ = Checkpoints(folder / "checkpoints").restore(
-            (trainer.state, jnp.zeros(()))
+            (trainer.state, jnp.zeros(2))
         )
         return trainer
 
@@ -192,18 +193,19 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
     if folder.exists() and any(folder.iterdir()) and not settings.resume:
         raise FileExistsError(f"{folder}: has checkpoints; expected --resume or another --out")
     checkpoints = Checkpoints(folder)
-    seconds = 0.0
+    spent = np.zeros(2)  # on updates: wall clock and processor, s
     cost = trainer.evaluations_per_step()
     if settings.resume:
-        saved = checkpoints.restore((trainer.state, jnp.zeros(())))
-        trainer.state, seconds = saved[0], float(saved[1])
+        trainer.state, saved = checkpoints.restore((trainer.state, jnp.zeros(2)))
+        spent = np.asarray(saved, float)
     settings.save(settings.out / "settings.json")
 
     with MetricsWriter(settings.out, int(trainer.state.step) + settings.resume) as metrics:
 
-        def report(started: float) -> None:
+        def report() -> None:
             step = int(trainer.state.step)
-            row = {"step": step, "evaluations": step * cost, "seconds": started}
+            seconds, cpu = spent.tolist()
+            row = {"step": step, "evaluations": step * cost, "seconds": seconds, "cpu_seconds": cpu}
             metrics.write(row | trainer.measure())
             if progress is not None:
                 progress(metrics.rows[-1])
@@ -214,23 +216,28 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
         # The first row; or that of a step after which the run was interrupted too soon.
         step = int(trainer.state.step)
         if due(step) and (not metrics.rows or metrics.rows[-1]["step"] < step):
-            report(seconds)
+            report()
         try:
             while (step := int(trainer.state.step)) < settings.steps:
-                start = time.perf_counter()
+                begun = _clocks()
                 trainer.update()
-                seconds += time.perf_counter() - start
+                spent += _clocks() - begun
                 step += 1
                 if progress is not None:
                     progress({"step": step})
                 if due(step):
-                    report(seconds)
+                    report()
                 if step % settings.checkpoint_every == 0 or step == settings.steps:
-                    checkpoints.save(step, (trainer.state, jnp.asarray(seconds)))
+                    checkpoints.save(step, (trainer.state, jnp.asarray(spent)))
         except FloatingPointError:
-            Checkpoints(settings.out / "failure").save(step, (trainer.state, jnp.asarray(seconds)))
+            Checkpoints(settings.out / "failure").save(step, (trainer.state, jnp.asarray(spent)))
             raise
         except KeyboardInterrupt:
-            checkpoints.save(int(trainer.state.step), (trainer.state, jnp.asarray(seconds)))
+            checkpoints.save(int(trainer.state.step), (trainer.state, jnp.asarray(spent)))
             raise
     return folder
+
+
+def _clocks() -> np.ndarray:
+    """Wall clock and this process's processor time, s."""
+    return np.array([time.perf_counter(), time.process_time()])

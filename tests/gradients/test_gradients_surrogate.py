@@ -145,6 +145,26 @@ def test_pairs_share_the_noise_of_a_stochastic_loss(name):
         np.testing.assert_allclose(slope, [1.0], rtol=1e-6)
 
 
+def test_antithetic_pathwise_pairs_share_the_noise_of_the_loss():
+    def loss(x, key):
+        return jnp.sum(x**2) * jax.random.normal(key)
+
+    def pair(key):
+        mine, losses, _ = jax.random.split(key, 3)  # as the transforms split it
+        factor = jax.vmap(jax.random.normal)(jax.random.split(losses, 4))
+        noise = 0.1 * jax.random.normal(mine, (4, 2))
+        return factor, noise
+
+    factor, noise = pair(KEY)
+    found = estimate(loss, Pathwise(Gaussian(0.1), 4, antithetic=True), stochastic=True)
+    got = fast_jit(found)(X, key=KEY)
+    assert got.evaluations == 8
+    assert int(got.samples) == 4
+    np.testing.assert_allclose(got.grad, 2 * X * jnp.mean(factor), rtol=1e-12)
+    value = jnp.mean(factor * (2.0 + jnp.sum(noise**2, axis=1)))
+    np.testing.assert_allclose(got.value, value, rtol=1e-12)
+
+
 def test_deterministic_method_on_a_stochastic_loss_needs_a_key():
     def loss(x, key):
         return jnp.sum(x) * jax.random.normal(key)

@@ -26,6 +26,7 @@ def made(gradient, seed, rate, cost, compile_seconds=3.0, steps=20):
             "step": 10 * i,
             "evaluations": 10 * i * cost,
             "seconds": 0.1 * i * cost,
+            "cpu_seconds": 0.05 * i * cost,
             "loss": 1.0,
             "legal_rate": min(1.0, 0.1 * i),
             "landing_error_cm": 30 * math.exp(-rate * 10 * i),
@@ -53,6 +54,8 @@ def test_the_summary_counts_what_it_took():
     assert fast["landing_error_cm_high"] == pytest.approx(3 + half)
     assert (slow["reached"], slow["derivatives"]) == (0, False)
     assert math.isinf(slow["evaluations"])
+    assert fast["seconds"] == pytest.approx(0.9)
+    assert comparison.summary(RUNS, 6.0, "cpu_seconds")[0]["seconds"] == pytest.approx(0.45)
     one = comparison.summary(RUNS[:1], 6.0)[0]
     assert math.isnan(one["landing_error_cm_low"])
     mixed = comparison.summary([RUNS[0], made("pathwise", 1, 0.001, 1)], 6.0)[0]

@@ -42,9 +42,8 @@ def whole(tmp_path_factory):
 
 def same_rows(first, second):
     """Equal but for the seconds; as text, so that nan is nan."""
-    return repr([row | {"seconds": 0} for row in first]) == repr(
-        [row | {"seconds": 0} for row in second]
-    )
+    zero = {"seconds": 0, "cpu_seconds": 0}
+    return repr([row | zero for row in first]) == repr([row | zero for row in second])
 
 
 def test_every_gradient_is_trained_from_every_seed(whole):
@@ -123,6 +122,7 @@ def test_which_methods_differentiate(name):
         ({"gradients": ("newton",)}, "gradient: expected one of pathwise"),
         ({"steps": 0}, "steps: expected > 0, got 0"),
         ({"error": 0.0}, "error: expected > 0, got 0.0"),
+        ({"clock": "sun"}, "clock: expected seconds or cpu_seconds, got 'sun'"),
     ],
 )
 def test_bad_plans_are_refused(tmp_path, changes, message):
