@@ -197,7 +197,7 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
     cost = trainer.evaluations_per_step()
     if settings.resume:
         trainer.state, saved = checkpoints.restore((trainer.state, jnp.zeros(2)))
-        spent = np.asarray(saved, float)
+        spent = np.array(saved, float)
     settings.save(settings.out / "settings.json")
 
     with MetricsWriter(settings.out, int(trainer.state.step) + settings.resume) as metrics:
