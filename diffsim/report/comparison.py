@@ -201,7 +201,8 @@ def error_against_cost(
 def _playing(run: Run, clock: str) -> dict[str, list[float]]:
     """The run's curves, without the errors of the time when it mostly does not land legally."""
     return {
-        **{x: [row[x] for row in run.rows] for x in ("evaluations", clock)},
+        "evaluations": [row["evaluations"] for row in run.rows],
+        clock: [row[clock] for row in run.rows],
         "landing_error_cm": [
             row["landing_error_cm"] if row["legal_rate"] > 0.5 else math.nan for row in run.rows
         ],

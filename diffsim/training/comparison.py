@@ -19,15 +19,13 @@ from diffsim.training.metrics import read
 from diffsim.training.settings import Settings
 
 # Of the estimators that draw: 16 simulations a serve, or 8 that are differentiated as well.
+_EIGHT = (
+    "score-function-antithetic", "evolution-strategies", "evolution-strategies-ranked", "pgpe",
+    "alpha-order", "inverse-variance", "total-propagation",
+)  # fmt: skip
 DRAWS: dict[str, dict[str, Any]] = {
     "score-function": {"samples": 16, "sigma": 0.05},
-    "score-function-antithetic": {"samples": 8, "sigma": 0.05},
-    "evolution-strategies": {"samples": 8, "sigma": 0.05},
-    "evolution-strategies-ranked": {"samples": 8, "sigma": 0.05},
-    "pgpe": {"samples": 8, "sigma": 0.05},
-    "alpha-order": {"samples": 8, "sigma": 0.05},
-    "inverse-variance": {"samples": 8, "sigma": 0.05},
-    "total-propagation": {"samples": 8, "sigma": 0.05},
+    **{name: {"samples": 8, "sigma": 0.05} for name in _EIGHT},
 }
 
 
