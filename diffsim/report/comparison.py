@@ -27,7 +27,7 @@ def run(plan: Plan, console: Console | None = None) -> list[Run]:
     """
     console = console or Console()
     if not console.is_terminal:
-        console.width = max(console.width, 110)  # a file is as wide as the table
+        console.width = max(console.width, 120)  # a file is as wide as the table
     total = len(plan.gradients) * len(plan.seeds) * plan.steps
     columns = (
         TextColumn("{task.fields[state]}"),
