@@ -15,6 +15,12 @@ from diffsim.gradients.base import Draws, Method
 from diffsim.gradients.problem import Problem
 
 
+_REFUSED = (
+    "method: expected one that uses the loss's values at real points alone, got one that "
+    "differentiates it or looks inside; a black box lets nobody"
+)
+
+
 class Deferred(Problem):
     """A problem whose losses come from outside: :func:`points`, then :func:`draws`."""
 
@@ -25,6 +31,8 @@ class Deferred(Problem):
 
     def evaluate(self, points: jax.Array, chunk: int | None = None) -> jax.Array:
         shape = points.shape[:-1]
+        if jnp.iscomplexobj(points):
+            raise TypeError(_REFUSED)
         if self.answers is None:
             self.asked.append(points.reshape(-1, points.shape[-1]))
             return jnp.full(shape, jnp.nan, self.x.dtype)  # points that depend on it turn NaN too
@@ -33,10 +41,7 @@ class Deferred(Problem):
         return self.settle(values.reshape(shape))
 
     def call(self, point, key):
-        raise TypeError(
-            "method: expected one that uses the loss's values alone, got one that calls or "
-            "differentiates it; a black box has no derivative"
-        )
+        raise TypeError(_REFUSED)
 
 
 def points(method: Method, problem: Deferred) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.console import Console
 
 from diffsim.gradients import deferred
 from diffsim.gradients.base import Method, attach, posed, reduced
@@ -41,7 +42,7 @@ class BlackBox:
             is a result of the wrong shape or type.
         method: any estimator that uses values alone.
         cache: results kept by the content of their input, the oldest dropped first.
-        progress: show a bar for every batch.
+        progress: show a bar for every batch, on this console if it is one.
 
     Raises:
         TypeError: the simulator is not callable, or cannot be pickled for workers.
@@ -65,7 +66,7 @@ class BlackBox:
         on_error: str | Penalty = "raise",
         method: Method | None = None,
         cache: int = 0,
-        progress: bool = False,
+        progress: bool | Console = False,
     ):
         self.method = SPSA() if method is None else method
         _check_method(self.method)

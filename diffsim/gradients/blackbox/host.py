@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diffsim.gradients.base import check_count
@@ -225,7 +226,8 @@ class Host:
             yield lambda count: None
             return
         columns = TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, transient=True) as bar:
+        console = self.progress if isinstance(self.progress, Console) else None
+        with Progress(*columns, console=console, transient=True) as bar:
             job = bar.add_task("simulating", total=total)
             yield lambda count: bar.advance(job, count)
 

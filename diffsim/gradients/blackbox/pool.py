@@ -116,7 +116,7 @@ class Pool:
         """The result, or a :class:`Failure`, of each call.
 
         A call whose worker dies is run once more, then it fails. If anything is raised here
-        (Ctrl-C, or by ``each``) all workers are ended; the next run starts new ones.
+        (Ctrl-C, or by ``each``) busy workers are ended; the next run starts new ones.
 
         Args:
             calls: arguments of each call.
@@ -127,7 +127,10 @@ class Pool:
             try:
                 return _Run(self, calls, timeout, each).go()
             except BaseException:
-                _end(self._workers)
+                for worker in list(self._workers):
+                    if worker.calls or not worker.ready:
+                        self._workers.remove(worker)
+                        _end([worker])
                 raise
 
 
@@ -150,7 +153,7 @@ class _Run:
             for worker in list(self.workers):
                 if worker.ready and not worker.calls and self.waiting:
                     self.send(worker)
-            until = min(worker.alive_until(self.timeout) for worker in self.workers)
+            until = min((w.alive_until(self.timeout) for w in self.workers), default=0.0)
             pause = None if until == float("inf") else max(until - time.monotonic(), 0.0)
             waited = [[w.connection, w.process.sentinel] for w in self.workers]
             wait(list(itertools.chain(*waited)), pause)
@@ -207,9 +210,9 @@ class _Run:
         code = worker.process.exitcode
         if not worker.ready:
             self.failed_starts += 1
-            if self.failed_starts > 2:
+            if self.failed_starts > 1:
                 raise ChildProcessError(
-                    f"workers: expected them to start, got exit code {code} three times; a script "
+                    f"workers: expected them to start, got exit code {code} twice; a script "
                     'that uses workers needs `if __name__ == "__main__":` around what it does'
                 )
         culprit = worker.calls[0] if worker.calls else None
