@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from diffsim.gradients.base import Draws, Method
 from diffsim.gradients.problem import Problem
 
-
 _REFUSED = (
     "method: expected one that uses the loss's values at real points alone, got one that "
     "differentiates it or looks inside; a black box lets nobody"

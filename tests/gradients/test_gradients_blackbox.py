@@ -95,8 +95,7 @@ def test_transforms_agree_and_make_one_host_call(dtype, batched):
 
     @fast_jit
     def descend(x):
-        step = lambda x, _: (x - 0.5 * jax.grad(box)(x, aim[0]), None)
-        return jax.lax.scan(step, x, length=8)[0]
+        return jax.lax.scan(lambda x, _: (x - 0.5 * jax.grad(box)(x, aim[0]), None), x, length=8)[0]
 
     before = box.statistics.batches
     np.testing.assert_allclose(descend(x[0]), aim[0] + 0.5**8 * (x[0] - aim[0]), **close)

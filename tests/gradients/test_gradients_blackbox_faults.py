@@ -120,7 +120,7 @@ def test_a_declared_output_is_held_to():
         box.results(np.ones((1, 2)), np.ones(1))
     with pytest.raises(ValueError, match=r"simulator\['place'\]: expected shape \(2,\), got \(3,"):
         box.results(np.ones((1, 3)))
-    with pytest.raises(TypeError, match="simulator: expected a result like .*, got 2.0"):
+    with pytest.raises(TypeError, match=r"simulator: expected a result like .*, got 2\.0"):
         BlackBox(simulators.bowl, output=output, loss=simulators.size_of_pair).results(
             np.array([[2.0, 0.0]])
         )
@@ -130,13 +130,17 @@ def test_a_declared_output_is_held_to():
 
 def test_inside_jit_the_message_stays_and_box_jit_gives_the_error_itself():
     box = BlackBox(simulators.faulty, method=CentralDifference())
-    loss = lambda x: jax.vmap(box)(x, jnp.asarray(faults(RAISES))).sum()
+
+    def loss(x, faults):
+        return jax.vmap(box)(x, faults).sum()
+
+    bad = jnp.asarray(faults(RAISES))
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"no solution at 2\.0"):
-        jax.block_until_ready(jax.jit(jax.grad(loss))(X))
+        jax.block_until_ready(jax.jit(jax.grad(loss))(X, bad))
     with pytest.raises(simulators.Misfit, match=r"^no solution at 2\.0\n"):
-        box.jit(jax.grad(loss))(X)
-    fine = lambda x: jax.vmap(box)(x, jnp.zeros(4)).sum()
-    np.testing.assert_allclose(box.jit(jax.grad(fine))(X), X, rtol=1e-6, atol=1e-8)
+        box.jit(jax.grad(loss))(X, bad)
+    slope = box.jit(jax.grad(loss))(X, jnp.zeros(4))
+    np.testing.assert_allclose(slope, X, rtol=1e-6, atol=1e-8)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +213,7 @@ def test_pickling_errors_are_told(strict):
         BlackBox(lambda x: 0.0, workers=1)
     with (
         BlackBox(simulators.faulty, workers=1, method=CentralDifference()) as box,
-        pytest.raises(RuntimeError, match="^Unpicklable: this and that .*cannot be pickled"),
+        pytest.raises(RuntimeError, match=r"^Unpicklable: this and that .*cannot be pickled"),
     ):
         run(box, UNPICKLABLE)
     with pytest.raises(FloatingPointError, match="pickle") as caught:

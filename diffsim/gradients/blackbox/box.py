@@ -1,12 +1,11 @@
 """A simulator that JAX cannot trace, with the derivative of its loss estimated at its input."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
 from diffsim.gradients import deferred
 from diffsim.gradients.base import Method, attach, posed, reduced
@@ -14,6 +13,9 @@ from diffsim.gradients.blackbox.host import Host, Penalty, Statistics
 from diffsim.gradients.blackbox.pool import Failure
 from diffsim.gradients.blackbox.primitive import losses
 from diffsim.gradients.random_directions import SPSA
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class BlackBox:
@@ -66,7 +68,7 @@ class BlackBox:
         on_error: str | Penalty = "raise",
         method: Method | None = None,
         cache: int = 0,
-        progress: bool | Console = False,
+        progress: "bool | Console" = False,
     ):
         self.method = SPSA() if method is None else method
         _check_method(self.method)

@@ -13,8 +13,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diffsim.gradients.base import check_count
 from diffsim.gradients.blackbox.outcome import Real, checked, describe, finite_loss
@@ -225,9 +223,12 @@ class Host:
         if not self.progress or not total:
             yield lambda count: None
             return
-        columns = TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        console = self.progress if isinstance(self.progress, Console) else None
-        with Progress(*columns, console=console, transient=True) as bar:
+        from rich import progress as rich  # here, as most boxes show nothing
+
+        columns = [rich.TextColumn("simulating"), rich.BarColumn(), rich.MofNCompleteColumn(),
+                   rich.TimeRemainingColumn()]  # fmt: skip
+        console = None if self.progress is True else self.progress
+        with rich.Progress(*columns, console=console, transient=True) as bar:
             job = bar.add_task("simulating", total=total)
             yield lambda count: bar.advance(job, count)
 

@@ -1,0 +1,64 @@
+"""Run by the hang test in a process of its own: callbacks on arrays of many sizes, many times.
+
+python hanging.py ours|pure THREADS REPEATS SIZE...
+"""
+
+import os
+import sys
+
+kind, threads, repeats = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+sizes = [int(size) for size in sys.argv[4:]]
+os.environ["NPROC"] = str(threads)  # the size of XLA's thread pool
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:threads])
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+from diffsim.gradients import SPSA  # noqa: E402
+from diffsim.gradients.blackbox import BlackBox  # noqa: E402
+
+
+def total(x):
+    """Touches every element."""
+    return np.add.reduce(x, axis=-1)
+
+
+def through_pure_callback(x):
+    """What is known to hang: jax arrays inside the callback."""
+    shape = jax.ShapeDtypeStruct(x.shape[:-1], x.dtype)
+    return jax.pure_callback(lambda x: total(np.asarray(x)), shape, x)
+
+
+box = BlackBox(total, batched=True, method=SPSA(samples=1))
+
+
+def loss(x, key):
+    return through_pure_callback(x) if kind == "pure" else box(x, key=key)
+
+
+@jax.jit
+def bare(x, key):
+    return loss(x, key)
+
+
+@jax.jit
+def busy(x, key):
+    """With something for the pool to do before, between and after."""
+    x = jnp.sin(x) + 1
+    if kind == "pure":
+        return jnp.cos(through_pure_callback(x + loss(x, key)))
+    slope = jax.grad(loss)(x, key)
+    rows = jax.vmap(lambda x: loss(x, key))(jnp.stack([x, x + slope]))
+    return jnp.cos(rows) + jnp.sum(slope)
+
+
+for size in sizes:
+    x = jnp.zeros(size, jnp.float32)
+    for work in (bare, busy):
+        keys = [jax.random.key(i) for i in range(repeats)]
+        found = [np.asarray(work(x + i, keys[i])) for i in range(repeats)]  # one by one
+        found += [np.asarray(one) for one in [work(x, key) for key in keys]]  # or all dispatched
+        assert np.all(np.isfinite(found[-1]))
+    print(size, flush=True)
