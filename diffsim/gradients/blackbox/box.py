@@ -10,7 +10,6 @@ import numpy as np
 from diffsim.gradients import deferred
 from diffsim.gradients.base import Method, attach, posed, reduced
 from diffsim.gradients.blackbox.host import Host, Penalty, Statistics
-from diffsim.gradients.blackbox.pool import Failure
 from diffsim.gradients.blackbox.primitive import losses
 from diffsim.gradients.random_directions import SPSA
 
@@ -213,11 +212,10 @@ class BlackBox:
         Raises:
             Exception: the first failure, whatever ``on_error`` says.
         """
-        _, found = self._host.results(jax.device_get((x, *args)))
-        for result in found:
-            if isinstance(result, Failure):
-                raise result.error
-        return jax.tree.map(lambda *rows: np.stack(rows), *found)
+        found, failures = self._host.results(jax.device_get((x, *args)))
+        if failures:
+            raise min(failures.items())[1]
+        return found
 
     def evaluations(self, x: Any, method: Method | None = None) -> int:
         """Simulations that one estimate at x takes."""

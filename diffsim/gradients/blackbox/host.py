@@ -3,19 +3,19 @@
 Nothing here may wait for JAX: it also runs inside callbacks, on a thread that JAX waits for.
 """
 
+import operator
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import jax
 import numpy as np
 
 from diffsim.gradients.base import check_count
-from diffsim.gradients.blackbox.outcome import Real, checked, describe, finite_loss
+from diffsim.gradients.blackbox.outcome import Real, checked, describe, real
 from diffsim.gradients.blackbox.pool import Failure, Pool
 
 
@@ -75,7 +75,9 @@ class Host:
             )
         self.simulator, self.loss, self.batched = simulator, loss, batched
         self.output = Real() if output is None else output
-        if output is not None and loss is None and jax.tree.leaves(output)[0].shape != ():
+        if loss is None and not (
+            jax.tree_util.all_leaves([self.output]) and self.output.shape == ()
+        ):
             raise ValueError(f"loss: expected one for an output that is no scalar, {output!r}")
         self.timeout, self.on_error, self.progress = timeout, on_error, progress
         self.pool = Pool(simulator, workers) if workers else None
@@ -107,93 +109,100 @@ class Host:
         for leaf in jax.tree.leaves(arguments[0]):
             if not np.all(np.isfinite(leaf)):
                 raise FloatingPointError("x: expected finite inputs for the simulator, got NaN")
-        rows, results = self.results(arguments)
-        losses = np.full(len(rows), np.nan)
-        failures: list[tuple[int, BaseException]] = []
-        for index, result in enumerate(results):
-            try:
-                if isinstance(result, Failure):
-                    raise result.error
-                losses[index] = finite_loss(self.loss(result) if self.loss else result)
-            except Exception as error:
-                if not isinstance(result, Failure) and not isinstance(error, FloatingPointError):
-                    raise _told(error, rows[index]) from None
-                failures.append((index, error))
+        found, failures = self.results(arguments)
+        count = len(jax.tree.leaves(arguments)[0])
+        losses = np.array(found, float) if self.loss is None else np.zeros(count)
+        if self.loss is not None:
+            for index in range(count):
+                if index not in failures:
+                    try:
+                        losses[index] = real("loss", self.loss(_row(found, index)))
+                    except Exception as error:
+                        raise _told(error, _row(arguments, index)) from None
+        for index in np.flatnonzero(~np.isfinite(losses)).tolist():
+            wrong = f"simulator: expected a finite loss, got {losses[index]}"
+            failures.setdefault(index, FloatingPointError(wrong))
         self._counts = _added(self._counts, failures=len(failures))
         if failures:
-            first = _told(failures[0][1], rows[failures[0][0]])
+            index, first = min(failures.items())
+            first = _told(first, _row(arguments, index))
             if self.on_error == "raise":
                 raise first
-            if len(failures) == len(rows):
+            if len(failures) == count:
                 raise FloatingPointError(
-                    f"simulator: all {len(rows)} samples failed, so there is no gradient; the "
+                    f"simulator: all {count} samples failed, so there is no gradient; the "
                     f"first by {type(first).__name__}: {first}"
                 ) from first
-            if isinstance(self.on_error, Penalty):
-                losses[[index for index, _ in failures]] = self.on_error.value
+            losses[list(failures)] = (
+                self.on_error.value if isinstance(self.on_error, Penalty) else np.nan
+            )
         return losses.astype(dtype)
 
-    def results(self, arguments: tuple) -> tuple[list[tuple], list[Any]]:
-        """The rows of the arguments, and the checked result, or a Failure, of each."""
-        leaves, structure = jax.tree.flatten(arguments)
-        # Copied: the simulator may keep or change what it is given.
-        leaves = [np.array(leaf) for leaf in leaves]
-        rows = [jax.tree.unflatten(structure, row) for row in zip(*leaves)]
-        started = time.perf_counter()
-        keys = [b"".join(np.asarray(leaf).tobytes() for leaf in row) for row in zip(*leaves)]
-        found = {i: self._cache[key] for i, key in enumerate(keys) if key in self._cache}
-        missing = [i for i in range(len(rows)) if i not in found]
+    def results(self, arguments: tuple) -> tuple[Any, dict[int, BaseException]]:
+        """The checked result of each row, leaves (n, ...), and the errors of those that failed."""
+        arguments = jax.tree.map(np.array, arguments)  # copied: simulators may keep or change it
+        leaves = jax.tree.leaves(arguments)
+        count, started = len(leaves[0]), time.perf_counter()
+        found = jax.tree.map(
+            lambda leaf: np.zeros((count, *leaf.shape), leaf.dtype or float), self.output
+        )
+        failures: dict[int, BaseException] = {}
+        # The inputs' bytes before the simulator has a chance to change them.
+        keys = [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(count)] * (
+            self._cache_size > 0
+        )
+        missing = []
+        for index in range(count):
+            if keys and keys[index] in self._cache:
+                _put(found, index, self._cache[keys[index]])
+            else:
+                missing.append(index)
+        pieces = [[index] for index in missing]
+        if self.batched:
+            parts = np.array_split(missing, self.pool.count if self.pool else 1)
+            pieces = [part.tolist() for part in parts if len(part)]
         with self._bar(len(missing)) as advance:
-            pieces = self._pieces(missing)
-            outcomes = self._simulate(pieces, leaves, structure, rows, advance)
-        for index, result in outcomes.items():
-            if self._cache_size and not isinstance(result, Failure):
-                self._cache[keys[index]] = result
-                if len(self._cache) > self._cache_size:
-                    self._cache.popitem(last=False)
+            while pieces:
+                pieces = self._simulate(pieces, arguments, found, failures, advance)
+        if keys:
+            for index in missing:
+                if index not in failures:
+                    self._cache[keys[index]] = jax.tree.map(np.copy, _row(found, index))
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
         self._counts = _added(
-            self._counts, batches=1, samples=len(rows), cached=len(found),
+            self._counts, batches=1, samples=count, cached=count - len(missing),
             seconds=time.perf_counter() - started,
         )  # fmt: skip
-        outcomes |= found
-        return rows, [outcomes[index] for index in range(len(rows))]
+        return found, failures
 
-    def _pieces(self, missing: list[int]) -> list[list[int]]:
-        """Which rows go into which call."""
-        if not self.batched:
-            return [[index] for index in missing]
-        parts = np.array_split(
-            np.asarray(missing, int), max(1, self.pool.count if self.pool else 1)
-        )
-        return [part.tolist() for part in parts if len(part)]
+    def _simulate(self, pieces, arguments, found, failures, advance) -> list[list[int]]:
+        """Fill in found and failures; batched calls that failed come back in halves."""
+        places = pieces if self.batched else [piece[0] for piece in pieces]
 
-    def _simulate(self, pieces, leaves, structure, rows, advance) -> dict[int, Any]:
-        """Results by row; a batched call that failed is halved until the culprits stand alone."""
-        if self.batched:
-            calls = [jax.tree.unflatten(structure, [leaf[p] for leaf in leaves]) for p in pieces]
-        else:
-            calls = [rows[piece[0]] for piece in pieces]
-
-        def each(index, outcome):
-            alone = len(pieces[index]) == 1
+        def each(call, outcome):
+            alone = len(pieces[call]) == 1
             if isinstance(outcome, Failure) and alone and self.on_error == "raise":
-                raise _told(outcome.error, rows[pieces[index][0]])
+                raise _told(outcome.error, _row(arguments, pieces[call][0]))
             if not isinstance(outcome, Failure) or alone:
-                advance(len(pieces[index]))
+                advance(len(pieces[call]))
 
-        self._counts = _added(self._counts, calls=len(calls))
-        results: dict[int, Any] = {}
-        halves = []
-        for piece, outcome in zip(pieces, self._run(calls, each)):
-            if isinstance(outcome, Failure) and len(piece) > 1:
-                halves += [piece[: len(piece) // 2], piece[len(piece) // 2 :]]
-            elif isinstance(outcome, Failure):
-                results[piece[0]] = outcome
+        self._counts = _added(self._counts, calls=len(pieces))
+        halves: list[list[int]] = []
+        calls = [_row(arguments, place) for place in places]
+        for piece, place, outcome in zip(pieces, places, self._run(calls, each)):
+            middle = len(piece) // 2
+            if not isinstance(outcome, Failure):
+                try:
+                    lead = (len(piece),) if self.batched else ()
+                    _put(found, place, checked(outcome, self.output, lead))
+                except (TypeError, ValueError) as error:
+                    raise _told(error, _row(arguments, piece[0])) from None
+            elif middle:
+                halves += [piece[:middle], piece[middle:]]
             else:
-                results |= self._split(outcome, piece, rows)
-        if halves:
-            results |= self._simulate(halves, leaves, structure, rows, advance)
-        return results
+                failures[piece[0]] = outcome.error
+        return halves
 
     def _run(self, calls: Sequence[tuple], each: Callable) -> list[Any]:
         if self.pool is not None:
@@ -208,16 +217,6 @@ class Host:
             outcomes.append(outcome)
         return outcomes
 
-    def _split(self, outcome: Any, piece: list[int], rows: list[tuple]) -> dict[int, Any]:
-        lead = (len(piece),) if self.batched else ()
-        try:
-            result = checked(outcome, self.output, lead)
-        except (TypeError, ValueError) as error:
-            raise _told(error, rows[piece[0]]) from None
-        if not self.batched:
-            return {piece[0]: result}
-        return {row: jax.tree.map(itemgetter(i), result) for i, row in enumerate(piece)}
-
     @contextmanager
     def _bar(self, total: int):
         if not self.progress or not total:
@@ -231,6 +230,15 @@ class Host:
         with rich.Progress(*columns, console=console, transient=True) as bar:
             job = bar.add_task("simulating", total=total)
             yield lambda count: bar.advance(job, count)
+
+
+def _row(tree: Any, place: Any) -> Any:
+    """One row, or some, of every leaf."""
+    return jax.tree.map(operator.itemgetter(place), tree)
+
+
+def _put(tree: Any, place: Any, row: Any) -> None:
+    jax.tree.map(lambda leaf, value: operator.setitem(leaf, place, value), tree, row)
 
 
 def _told(error: BaseException, row: tuple) -> BaseException:

@@ -1,6 +1,5 @@
 """What a simulator may return, and what its errors are told about the input that caused them."""
 
-import math
 from typing import Any
 
 import jax
@@ -62,14 +61,6 @@ class Real:
         return "a real number"
 
 
-def finite_loss(value: Any) -> float:
-    """A loss as a float.
-
-    Raises:
-        TypeError: it is not one real number.
-        FloatingPointError: it is not finite.
-    """
-    number = float(_leaf("loss", value, Real(), ()))
-    if not math.isfinite(number):
-        raise FloatingPointError(f"simulator: expected a finite loss, got {number}")
-    return number
+def real(name: str, value: Any) -> float:
+    """The value as a float; TypeError or ValueError where it is not one real number."""
+    return float(_leaf(name, value, Real(), ()))

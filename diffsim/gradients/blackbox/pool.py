@@ -15,6 +15,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def _start(payload: bytes) -> _Worker:
         target=runpy.run_path, args=(path, start, "__diffsim_worker__"), daemon=True
     )
     # Blocked for the child from its first instruction on: Ctrl-C is the parent's to handle.
+    resource_tracker.ensure_running()  # its start would unblock it
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
