@@ -49,6 +49,8 @@ def faulty(x, fault):
             raise Unpicklable("this", "that")
         case 8:
             return lambda: 1.0
+        case 9:
+            return float("jax" in sys.modules or "diffsim" in sys.modules)
     return bowl(x)
 
 
@@ -73,11 +75,6 @@ class KilledOnce:
 def pid(x):
     time.sleep(0.02)
     return float(os.getpid())
-
-
-def knows_jax(x):
-    """Whether the process has imported JAX or diffsim."""
-    return float("jax" in sys.modules or "diffsim" in sys.modules)
 
 
 def uses_jax(x):

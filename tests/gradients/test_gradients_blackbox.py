@@ -48,7 +48,7 @@ def test_every_method_of_values_gives_the_estimate_it_gives_through_jax(name):
     assert box.statistics.samples == box.evaluations(X)
 
 
-@pytest.mark.parametrize("name", ["spsa", "central-difference", "score-function"])
+@pytest.mark.parametrize("name", ["spsa", "central-difference"])
 def test_the_host_step_gives_the_estimate_of_the_function(name):
     """So does the function outside jit. A row's key is its part of the step's key."""
     box = BlackBox(numpy_quadratic, method=METHODS[name])
@@ -70,7 +70,9 @@ def test_methods_that_differentiate_are_refused(name):
         BlackBox(numpy_quadratic, method=METHODS[name])(X, key=jax.random.key(0))
 
 
-@pytest.mark.parametrize("batched", [False, True], ids=["single", "batched"])
+@pytest.mark.parametrize(
+    ("dtype", "batched"), [(jnp.float32, True), (jnp.float64, False)], ids=["f32", "f64"]
+)
 def test_transforms_agree_and_make_one_host_call(dtype, batched):
     """vmap of grad, jvp, scan, all under jit, against the closed form x − aim."""
     simulator = simulators.bowls if batched else simulators.bowl
@@ -136,7 +138,7 @@ class LinearBehindTheNet:
         return x @ self.slope
 
 
-@pytest.mark.parametrize("count", [1_500, pytest.param(40_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1_000, pytest.param(40_000, marks=pytest.mark.slow)])
 def test_the_estimate_at_the_output_varies_hundreds_of_times_less(count):
     """384 parameters, SPSA with one pair: tr(JCJᵀ) at the output, (384 − 1)‖Jg‖² over weights."""
     mixed = Mixed()
