@@ -48,23 +48,24 @@ def test_every_method_of_values_gives_the_estimate_it_gives_through_jax(name):
     assert box.statistics.samples == box.evaluations(X)
 
 
-@pytest.mark.parametrize("name", ["spsa", "central-difference"])
-def test_the_host_step_gives_the_estimate_of_the_function(name):
-    """So does the function outside jit. A row's key is its part of the step's key."""
+@pytest.mark.parametrize(("name", "jit"), [("spsa", fast_jit), ("central-difference", lambda f: f)])
+def test_the_host_step_gives_the_estimate_of_the_function(name, jit):
+    """In jit or out of it. A row's key is its part of the step's key."""
     box = BlackBox(numpy_quadratic, method=METHODS[name])
     rows = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), X)
     key = jax.random.key(3)
     step = box.value_and_grad(lambda scale, rows: jax.tree.map(lambda row: scale * row, rows))
     value, slope = step(jnp.array(1.0), rows, key=key)
-    found = jax.vmap(lambda x, key: jax.value_and_grad(box)(x, key=key))(
-        rows, jax.random.split(key, 2)
-    )
+    one = jax.vmap(lambda x, key: jax.value_and_grad(box)(x, key=key))
+    found = jit(one)(rows, jax.random.split(key, 2))
     inner = sum(jnp.sum(g * x) for g, x in zip(jax.tree.leaves(found[1]), jax.tree.leaves(rows)))
     same((value, slope), (jnp.mean(found[0]), inner / 2))
     assert box.statistics.batches == 2
 
 
-@pytest.mark.parametrize("name", sorted(DERIVATIVES))
+@pytest.mark.parametrize(
+    "name", ["pathwise", "forward-gradient", "complex-step", "alpha-order", "persistent-es"]
+)
 def test_methods_that_differentiate_are_refused(name):
     with pytest.raises(TypeError, match="uses the loss's values at real points"):
         BlackBox(numpy_quadratic, method=METHODS[name])(X, key=jax.random.key(0))
@@ -142,6 +143,7 @@ class LinearBehindTheNet:
 def test_the_estimate_at_the_output_varies_hundreds_of_times_less(count):
     """384 parameters, SPSA with one pair: tr(JCJᵀ) at the output, (384 − 1)‖Jg‖² over weights."""
     mixed = Mixed()
+    gradient = mixed.gradient
     at_output = BlackBox(LinearBehindTheNet(mixed, False), batched=True, method=SPSA(samples=1))
     over_all = BlackBox(LinearBehindTheNet(mixed, True), batched=True, method=SPSA(samples=1))
 
@@ -151,7 +153,7 @@ def test_the_estimate_at_the_output_varies_hundreds_of_times_less(count):
         rows = np.concatenate([np.reshape(leaf, (count, -1)) for leaf in trees], axis=1)
         assert rows.shape[1] == 384
         error = rows.std(axis=0) / count**0.5
-        assert np.all(np.abs(rows.mean(axis=0) - mixed.gradient) <= 4.5 * error + 1e-9)
+        assert np.all(np.abs(rows.mean(axis=0) - gradient) <= 4.5 * error + 1e-9)
         centred = np.sum((rows - rows.mean(axis=0)) ** 2, axis=1)
         return centred.mean(), centred.std() / count**0.5
 
@@ -167,14 +169,14 @@ def test_the_estimate_at_the_output_varies_hundreds_of_times_less(count):
 
 
 def test_the_host_step_has_the_variance_of_the_formula():
-    """The same at the output by the host step, over 100 steps of 8 rows: a mean of 8."""
+    """The same at the output by the host step, over 40 steps of 16 rows: a mean of 16."""
     mixed = Mixed()
     box = BlackBox(LinearBehindTheNet(mixed, False), batched=True, method=SPSA(samples=1))
-    step = box.value_and_grad(lambda p: jnp.broadcast_to(mixed.net(p), (8, 2)))
-    slopes = [step(mixed.parameters, key=jax.random.key(i))[1] for i in range(100)]
+    step = box.value_and_grad(lambda p: jnp.broadcast_to(mixed.net(p), (16, 2)))
+    slopes = [step(mixed.parameters, key=jax.random.key(i))[1] for i in range(40)]
     rows = np.stack([np.concatenate([np.ravel(leaf) for leaf in s]) for s in slopes])
     squares = np.sum((rows - mixed.gradient) ** 2, axis=1)
-    assert abs(8 * squares.mean() - mixed.variance_at_output) <= 4 * 8 * squares.std() / 10
+    assert abs(16 * squares.mean() - mixed.variance_at_output) <= 4 * 16 * squares.std() / 40**0.5
 
 
 def test_output_with_leaves_and_a_loss():
@@ -256,5 +258,5 @@ def test_rows_are_checked():
         step(jnp.ones((3, 2)), args=(np.ones((2, 2)),))
     with pytest.raises(ValueError, match="forward: expected leaves with one row a sample"):
         step(jnp.array(1.0))
-    with pytest.raises(FloatingPointError, match="x: expected finite inputs"):
+    with pytest.raises(FloatingPointError, match="x: expected finite simulator inputs, got nan"):
         step(jnp.full((3, 2), jnp.nan))

@@ -205,7 +205,9 @@ def test_workers_killed_while_idle_are_replaced_and_close_leaves_none():
         second = set(box.results(np.ones((8, 1))))
         assert not first & second
         assert box.statistics.replaced == 2
-    assert not any(psutil.pid_exists(int(pid)) for pid in first | second)
+        box.close()
+        third = set(box.results(np.ones((8, 1))))
+    assert not any(psutil.pid_exists(int(pid)) for pid in first | second | third)
 
 
 def test_pickling_errors_are_told(strict):

@@ -32,10 +32,11 @@ class BlackBox:
         output: shapes and dtypes of its result, a tree of ``jax.ShapeDtypeStruct`` (or arrays)
             for one sample; None for one real number of any type.
         loss: result of one sample → real number, with NumPy; None where the result is the loss.
-        batched: the simulator takes and returns rows: every leaf has a leading axis.
+        batched: the simulator takes and returns rows: every leaf has a leading axis. A call that
+            fails is halved and run again until the culprits stand alone.
         workers: spawned processes to run it in; 0 for this one. A worker imports what unpickling
-            the simulator and its arguments needs, and nothing else: it is there in 0.2 s, or a
-            second with JAX. Simulators that use JAX need workers when called inside jit.
+            the simulator and its arguments needs, and the program's main module: 0.2 s, or a
+            second if that means JAX. They are needed by simulators that use JAX inside jit.
         timeout: s that one call may take, from its start; needs workers.
         on_error: what to do about a sample that raises, hangs, kills its worker or has no finite
             loss: "raise" its own error; "mask" it, which drops the terms it spoils; or
@@ -97,7 +98,7 @@ class BlackBox:
 
         Nothing is differentiated in ``args``. For many rows, vmap with one key a row. Inside
         jit an error of the simulator ends the computation as a ``JaxRuntimeError`` with its
-        message; :meth:`jit` raises the error itself.
+        message (:meth:`jit` raises the error itself), and Ctrl-C waits for the call to end.
 
         Args:
             x: any tree of floats: the simulator's input.

@@ -107,8 +107,9 @@ class Host:
 
     def _losses(self, arguments, dtype):
         for leaf in jax.tree.leaves(arguments[0]):
-            if not np.all(np.isfinite(leaf)):
-                raise FloatingPointError("x: expected finite inputs for the simulator, got NaN")
+            bad = leaf[~np.isfinite(leaf)]
+            if bad.size:
+                raise FloatingPointError(f"x: expected finite simulator inputs, got {bad[0]}")
         found, failures = self.results(arguments)
         count = len(jax.tree.leaves(arguments)[0])
         losses = np.array(found, float) if self.loss is None else np.zeros(count)
@@ -147,16 +148,13 @@ class Host:
             lambda leaf: np.zeros((count, *leaf.shape), leaf.dtype or float), self.output
         )
         failures: dict[int, BaseException] = {}
-        # The inputs' bytes before the simulator has a chance to change them.
-        keys = [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(count)] * (
-            self._cache_size > 0
-        )
-        missing = []
-        for index in range(count):
-            if keys and keys[index] in self._cache:
-                _put(found, index, self._cache[keys[index]])
-            else:
-                missing.append(index)
+        keys = []  # the inputs' bytes, before the simulator has a chance to change them
+        if self._cache_size:
+            keys = [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(count)]
+        known = {i for i, key in enumerate(keys) if key in self._cache}
+        for index in known:
+            _put(found, index, self._cache[keys[index]])
+        missing = [index for index in range(count) if index not in known]
         pieces = [[index] for index in missing]
         if self.batched:
             parts = np.array_split(missing, self.pool.count if self.pool else 1)
@@ -165,13 +163,12 @@ class Host:
             while pieces:
                 pieces = self._simulate(pieces, arguments, found, failures, advance)
         if keys:
-            for index in missing:
-                if index not in failures:
-                    self._cache[keys[index]] = jax.tree.map(np.copy, _row(found, index))
+            fresh = [index for index in missing if index not in failures]
+            self._cache |= {keys[i]: jax.tree.map(np.copy, _row(found, i)) for i in fresh}
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
         self._counts = _added(
-            self._counts, batches=1, samples=count, cached=count - len(missing),
+            self._counts, batches=1, samples=count, cached=len(known),
             seconds=time.perf_counter() - started,
         )  # fmt: skip
         return found, failures

@@ -107,7 +107,12 @@ class Pool:
         self._payload, self.count = pickled(simulator), count
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
-        self.close = weakref.finalize(self, _end, self._workers)
+        weakref.finalize(self, _end, self._workers)
+
+    def close(self) -> None:
+        """End the workers; the next run starts new ones."""
+        with self._lock:
+            _end(self._workers)
 
     def run(
         self,

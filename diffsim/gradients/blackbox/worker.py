@@ -50,7 +50,9 @@ def serve(connection: Connection, payload: bytes) -> None:
                 answer = index, False, portable(error)
             try:
                 connection.send(answer)
-            except (pickle.PicklingError, TypeError, AttributeError) as error:
+            except OSError:  # the parent is gone
+                return
+            except Exception as error:
                 error.add_note("The simulator's result cannot be pickled.")
                 connection.send((index, False, portable(error)))
 
