@@ -103,14 +103,16 @@ def test_nan_is_an_error_with_its_input(place):
 
 
 @pytest.mark.parametrize("on_error", ["raise", "mask"])
-def test_wrong_shapes_and_types_are_never_masked(place, batched, on_error):
-    if batched:
-        pytest.skip("NumPy itself refuses to stack them")
+def test_wrong_shapes_and_types_are_never_masked(on_error):
+    box = BlackBox(simulators.faulty, method=CentralDifference(), on_error=on_error)
     with pytest.raises(ValueError, match=r"simulator: expected shape \(\), got \(3,\)") as caught:
-        run(place(on_error), SHAPE)
+        run(box, SHAPE)
     assert re.search(r"array\(\[[23., 018]+\]\)", caught.value.__notes__[-1])
     with pytest.raises(TypeError, match="simulator: expected a real number, got complex128"):
-        run(place(on_error), DTYPE)
+        run(box, DTYPE)
+    rows = BlackBox(lambda x: x, batched=True, method=CentralDifference(), on_error=on_error)
+    with pytest.raises(ValueError, match=r"simulator: expected shape \(20,\), got \(20, 2\)"):
+        rows.value_and_grad(lambda x: x)(X)
 
 
 def test_a_declared_output_is_held_to():
