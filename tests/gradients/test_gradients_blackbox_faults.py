@@ -82,6 +82,21 @@ def test_masked_rows_leave_the_others_as_they_are(place, kind):
     assert box.statistics.failures - before == 5  # two differences and the row itself
 
 
+def test_masked_points_spoil_only_the_terms_they_are_part_of():
+    """Fails at its aim and above: at 0 a difference is lost, at 1 the value itself, at 2 none."""
+
+    def simulator(x, aim):
+        return float("nan") if aim <= x[0] < aim + 1e-3 else simulators.bowl(x)
+
+    box = BlackBox(simulator, method=CentralDifference(step=0.01), on_error="mask")
+    x = jnp.array([[0.0], [1.0], [2.0]])
+    value, slope = step(box)(jnp.array(1.0), x, args=(np.array([0.0095, 1.0, 9.0]),))
+    assert value == pytest.approx((0 + 2) / 2)
+    assert slope == pytest.approx((1 + 4) / 2)
+    with pytest.raises(FloatingPointError, match="every row lost all its terms"):
+        step(box)(jnp.array(1.0), x[:1], args=(np.array([0.0095]),))
+
+
 def test_a_penalty_is_the_loss_of_what_failed(place):
     value, slope = run(place(Penalty(9.0)), RAISES)
     good = np.array(0.5 * jnp.sum(X**2, axis=1)) * [1, 0, 1, 1]

@@ -39,8 +39,8 @@ class BlackBox:
             second if that means JAX. They are needed by simulators that use JAX inside jit.
         timeout: s that one call may take, from its start; needs workers.
         on_error: what to do about a sample that raises, hangs, kills its worker or has no finite
-            loss: "raise" its own error; "mask" it, which drops the terms it spoils; or
-            ``Penalty(value)`` as its loss. A batch in which all fail is an error always, and so
+            loss: "raise" its own error; "mask" it, which drops the terms it spoils (a row left
+            without any has a NaN gradient); or ``Penalty(value)`` as its loss. A batch in which all fail is an error always, and so
             is a result of the wrong shape or type.
         method: any estimator that uses values alone.
         cache: results kept by the content of their input, the oldest dropped first.
@@ -185,16 +185,12 @@ class BlackBox:
             value, gradient, kept = jax.vmap(
                 lambda x, key, found: self._estimate(method, self._problem(method, x, key), found)
             )(x, keys(key, len(answers)), answers)
-            good = kept > 0
-            number = jnp.sum(good)
-            slope = jax.tree.map(
-                lambda leaf: jnp.where(
-                    good.reshape(-1, *[1] * (leaf.ndim - 1)), leaf / number.astype(leaf.dtype), 0
-                ),
-                gradient,
-            )
-            mean = jnp.sum(jnp.where(good, value, 0)) / number.astype(value.dtype)
-            return mean, pull(slope)[0]
+            slope = jax.vmap(
+                lambda good, tree: jax.tree.map(lambda g: jnp.where(good, g, 0), tree)
+            )(kept > 0, gradient)
+            number = jnp.sum(kept > 0)
+            slope = jax.tree.map(lambda leaf: leaf / number.astype(leaf.dtype), slope)
+            return jnp.nanmean(value), pull(slope)[0], number
 
         def step(parameters, *inputs, args=(), key=None):
             asked = jax.device_get(ahead(parameters, inputs, key))
@@ -203,7 +199,10 @@ class BlackBox:
             asked = jax.tree.map(lambda leaf: leaf.reshape(count * each, *leaf.shape[2:]), asked)
             given = jax.tree.map(lambda leaf: _repeated(leaf, count, each), jax.device_get(args))
             answers = self._host.losses((asked, *given), first.dtype)
-            return back(parameters, inputs, key, answers.reshape(count, each))
+            value, slope, number = back(parameters, inputs, key, answers.reshape(count, each))
+            if self._host.on_error == "mask" and not int(number):
+                raise FloatingPointError("simulator: every row lost all its terms to failures")
+            return value, slope
 
         return step
 

@@ -4,7 +4,6 @@
 that is killed or hangs is replaced. Each has a pipe of its own, so none can die with a lock.
 """
 
-import itertools
 import multiprocessing
 import pickle
 import runpy
@@ -162,8 +161,7 @@ class _Run:
                     self.send(worker)
             until = min((w.alive_until(self.timeout) for w in self.workers), default=0.0)
             pause = None if until == float("inf") else max(until - time.monotonic(), 0.0)
-            waited = [[w.connection, w.process.sentinel] for w in self.workers]
-            wait(list(itertools.chain(*waited)), pause)
+            wait([end for w in self.workers for end in (w.connection, w.process.sentinel)], pause)
             for worker in list(self.workers):
                 self.receive(worker)
         return [self.outcomes[index] for index in range(len(self.calls))]
@@ -175,8 +173,6 @@ class _Run:
         try:
             worker.connection.send([(index, self.calls[index]) for index in worker.calls])
         except OSError:  # it died idle, so none of these calls is to blame
-            self.waiting.extendleft(reversed(worker.calls))
-            worker.calls.clear()
             self.replace(worker)
 
     def receive(self, worker: _Worker) -> None:
@@ -213,7 +209,7 @@ class _Run:
         self.pool.replaced += 1
 
     def died(self, worker: _Worker) -> None:
-        worker.process.join()
+        worker.process.join(5)
         code = worker.process.exitcode
         if not worker.ready:
             self.failed_starts += 1
@@ -222,13 +218,13 @@ class _Run:
                     f"workers: expected them to start, got exit code {code} twice; a script "
                     'that uses workers needs `if __name__ == "__main__":` around what it does'
                 )
-        culprit = worker.calls[0] if worker.calls else None
-        if culprit is not None:
+        if worker.calls:
+            culprit = worker.calls[0]
             self.deaths[culprit] += 1
             if self.deaths[culprit] > RERUNS:
                 worker.calls.popleft()
                 error = ChildProcessError(
-                    f"simulator: expected a result, got a worker process that ended with exit "
+                    "simulator: expected a result, got a worker process that ended with exit "
                     f"code {code}, {self.deaths[culprit]} times"
                 )
                 self.settle(culprit, Failure(error))
