@@ -40,8 +40,8 @@ class BlackBox:
         timeout: s that one call may take, from its start; needs workers.
         on_error: what to do about a sample that raises, hangs, kills its worker or has no finite
             loss: "raise" its own error; "mask" it, which drops the terms it spoils (a row left
-            without any has a NaN gradient); or ``Penalty(value)`` as its loss. A batch in which all fail is an error always, and so
-            is a result of the wrong shape or type.
+            without any has a NaN gradient); or ``Penalty(value)`` as its loss. A batch in which
+            all fail is an error always, and so is a result of the wrong shape or type.
         method: any estimator that uses values alone.
         cache: results kept by the content of their input, the oldest dropped first.
         progress: show a bar for every batch, on this console if it is one.
@@ -185,9 +185,11 @@ class BlackBox:
             value, gradient, kept = jax.vmap(
                 lambda x, key, found: self._estimate(method, self._problem(method, x, key), found)
             )(x, keys(key, len(answers)), answers)
-            slope = jax.vmap(
-                lambda good, tree: jax.tree.map(lambda g: jnp.where(good, g, 0), tree)
-            )(kept > 0, gradient)
+
+            def masked(good, tree):
+                return jax.tree.map(lambda leaf: jnp.where(good, leaf, 0), tree)
+
+            slope = jax.vmap(masked)(kept > 0, gradient)
             number = jnp.sum(kept > 0)
             slope = jax.tree.map(lambda leaf: leaf / number.astype(leaf.dtype), slope)
             return jnp.nanmean(value), pull(slope)[0], number
