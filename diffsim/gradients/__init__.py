@@ -33,6 +33,7 @@ discrete actions               ``Relax(Bernoulli())``, ``ScoreFunction(Bernoulli
 a search law to be learned     ``PGPE``, ``ScoreFunction``, ``MeasureValued``, ``Pathwise(law)``
                                with ``x = Distribution(mean, scale)``
 a closed loop, step by step    ``policy_gradient_objective(log_probs, rewards)``
+not JAX at all (C, NumPy)      ``BlackBox(simulator, method=SPSA())``, any method of values alone
 =============================  ==================================================================
 
 Two things that go wrong most often: derivatives of a loss that jumps have no variance and the
@@ -62,6 +63,7 @@ from diffsim.gradients import (
 from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.base import Draws, Estimate, Method, estimate, surrogate
 from diffsim.gradients.baselines import BestConstant, Constant, LeaveOneOut, NoBaseline
+from diffsim.gradients.blackbox import BlackBox, Penalty
 from diffsim.gradients.chain import Chain
 from diffsim.gradients.check import CheckReport, check_gradient
 from diffsim.gradients.compare import Comparison, compare
@@ -98,6 +100,7 @@ __all__ = [
     "AlphaOrder",
     "Bernoulli",
     "BestConstant",
+    "BlackBox",
     "CentralDifference",
     "Chain",
     "CheckReport",
@@ -122,6 +125,7 @@ __all__ = [
     "NoBaseline",
     "Particles",
     "Pathwise",
+    "Penalty",
     "PersistentES",
     "QuasiRandom",
     "Rademacher",

@@ -1,0 +1,45 @@
+"""Callbacks cannot deadlock: few threads, large arrays, many repeats, each in its own process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PROGRAM = Path(__file__).with_name("hanging.py")
+SHORT = [10**3, 10**6]
+
+
+def finishes(kind, threads, repeats, sizes, limit):
+    """Whether the program comes to its end within the limit, s."""
+    numbers = map(str, [threads, repeats, *sizes])
+    try:
+        done = subprocess.run(
+            [sys.executable, str(PROGRAM), kind, *numbers], timeout=limit, text=True, cwd=ROOT,
+            capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return False
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(size) for size in sizes]
+    return True
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_callbacks_do_not_hang_short(threads):
+    assert finishes("ours", threads, 2, SHORT, limit=120)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [10**n for n in range(3, 8)])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_callbacks_do_not_hang_full(threads, size):
+    assert finishes("ours", threads, 20, [size], limit=600)
+
+
+@pytest.mark.slow
+def test_the_program_would_show_a_hang():
+    """The plain callback, in the same program with one thread, does hang in one of ten runs."""
+    assert not all(finishes("pure", 1, 3, SHORT, limit=20) for _ in range(10))

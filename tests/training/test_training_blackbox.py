@@ -1,0 +1,105 @@
+"""The training loop with a simulator that JAX cannot trace: the same run, by the host step."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_training_loop import Point, bits, settings, stop_at
+
+from diffsim.training import Trainer, evaluate, train
+from diffsim.training.metrics import read
+
+pytest.importorskip("diffsim.training.host")
+
+
+def simulate(weights, start, real):
+    """``Point`` in NumPy."""
+    way = weights - start.position[:2]
+    error = np.sqrt(np.sum(way**2))
+    return {
+        "distance": np.sum(way**2),
+        "size": 1e-3 * np.sum(weights**2),
+        "hit": float(error < 1),
+        "legal": float(error < 0.5),
+        "landing_error": error if error < 0.5 else np.nan,
+    }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HostPoint:
+    """The task of ``Point``, its simulator a black box."""
+
+    simulator: object = staticmethod(simulate)
+    workers: int = 0
+    weight_count: int = 2
+    terms: tuple = ("distance", "size")
+    measures: tuple = ("hit", "legal", "landing_error")
+    sample = Point.sample
+    observe = Point.observe
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of 20 steps in one go."""
+    trainer = Trainer(HostPoint(), settings(tmp_path_factory.mktemp("host"), gradient="spsa"))
+    train(trainer)
+    return trainer
+
+
+def test_the_host_step_makes_the_same_run_as_tracing_does(straight, tmp_path):
+    traced = Trainer(Point(), settings(tmp_path, gradient="spsa"))
+    train(traced)
+    # Adam divides by the size of the gradient, which magnifies the rounding of differences.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        straight.state.params, traced.state.params,
+    )  # fmt: skip
+    rows, traced_rows = (read(t.settings.out / "metrics.csv") for t in (straight, traced))
+    for row, traced_row in zip(rows, traced_rows, strict=True):
+        assert row.keys() == traced_row.keys()
+        for name in row.keys() - {"seconds", "evaluations"}:
+            assert row[name] == pytest.approx(traced_row[name], rel=1e-4, nan_ok=True)
+        # The host's count has the loss at the point itself as well.
+        assert row["evaluations"] == row["step"] * 4 * (2 * 16 + 1)
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(straight, tmp_path):
+    stopped = Trainer(HostPoint(), settings(tmp_path, gradient="spsa"))
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, progress=stop_at(7, KeyboardInterrupt()))
+    again = Trainer(HostPoint(), settings(tmp_path, gradient="spsa", resume=True))
+    train(again)
+    assert bits(again.state) == bits(straight.state)
+
+
+def test_workers_give_the_same_update(tmp_path):
+    one, other = (
+        Trainer(HostPoint(workers=workers), settings(tmp_path, gradient="spsa"))
+        for workers in (0, 1)
+    )
+    assert one.update() == other.update()
+    assert bits(one.state) == bits(other.state)
+
+
+def test_an_error_of_the_simulator_ends_the_run_and_keeps_the_state(tmp_path):
+    def broken(weights, start, real):
+        raise LookupError("no such contact")
+
+    trainer = Trainer(HostPoint(simulator=broken), settings(tmp_path, gradient="spsa"))
+    before = bits(trainer.state)
+    with pytest.raises(LookupError, match="no such contact") as caught:
+        trainer.update()
+    assert "The simulator's input: array([" in "".join(caught.value.__notes__)
+    assert bits(trainer.state) == before
+
+
+def test_evaluation_asks_the_simulator(tmp_path):
+    task, key = HostPoint(), jax.random.key(5)
+    got = evaluate(task, lambda seen: 0.5 * seen[:2], key, 100)
+    starts = jax.vmap(task.sample)(jax.random.split(key, 100))
+    error = 0.5 * np.linalg.norm(np.asarray(starts.position)[:, :2], axis=1)
+    assert got["hit_rate"].value == (error < 1).sum() / 100
+    assert got["landing_error_cm"].value == pytest.approx(100 * error[error < 0.5].mean())
+    assert jnp.isfinite(got["legal_rate"].value)
