@@ -1,4 +1,4 @@
-"""Train a network to hit a ball to a target, and show what it learned."""
+"""Train a network to hit a ball to a target, with a free paddle or an arm, and show what it learned."""
 
 import os
 import sys

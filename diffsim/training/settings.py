@@ -3,11 +3,15 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
+
+import tyro
 
 from diffsim import gradients
 from diffsim.motion import GENERATORS
-from diffsim.tasks import HitToTarget, Serves
+from diffsim.motion.arm import arm_generator
+from diffsim.tasks import ROBOTS, ArmHitsTarget, HitToTarget, Serves
+from diffsim.tasks.arm import REACH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +31,9 @@ class Settings:
     """Largest norm of the gradient; larger ones are scaled down."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the network's hidden layers."""
+    robot: Annotated[str, tyro.conf.arg(name="task")] = "paddle"
+    """What hits the ball: paddle, free to move anywhere, or arm, a seven-joint arm that carries it,
+    whose loss has the torques and the joints' limits too."""
     generator: str = "polynomial"
     """Trajectory generator: polynomial, minimum-jerk, bspline, promp or dmp."""
     spin: float = 10.0
@@ -52,11 +59,16 @@ class Settings:
         for name in ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
-        names: dict[str, Any] = {"gradient": gradients.METHODS, "generator": GENERATORS}
+        names: dict[str, Any] = {
+            "gradient": gradients.METHODS,
+            "generator": GENERATORS,
+            "robot": ROBOTS,
+        }
         for name, table in names.items():
             if getattr(self, name) not in table:
+                flag = "task" if name == "robot" else name
                 raise ValueError(
-                    f"{name}: expected one of {', '.join(table)}, got {getattr(self, name)!r}"
+                    f"{flag}: expected one of {', '.join(table)}, got {getattr(self, name)!r}"
                 )
         if self.gradient == "complex-step":
             raise ValueError("gradient: expected a method for real weights, got 'complex-step'")
@@ -79,11 +91,16 @@ class Settings:
 
     def task(self) -> HitToTarget:
         """The task these settings describe."""
+        kind: Any = GENERATORS[self.generator]
+        extra: dict = {"via_times": [0.7]} if self.generator == "minimum-jerk" else {}
+        if self.robot == "arm":
+            serves = Serves.create(**REACH, spin=self.spin)
+            return ArmHitsTarget.create(
+                arm_generator(kind, **extra), serves=serves, target=self.target
+            )
         default = HitToTarget.create()
         generator = default.generator
         if self.generator != "polynomial":
-            extra = {"via_times": [0.7]} if self.generator == "minimum-jerk" else {}
-            kind: Any = GENERATORS[self.generator]
             generator = kind.create(
                 duration=generator.duration,
                 home=generator.home,
