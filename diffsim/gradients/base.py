@@ -132,7 +132,9 @@ def _checked_key(key: Any, needed: bool, who: str, args: Any) -> jax.Array | Non
     return key
 
 
-def posed(loss, method, x, args, key, *, has_aux, stochastic, penalty) -> Problem:
+def posed(
+    loss, method, x, args, key, *, has_aux=False, stochastic=False, penalty=None, kind=Problem
+) -> Problem:
     """The flat problem of one call, its keys split and checked."""
     who = type(method).__name__ if method.stochastic else "a stochastic loss"
     key = _checked_key(key, method.stochastic or stochastic, who, args)
@@ -141,7 +143,7 @@ def posed(loss, method, x, args, key, *, has_aux, stochastic, penalty) -> Proble
         keys = tuple(jax.random.split(key, 3))
     if not stochastic:
         keys = (keys[0], None, None)
-    problem = Problem(
+    problem = kind(
         loss,
         jax.lax.stop_gradient(x),
         args,
@@ -190,19 +192,19 @@ def _raise_if_failed(problem: Problem, kept: jax.Array, policy: str) -> jax.Arra
 
 
 @jax.custom_jvp
-def _attach(value: jax.Array, gradient: Any, x: Any) -> jax.Array:
+def attach(value: jax.Array, gradient: Any, x: Any) -> jax.Array:
     """``value``, with derivative ``gradient`` in x."""
     return value
 
 
-@_attach.defjvp
+@attach.defjvp
 def _attach_jvp(primals, tangents):
     value, gradient, x = primals
     slope = sum(
         jnp.sum(g * dx).astype(value.dtype)
         for g, dx in zip(jax.tree.leaves(gradient), jax.tree.leaves(tangents[2]))
     )
-    return _attach(value, gradient, x), tangents[0] + slope  # the value stays differentiable
+    return attach(value, gradient, x), tangents[0] + slope  # the value stays differentiable
 
 
 def _check_options(method: Any, on_failure: str, penalty: Any) -> None:
@@ -268,7 +270,7 @@ def surrogate(
         value, gradient, _, kept = reduced(draws, on_failure != "raise")
         _raise_if_failed(problem, kept, on_failure)
         slope = jax.lax.stop_gradient(problem.unravel_x(gradient))
-        value = _attach(value, slope, x)
+        value = attach(value, slope, x)
         return (value, problem.call(problem.point, problem.aux_key)[1]) if has_aux else value
 
     return differentiable

@@ -1,0 +1,236 @@
+"""Spawned worker processes that outlive what a simulator does to them.
+
+``concurrent.futures`` and ``loky`` give up the whole pool when one worker dies; here a worker
+that is killed or hangs is replaced. Each has a pipe of its own, so none can die with a lock.
+"""
+
+import itertools
+import multiprocessing
+import pickle
+import runpy
+import signal
+import threading
+import time
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+START_LIMIT = 120.0  # s a worker may take to import the simulator
+RERUNS = 1  # of a call whose worker died, as the death may have had another cause
+CHUNK = 64  # calls a worker is sent at once; it answers each by itself
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A call without a result, and why."""
+
+    error: BaseException
+
+
+def pickled(simulator: Any) -> bytes:
+    """The simulator as bytes for the workers.
+
+    Raises:
+        TypeError: it cannot be sent to another process.
+    """
+    try:
+        return pickle.dumps(simulator)
+    except Exception as error:
+        raise TypeError(
+            f"simulator: expected something worker processes can unpickle, got {simulator!r} "
+            f"({error}); define it at the top level of a module, or set workers=0"
+        ) from error
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: Any
+    connection: Connection
+    ready: bool = False
+    calls: deque[int] = field(default_factory=deque)  # sent and unanswered; the first one runs
+    since: float = field(default_factory=time.monotonic)
+
+    def alive_until(self, timeout: float | None) -> float:
+        """When it has taken too long."""
+        if not self.ready:
+            return self.since + START_LIMIT
+        return self.since + timeout if self.calls and timeout is not None else float("inf")
+
+
+def _start(payload: bytes) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    start = {"connection": theirs, "payload": payload}
+    path = str(Path(__file__).with_name("worker.py"))
+    process = context.Process(
+        target=runpy.run_path, args=(path, start, "__diffsim_worker__"), daemon=True
+    )
+    # Blocked for the child from its first instruction on: Ctrl-C is the parent's to handle.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _end(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.process.kill()
+    for worker in workers:
+        worker.process.join()
+        worker.connection.close()
+    workers.clear()
+
+
+class Pool:
+    """Workers for one simulator; they start when there is something to do.
+
+    Args:
+        simulator: any picklable callable.
+        count: how many.
+
+    Attributes:
+        timeouts: calls stopped because they took too long.
+        replaced: workers started in the place of another.
+    """
+
+    def __init__(self, simulator: Any, count: int):
+        self.timeouts = self.replaced = 0
+        self._payload, self.count = pickled(simulator), count
+        self._workers: list[_Worker] = []
+        self._lock = threading.Lock()
+        self.close = weakref.finalize(self, _end, self._workers)
+
+    def run(
+        self,
+        calls: Sequence[tuple],
+        timeout: float | None = None,
+        each: Callable[[int, Any], None] = lambda index, outcome: None,
+    ) -> list[Any]:
+        """The result, or a :class:`Failure`, of each call.
+
+        A call whose worker dies is run once more, then it fails. If anything is raised here
+        (Ctrl-C, or by ``each``) all workers are ended; the next run starts new ones.
+
+        Args:
+            calls: arguments of each call.
+            timeout: s a call may take, from its start.
+            each: told every outcome as it comes.
+        """
+        with self._lock:
+            try:
+                return _Run(self, calls, timeout, each).go()
+            except BaseException:
+                _end(self._workers)
+                raise
+
+
+class _Run:
+    """One run of a pool: calls wait, are sent to a worker, and get their outcome."""
+
+    def __init__(self, pool: Pool, calls, timeout, each):
+        self.pool, self.calls, self.timeout, self.each = pool, calls, timeout, each
+        self.workers, self.waiting = pool._workers, deque(range(len(calls)))
+        self.outcomes: dict[int, Any] = {}
+        self.deaths: Counter[int] = Counter()
+        self.failed_starts = 0
+        self.chunk = max(1, min(CHUNK, len(calls) // (4 * pool.count)))
+
+    def go(self) -> list[Any]:
+        while len(self.outcomes) < len(self.calls):
+            unfinished = len(self.calls) - len(self.outcomes)
+            while len(self.workers) < min(self.pool.count, unfinished):
+                self.workers.append(_start(self.pool._payload))
+            for worker in list(self.workers):
+                if worker.ready and not worker.calls and self.waiting:
+                    self.send(worker)
+            until = min(worker.alive_until(self.timeout) for worker in self.workers)
+            pause = None if until == float("inf") else max(until - time.monotonic(), 0.0)
+            waited = [[w.connection, w.process.sentinel] for w in self.workers]
+            wait(list(itertools.chain(*waited)), pause)
+            for worker in list(self.workers):
+                self.receive(worker)
+        return [self.outcomes[index] for index in range(len(self.calls))]
+
+    def send(self, worker: _Worker) -> None:
+        size = min(self.chunk, len(self.waiting))
+        worker.calls.extend(self.waiting.popleft() for _ in range(size))
+        worker.since = time.monotonic()
+        try:
+            worker.connection.send([(index, self.calls[index]) for index in worker.calls])
+        except OSError:  # it died idle, so none of these calls is to blame
+            self.waiting.extendleft(reversed(worker.calls))
+            worker.calls.clear()
+            self.replace(worker)
+
+    def receive(self, worker: _Worker) -> None:
+        """Everything it has to say, then whether it died or takes too long."""
+        messages, died = [], False
+        try:
+            while worker.connection.poll():
+                messages.append(worker.connection.recv())
+        except (EOFError, OSError):
+            died = True
+        for index, worked, result in messages:
+            worker.since = time.monotonic()
+            if index >= 0:
+                worker.calls.popleft()
+                self.settle(index, result if worked else Failure(result))
+            elif worked:
+                worker.ready, self.failed_starts = True, 0
+            else:
+                result.add_note("This came up while a worker loaded the simulator.")
+                raise result
+        if died:
+            self.died(worker)
+        elif time.monotonic() >= worker.alive_until(self.timeout):
+            self.expired(worker)
+
+    def settle(self, index: int, outcome: Any) -> None:
+        self.outcomes[index] = outcome
+        self.each(index, outcome)
+
+    def replace(self, worker: _Worker) -> None:
+        self.waiting.extendleft(reversed(worker.calls))
+        _end([worker])
+        self.workers.remove(worker)
+        self.pool.replaced += 1
+
+    def died(self, worker: _Worker) -> None:
+        worker.process.join()
+        code = worker.process.exitcode
+        if not worker.ready:
+            self.failed_starts += 1
+            if self.failed_starts > 2:
+                raise ChildProcessError(
+                    f"workers: expected them to start, got exit code {code} three times; a script "
+                    'that uses workers needs `if __name__ == "__main__":` around what it does'
+                )
+        culprit = worker.calls[0] if worker.calls else None
+        if culprit is not None:
+            self.deaths[culprit] += 1
+            if self.deaths[culprit] > RERUNS:
+                worker.calls.popleft()
+                error = ChildProcessError(
+                    f"simulator: expected a result, got a worker process that ended with exit "
+                    f"code {code}, {self.deaths[culprit]} times"
+                )
+                self.settle(culprit, Failure(error))
+        self.replace(worker)
+
+    def expired(self, worker: _Worker) -> None:
+        if not worker.ready:
+            raise TimeoutError(
+                f"workers: expected the simulator to load within {START_LIMIT:g} s, it did not"
+            )
+        culprit = worker.calls.popleft()
+        self.pool.timeouts += 1
+        self.replace(worker)
+        error = TimeoutError(f"simulator: expected an answer within {self.timeout:g} s, got none")
+        self.settle(culprit, Failure(error))
