@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim.motion.arm import SCENE, ArmGenerator
-from diffsim.physics import mujoco_contact
+from diffsim.physics import BallState, mujoco_contact
 from diffsim.physics.flight import ConstantCoefficients
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
 from diffsim.tasks.arm import ArmHitsTarget
 
 STEP = 2e-3  # s; of the arm and of free flight
+TERMS = ("landing", "miss", "net", "torque", "limits")
+MEASURES = ("hit", "legal", "landing_error")
 _EVERY = 10  # steps between two looks at the torques
 _WIDE, _FLAT = 0.6, 5.0  # m; radius of the practice paddle, half extents of the practice table
 
@@ -30,9 +32,9 @@ class Rally:
     step is a twentieth of the time of contact; the contact is tuned to the world's restitution
     and friction (:mod:`diffsim.physics.mujoco_contact`).
 
-    Calling it gives the loss, in a practice world as :class:`~diffsim.tasks.HitToTarget` has: a
-    wide paddle, a wide table, no net. :meth:`outcome` tells what happens in the real world. It
-    holds arrays and numbers only: it can be pickled, and a worker loads the scene once.
+    The loss is taken in a practice world as :class:`~diffsim.tasks.HitToTarget` has: a wide
+    paddle, a wide table, no net. It holds arrays and numbers only: it can be pickled, and a worker
+    loads the scene once.
 
     Attributes:
         place, rate: joint angles and rates at every step as affine maps of the weights, the
@@ -73,18 +75,23 @@ class Rally:
             place, rate, limits, _numbers(task.world), weights, (x, y), float(task.duration) / 2
         )
 
-    def __call__(self, weights: Any, position: Any, velocity: Any, spin: Any) -> float:
-        """The loss of one trajectory against one serve."""
-        return float(sum(self.terms(weights, position, velocity, spin).values()))
-
-    def terms(self, weights: Any, position: Any, velocity: Any, spin: Any) -> dict[str, float]:
-        """The summands of the loss by name, as :meth:`ArmHitsTarget.terms` has them.
+    def __call__(self, weights: np.ndarray, start: BallState, real: Any) -> dict[str, float]:
+        """The summands of the loss if ``real`` is False, what really happens if it is True.
 
         Args:
             weights: of the trajectory, (weights,).
-            position, velocity, spin: of the ball at first, each (3,), m, m/s, rad/s.
+            start: the serve.
+            real: which world.
+
+        Returns:
+            :data:`TERMS` and :data:`MEASURES` by name; those not asked for are NaN.
         """
-        hit, off_middle, torque, state = self._swing(weights, position, velocity, spin, True)
+        found = dict.fromkeys((*TERMS, *MEASURES), float("nan"))
+        return found | (self.measures if real else self.terms)(weights, start)
+
+    def terms(self, weights: np.ndarray, start: BallState) -> dict[str, float]:
+        """The summands of the loss by name, as :meth:`ArmHitsTarget.terms` has them."""
+        hit, off_middle, torque, state = self._swing(weights, start, True)
         numbers, factor = dict(self.numbers), self.weights
         radius = numbers["radius"]
         landing, _ = self._land(state, True)
@@ -101,20 +108,20 @@ class Rally:
         return {
             "landing": float(np.hypot(*(landing[:2] - self.target))),
             "miss": factor["miss"] * miss,
-            "net": factor["net"] * low,
+            "net": float(factor["net"] * low),
             "torque": factor["torque"] * torque,
             "limits": factor["limit"] * float((beyond**2).sum(axis=1).mean()),
         }
 
-    def outcome(self, weights: Any, position: Any, velocity: Any, spin: Any) -> dict[str, Any]:
-        """In the real world: ``hit``, ``legal`` and ``landing_error`` (m, NaN if not legal)."""
-        hit, _, _, state = self._swing(weights, position, velocity, spin, False)
+    def measures(self, weights: np.ndarray, start: BallState) -> dict[str, float]:
+        """``hit`` and ``legal`` (0 or 1), and ``landing_error`` (m, NaN if not legal)."""
+        hit, _, _, state = self._swing(weights, start, False)
         landing, surface = self._land(state, False) if hit else (state, "")
         legal = surface == "table" and landing[0] > 0
         error = float(np.hypot(*(landing[:2] - self.target))) if legal else float("nan")
-        return {"hit": hit, "legal": bool(legal), "landing_error": error}
+        return {"hit": float(hit), "legal": float(legal), "landing_error": error}
 
-    def _swing(self, weights, position, velocity, spin, practice):
+    def _swing(self, weights, start, practice):
         """Until the ball has left the paddle, or there is no more hope that it meets it.
 
         Returns:
@@ -129,8 +136,9 @@ class Rally:
         asked = np.concatenate([self.place @ affine, (self.rate @ affine) * scene.lead], axis=1)
         asked[-1, 7:] = 0.0  # at the end it stands still
         mujoco.mj_resetData(model, data)
-        data.qpos[:3], data.qpos[7:] = position, asked[0, :7]
-        data.qvel[:3], data.qvel[3:6], data.qvel[6:] = velocity, spin, self.rate[0] @ affine
+        data.qpos[:3], data.qpos[7:] = start.position, asked[0, :7]
+        data.qvel[:3], data.qvel[3:6] = start.velocity, start.spin
+        data.qvel[6:] = self.rate[0] @ affine
         place, paddle, ctrl = data.qpos, data.site_xpos[0], data.ctrl
         touched, off_middle, torques, looked, index = False, None, [], 0, -1
         for time in scene.steps(self.swing):
@@ -180,7 +188,7 @@ def _affine(generator: ArmGenerator) -> tuple[np.ndarray, np.ndarray]:
         return jax.vmap(lambda t: jnp.stack(jax.jvp(path.coordinates, (t,), (one,))))(times)
 
     basis = jnp.concatenate([jnp.zeros((1, count)), jnp.eye(count)])
-    tables = np.asarray(jax.jit(jax.vmap(table))(basis), float)
+    tables = np.array(jax.jit(jax.vmap(table))(basis), float)
     tables[1:] -= tables[0]
     maps = np.moveaxis(tables, 0, -1)  # (time, place or rate, joint, 1 + weights)
     probe = np.cos(np.arange(count))

@@ -10,6 +10,7 @@ import numpy as np
 
 from diffsim.physics import native
 from diffsim.tasks import Task
+from diffsim.training import host
 
 
 class Measure(NamedTuple):
@@ -59,6 +60,8 @@ def _player(task: Task) -> Callable:
 
 def outcomes(task: Task, weights: jax.Array, starts: Any) -> dict[str, np.ndarray]:
     """The task's measures of each row, on the host."""
+    if host.is_host(task):
+        return host.results(task, weights, starts, real=True)
     count = weights.shape[0]
     rows = np.arange(-(-count // _CHUNK) * _CHUNK) % count  # the last chunk filled up
     play, chunks = _player(task), []

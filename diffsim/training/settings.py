@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -12,6 +13,11 @@ from diffsim.motion import GENERATORS
 from diffsim.motion.arm import arm_generator
 from diffsim.tasks import ROBOTS, ArmHitsTarget, HitToTarget, Serves
 from diffsim.tasks.arm import REACH
+from diffsim.tasks.mujoco_task import MujocoHits
+
+
+# A simulator with noise from its time steps wants larger differences, a slow one fewer of them.
+NOISY = {"samples": 2, "step": 0.05}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +40,12 @@ class Settings:
     robot: Annotated[str, tyro.conf.arg(name="task")] = "paddle"
     """What hits the ball: paddle, free to move anywhere, or arm, a seven-joint arm that carries it,
     whose loss has the torques and the joints' limits too."""
+    simulator: str = "events"
+    """Where: events is the differentiable event-driven world; mujoco is MuJoCo's C engine, a black
+    box, always with the arm, for the estimators that use values alone: spsa, score-function,
+    evolution-strategies, central-difference and more. It has defaults of its own."""
+    workers: int = 2
+    """Processes that run a black-box simulator; 0 runs it in this one."""
     generator: str = "polynomial"
     """Trajectory generator: polynomial, minimum-jerk, bspline, promp or dmp."""
     spin: float = 10.0
@@ -44,6 +56,8 @@ class Settings:
     """Standard deviation of the noise a sampling estimator puts on the trajectory weights."""
     samples: int | None = None
     """Samples (or pairs) a sampling estimator takes for each serve."""
+    step: float | None = None
+    """Step of a method of differences, on the trajectory weights."""
     seed: int = 0
     """Of everything drawn at random."""
     log_every: int = 25
@@ -63,6 +77,7 @@ class Settings:
             "gradient": gradients.METHODS,
             "generator": GENERATORS,
             "robot": ROBOTS,
+            "simulator": ("events", "mujoco"),
         }
         for name, table in names.items():
             if getattr(self, name) not in table:
@@ -77,9 +92,10 @@ class Settings:
     def method(self) -> gradients.Method:
         """The gradient estimator, with ``sigma`` and ``samples`` where they are given."""
         fields = [f.name for f in dataclasses.fields(cast(Any, gradients.METHODS[self.gradient]))]
-        changes: dict = {}
-        if self.samples is not None:
-            changes["samples"] = self.samples
+        asked = {"samples": self.samples, "step": self.step}
+        changes: dict = {name: value for name, value in asked.items() if value is not None}
+        if self.simulator != "events":
+            changes = {k: v for k, v in NOISY.items() if k in fields} | changes
         if self.sigma is not None:
             direct = "sigma" in fields
             if not direct and "law" not in fields:
@@ -89,15 +105,16 @@ class Settings:
             )
         return gradients.method(self.gradient, **changes)
 
-    def task(self) -> HitToTarget:
+    def task(self) -> HitToTarget | MujocoHits:
         """The task these settings describe."""
         kind: Any = GENERATORS[self.generator]
         extra: dict = {"via_times": [0.7]} if self.generator == "minimum-jerk" else {}
-        if self.robot == "arm":
+        if self.robot == "arm" or self.simulator == "mujoco":
             serves = Serves.create(**REACH, spin=self.spin)
-            return ArmHitsTarget.create(
+            arm = ArmHitsTarget.create(
                 arm_generator(kind, **extra), serves=serves, target=self.target
             )
+            return arm if self.simulator == "events" else MujocoHits.create(arm, self.workers)
         default = HitToTarget.create()
         generator = default.generator
         if self.generator != "polynomial":
@@ -111,6 +128,20 @@ class Settings:
         return HitToTarget.create(
             generator=generator, serves=Serves.create(spin=self.spin), target=self.target
         )
+
+    @classmethod
+    def defaults(cls, arguments: Sequence[str]) -> "Settings":
+        """What holds unless a command line says otherwise: less is simulated where it is slow.
+
+        >>> Settings.defaults(["--simulator", "mujoco"]).batch
+        32
+        """
+        if "mujoco" not in arguments:
+            return cls()
+        return cls(
+            gradient="spsa", robot="arm", simulator="mujoco", steps=600, batch=32, learning_rate=5e-3,
+            checkpoint_every=50, out=Path("runs/mujoco"),
+        )  # fmt: skip
 
     def save(self, path: Path) -> None:
         """Write as JSON, to a temporary name first."""
