@@ -21,8 +21,8 @@ class Arm:
     """A chain of hinges, each about the z axis of its link, with the paddle at its end.
 
     MuJoCo reads the file; what it makes of it are the numbers here. The chain is walked in scalar
-    code, as the rest of the simulator is: MJX's kinematics of the same arm take several times as
-    long to compile as this with its gradient (``python scripts/benchmark.py arm``).
+    code, so that it becomes part of the simulator's one native function; MuJoCo's own kinematics
+    and inverse dynamics, in C, are what the tests compare it with.
 
     Attributes:
         offset: origin of each link in the frame of the one before, (n, 3), m.

@@ -21,7 +21,7 @@ class Curve(Protocol):
     """
 
     def __call__(self, phase: jax.Array) -> jax.Array:
-        """Coordinates (axes,) at a phase in [0, 1]; time derivatives come from differentiating it."""
+        """Coordinates (axes,) at a phase in [0, 1]; differentiate it for those in time."""
 
 
 @struct.dataclass

@@ -70,7 +70,7 @@ class Rally:
             for name in ("miss", "net", "torque", "limit")
         }
         limits = np.asarray(task.generator.arm.limits, float)
-        x, y = np.asarray(task.target, float)
+        x, y = np.asarray(task.target, float).tolist()
         return cls(
             place, rate, limits, _numbers(task.world), weights, (x, y), float(task.duration) / 2
         )
@@ -195,7 +195,7 @@ def _affine(generator: ArmGenerator) -> tuple[np.ndarray, np.ndarray]:
     wanted, got = np.asarray(jax.jit(table)(jnp.asarray(probe, float))), maps @ np.r_[1.0, probe]
     if not np.allclose(got, wanted, rtol=1e-3, atol=1e-3):
         raise ValueError("generator: expected joint angles affine in the weights, got others")
-    return maps[:, 0], maps[:, 1]
+    return maps[:, 0].copy(), maps[:, 1].copy()
 
 
 def _numbers(world: Any) -> tuple[tuple[str, Any], ...]:
@@ -260,7 +260,7 @@ class _Scene:
             self.lead = 1 + self.model.dof_damping[6:].reshape(7, -1)[:, 0] / gain
 
     def steps(self, end: float) -> Iterator[float]:
-        """Times of the steps to take until ``end``, s, the model's step set: fine near a surface."""
+        """Times of the steps to take until ``end``, s; sets the step, fine near a surface."""
         data, option, time = self.data, self.model.opt, 0.0
         while time < end:
             step = self.fine if data.ncon else STEP
