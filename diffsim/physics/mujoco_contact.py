@@ -2,9 +2,9 @@
 
 MuJoCo has no coefficient of restitution. Its contact is a spring and dashpot that never pulls; in
 the direct form of ``solref`` (two negative numbers) their constants are given for unit mass,
-r̈ = −K r − B ṙ, and do not depend on anything else. The restitution of a spring and dashpot is known,
-so that K = (π/T)² and B = 2 ζ(e) π/T, with T the time of contact. What is left is the error of the
-time step, which depends on where in a step the ball arrives: of order h/T, whatever the speed.
+r̈ = −K r − B ṙ, and do not depend on anything else. The restitution of a spring and dashpot is
+known, so that K = (π/T)² and B = 2 ζ(e) π/T, with T the time of contact. What is left is the error
+of the time step, which depends on where in a step the ball arrives: of order h/T at any speed.
 
 Friction is less exact. MuJoCo's contact is a convex problem, in which a ball that slips is also
 pushed away, the more the harder the slip is braked: braking fast takes restitution from oblique

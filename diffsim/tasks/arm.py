@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
-from diffsim.motion import Path, Polynomial
+from diffsim.motion import Polynomial
 from diffsim.motion.arm import arm_generator, joint_costs
+from diffsim.physics import World
 from diffsim.tasks.hit_target import HitToTarget, Serves
 
 # What the arm reaches: two thirds of the speeds and two thirds of the width of the table.
@@ -23,8 +24,8 @@ REACH = {
 class ArmHitsTarget(HitToTarget):
     """:class:`HitToTarget` with the paddle at the end of an arm.
 
-    In the place of the effort the loss has two other terms (:func:`diffsim.motion.joint_costs`):
-    what the motion asks of the motors, and how far it goes beyond the limits of joints and motors.
+    In the place of the effort the loss has what the motion asks of the motors, and how far it goes
+    beyond the limits of joints and motors (:func:`diffsim.motion.arm.joint_costs`).
 
     Attributes:
         torque_weight: loss for each unit of mean squared torque, as a share of its limit.
@@ -37,9 +38,10 @@ class ArmHitsTarget(HitToTarget):
     @classmethod
     def create(
         cls,
+        world: World | None = None,
         generator: Any = None,
-        *,
         serves: Serves | None = None,
+        *,
         torque_weight: Any = 0.5,
         limit_weight: Any = 10.0,
         **settings: Any,
@@ -55,13 +57,13 @@ class ArmHitsTarget(HitToTarget):
         """
         generator = arm_generator(Polynomial) if generator is None else generator
         serves = Serves.create(**REACH) if serves is None else serves
-        plain = HitToTarget.create(generator=generator, serves=serves, **settings)
+        plain = HitToTarget.create(world, generator, serves, **settings)
         weights = {"torque_weight": torque_weight, "limit_weight": limit_weight}
         weights = {name: _check.in_range(name, value, 0.0) for name, value in weights.items()}
         fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
         return cls(**fields, **weights)
 
-    def costs(self, path: Path) -> dict[str, jax.Array]:
+    def costs(self, path: Any) -> dict[str, jax.Array]:
         found = joint_costs(path)
         dtype = found["torque"].dtype
         weights = {"torque": self.torque_weight, "limits": self.limit_weight}

@@ -13,7 +13,7 @@ from flax import nnx, struct
 
 from diffsim.gradients import estimate, surrogate
 from diffsim.physics import native
-from diffsim.tasks import Task
+from diffsim.tasks import HostTask, Task
 from diffsim.training import host
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.evaluate import mean_interval, outcomes
@@ -47,8 +47,9 @@ class Trainer:
         settings: how.
     """
 
-    def __init__(self, task: Task, settings: Settings):
+    def __init__(self, task: Task | HostTask, settings: Settings):
         self.task, self.settings = task, settings
+        self._terms: Callable
         key, network_key, probe_key = jax.random.split(jax.random.key(settings.seed), 3)
         self._validation = jax.random.fold_in(key, 1)
         inputs = task.observe(task.sample(probe_key)).size

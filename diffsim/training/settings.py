@@ -11,10 +11,9 @@ import tyro
 from diffsim import gradients
 from diffsim.motion import GENERATORS
 from diffsim.motion.arm import arm_generator
-from diffsim.tasks import ROBOTS, ArmHitsTarget, HitToTarget, Serves
+from diffsim.tasks import ROBOTS, ArmHitsTarget, HitToTarget, HostTask, Serves, Task
 from diffsim.tasks.arm import REACH
 from diffsim.tasks.mujoco_task import MujocoHits
-
 
 # A simulator with noise from its time steps wants larger differences, a slow one fewer of them.
 NOISY = {"samples": 2, "step": 0.05}
@@ -105,14 +104,14 @@ class Settings:
             )
         return gradients.method(self.gradient, **changes)
 
-    def task(self) -> HitToTarget | MujocoHits:
+    def task(self) -> Task | HostTask:
         """The task these settings describe."""
         kind: Any = GENERATORS[self.generator]
         extra: dict = {"via_times": [0.7]} if self.generator == "minimum-jerk" else {}
         if self.robot == "arm" or self.simulator == "mujoco":
             serves = Serves.create(**REACH, spin=self.spin)
             arm = ArmHitsTarget.create(
-                arm_generator(kind, **extra), serves=serves, target=self.target
+                generator=arm_generator(kind, **extra), serves=serves, target=self.target
             )
             return arm if self.simulator == "events" else MujocoHits.create(arm, self.workers)
         default = HitToTarget.create()
@@ -139,8 +138,8 @@ class Settings:
         if "mujoco" not in arguments:
             return cls()
         return cls(
-            gradient="spsa", robot="arm", simulator="mujoco", steps=600, batch=32, learning_rate=5e-3,
-            checkpoint_every=50, out=Path("runs/mujoco"),
+            gradient="spsa", robot="arm", simulator="mujoco", steps=600, batch=32,
+            learning_rate=5e-3, checkpoint_every=50, out=Path("runs/mujoco"),
         )  # fmt: skip
 
     def save(self, path: Path) -> None:
