@@ -5,10 +5,12 @@ from typing import Any
 import tyro
 
 import diffsim.delay.benchmark
+import diffsim.physics.mujoco_contact
 import diffsim.quadrature.benchmark
 
 BENCHMARKS: dict[str, Any] = {
     "delay": diffsim.delay.benchmark.benchmark,
+    "mujoco-contact": diffsim.physics.mujoco_contact.benchmark,
     "sphere": diffsim.quadrature.benchmark.main,
 }
 

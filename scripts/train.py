@@ -1,4 +1,7 @@
-"""Train a network to hit a ball to a target, and show what it learned."""
+"""Train a network to hit a ball to a target, and show what it learned.
+
+The paddle moves freely (--task paddle) or at the end of a seven-joint arm (--task arm), in the
+event-driven world, whose gradient is exact, or in MuJoCo, a black box (--simulator mujoco)."""
 
 import os
 import sys
@@ -10,7 +13,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     from diffsim.training import Settings
 
-    settings = tyro.cli(Settings, description=__doc__)
+    settings = tyro.cli(Settings, default=Settings.defaults(sys.argv), description=__doc__)
 
     from diffsim.report import training as report
 
@@ -19,7 +22,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print(f"\ninterrupted; go on with --resume --out {settings.out}", file=sys.stderr)
         sys.exit(130)
-    except (FileExistsError, FileNotFoundError, FloatingPointError) as error:
+    except (FileExistsError, FileNotFoundError, FloatingPointError, TypeError) as error:
         sys.exit(fail(error))
 
 

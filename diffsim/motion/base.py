@@ -14,13 +14,14 @@ from diffsim.physics.state import Pose
 
 
 class Curve(Protocol):
-    """The six coordinates over phase, a callable pytree.
+    """The coordinates over phase, a callable pytree.
 
-    Coordinates are the centre (m, world frame) and a rotation vector (rad, world frame).
+    Six of them are the centre (m, world frame) and a rotation vector (rad, world frame) of a
+    paddle; the joints of an arm (:mod:`diffsim.motion.arm`) are as many as it has.
     """
 
     def __call__(self, phase: jax.Array) -> jax.Array:
-        """Coordinates (6,) at a phase in [0, 1]; time derivatives come from differentiating it."""
+        """Coordinates (axes,) at a phase in [0, 1]; differentiate it for those in time."""
 
 
 @struct.dataclass
@@ -41,8 +42,8 @@ class Path:
     orientation: jax.Array
 
     def coordinates(self, time: jax.Array | float) -> jax.Array:
-        """Centre (m) and rotation vector (rad) at one time (s), (6,)."""
-        phase = _time(time, self.duration.dtype) / self.duration
+        """Centre (m) and rotation vector (rad) at one time (s), (6,); or joints (axes,)."""
+        phase = instant(time, self.duration.dtype) / self.duration
         # Selected, not clipped: at the very ends the derivative is the motion's own, not half.
         return self.curve(jnp.where(phase < 0, 0.0, jnp.where(phase > 1, 1.0, phase)))
 
@@ -52,10 +53,10 @@ class Path:
         R = exp([ρ]×) R_home, v = ċ, Ω = J_l(ρ) ρ̇ for coordinates (c, ρ).
 
         Raises:
-            ValueError: ``time`` is not a scalar.
+            ValueError: ``time`` is not a scalar, or the coordinates are not six.
             TypeError: ``time`` is not real, or is an array of another precision than the path.
         """
-        return _pose(self, _time(time, self.duration.dtype))
+        return _pose(self, instant(time, self.duration.dtype))
 
     def rates(self, time: jax.Array | float) -> tuple[Pose, Pose]:
         """The pose at one time (s), and its time derivative.
@@ -63,7 +64,7 @@ class Path:
         The derivative's ``velocity`` is the acceleration of the centre (m/s²), its
         ``angular_velocity`` the angular acceleration (rad/s²).
         """
-        time = _time(time, self.duration.dtype)
+        time = instant(time, self.duration.dtype)
         return jax.jvp(self, (time,), (jnp.ones_like(time),))
 
 
@@ -72,8 +73,8 @@ class Generator(abc.ABC):
     """Turns a weight vector into a :class:`Path`; a frozen record whose fields are its settings.
 
     Weights are dimensionless and of order 1: ``scale`` gives them their size. Zero weights keep the
-    paddle at home, unless a setting says otherwise. Weights are ordered by rows of six, one
-    row per parameter of the curve. The path has the dtype of the weights.
+    paddle at home, unless a setting says otherwise. Weights are ordered by rows of six (or as many
+    as ``home`` has), one row per parameter of the curve. The path has the dtype of the weights.
 
     Whatever costs time is done in ``generator(weights)``, so that ``path(t)`` is cheap.
 
@@ -93,6 +94,11 @@ class Generator(abc.ABC):
     @abc.abstractmethod
     def weight_count(self) -> int:
         """Length of the weight vector."""
+
+    @property
+    def axes(self) -> int:
+        """How many coordinates: six for a paddle, or the joints of an arm."""
+        return self.home.shape[-1]
 
     @property
     def starts_at_rest(self) -> bool:
@@ -119,8 +125,8 @@ class Generator(abc.ABC):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self)
 
     def displacements(self, weights: jax.Array) -> jax.Array:
-        """Weights as rows of six, times ``scale``: (n, 6), m and rad."""
-        return weights.reshape(-1, 6) * self.scale
+        """Weights as rows, times ``scale``: (n, axes), m and rad."""
+        return weights.reshape(-1, self.axes) * self.scale
 
 
 def settings(
@@ -128,6 +134,7 @@ def settings(
     home: Any = (0.0,) * 6,
     normal: Any = (0.0, 0.0, 1.0),
     scale: Any = (0.2, 0.2, 0.2, 0.5, 0.5, 0.5),
+    axes: int = 6,
 ) -> dict[str, jax.Array]:
     """The settings every generator has, checked; each ``create`` takes them as keywords.
 
@@ -136,6 +143,7 @@ def settings(
         home: start coordinates: centre (m) and rotation vector (rad), (6,).
         normal: the paddle's normal at rotation vector zero, any length, (3,).
         scale: displacement of each coordinate for a weight of 1, (6,), m and rad.
+        axes: how many coordinates; other than six are joints, with ``home`` and ``scale`` (axes,).
 
     Raises:
         ValueError: a shape is wrong, a number not finite, the duration not positive.
@@ -146,9 +154,9 @@ def settings(
         raise ValueError("normal: expected a vector other than zero, got [0, 0, 0]")
     return {
         "duration": setting("duration", duration, positive=True),
-        "home": setting("home", home, (6,)),
+        "home": setting("home", home, (axes,)),
         "orientation": rotation.facing(normal),
-        "scale": setting("scale", scale, (6,)),
+        "scale": setting("scale", scale, (axes,)),
     }
 
 
@@ -172,6 +180,8 @@ def count(name: str, value: int, low: int) -> int:
 @functools.partial(jax.checkpoint, prevent_cse=False)
 def _pose(path, time):
     place, rate = jax.jvp(path.coordinates, (time,), (jnp.ones_like(time),))
+    if place.shape != (6,):
+        raise ValueError(f"coordinates: expected shape (6,) for a pose, got {place.shape}")
     return Pose(
         position=place[:3],
         rotation=rotation.product(rotation.rotation_matrix(place[3:]), path.orientation),
@@ -180,7 +190,8 @@ def _pose(path, time):
     )
 
 
-def _time(time, dtype):
+def instant(time: Any, dtype: Any) -> jax.Array:
+    """One time as a scalar of the dtype, checked."""
     array = jnp.asarray(time)
     exact = not array.weak_type and jnp.issubdtype(array.dtype, jnp.floating)
     if exact and array.dtype != dtype:

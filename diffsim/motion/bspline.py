@@ -52,10 +52,11 @@ class BSpline(base.Generator):
 
     @property
     def weight_count(self) -> int:
-        return 6 * self.control_points
+        return self.axes * self.control_points
 
     def curve(self, weights: jax.Array) -> Piecewise:
-        rows = jnp.concatenate([jnp.zeros((2, 6), weights.dtype), self.displacements(weights)])
+        rows = self.displacements(weights)
+        rows = jnp.concatenate([jnp.zeros((2, self.axes), rows.dtype), rows])
         matrices = jnp.asarray(span_matrices(len(rows), self.degree), weights.dtype)
         near = np.arange(len(matrices))[:, None] + np.arange(self.degree + 1)
         return Piecewise(

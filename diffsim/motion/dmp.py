@@ -76,12 +76,13 @@ class DMP(base.Generator):
         >>> [round(float(x), 3) for x in path(1.0).position]
         [0.1, 0.2, 0.3]
         """
+        common = base.settings(**settings)
         if goal is not None:
-            goal = base.setting("goal", goal, (6,))
+            goal = base.setting("goal", goal, common["home"].shape)
         if duration_scale is not None:
             duration_scale = base.setting("duration_scale", duration_scale)
         return cls(
-            **base.settings(**settings),
+            **common,
             damping=base.setting("damping", damping, positive=True),
             decay=base.setting("decay", decay, positive=True),
             goal=goal,
@@ -93,7 +94,7 @@ class DMP(base.Generator):
     @property
     def weight_count(self) -> int:
         rows = self.basis_count + (self.goal is None)
-        return 6 * rows + (self.duration_scale is not None)
+        return self.axes * rows + (self.duration_scale is not None)
 
     def __call__(self, weights: jax.Array) -> base.Path:
         path = super().__call__(weights)
@@ -103,7 +104,7 @@ class DMP(base.Generator):
         return base.Path(path.curve, path.duration * tempo, path.orientation)
 
     def curve(self, weights: jax.Array) -> Piecewise:
-        rows = self.displacements(weights[: weights.shape[0] // 6 * 6])
+        rows = self.displacements(weights[: len(weights) // self.axes * self.axes])
         goal = self.home + rows[-1] if self.goal is None else self.goal
         steps = _STEPS * self.segments
         phases = jnp.linspace(0.0, 1.0, 2 * steps + 1, dtype=weights.dtype)

@@ -81,7 +81,7 @@ class MinimumJerk(base.Generator):
 
     @property
     def weight_count(self) -> int:
-        return 6 * ((1 + self.via_velocity) * len(self.via_times) + 1)
+        return self.axes * ((1 + self.via_velocity) * len(self.via_times) + 1)
 
     def curve(self, weights: jax.Array) -> Piecewise:
         rows = self.displacements(weights)
@@ -93,8 +93,8 @@ class MinimumJerk(base.Generator):
         given = np.zeros((vias + 2, 3), bool)
         given[[0, -1]] = True
         given[:, : 1 + self.via_velocity] = True
-        nodes = jnp.zeros((vias + 2, 3, 6), weights.dtype).at[0, 0].set(self.home)
-        per_via = rows[:-1].reshape(vias, 1 + self.via_velocity, 6)
+        nodes = jnp.zeros((vias + 2, 3, self.axes), weights.dtype).at[0, 0].set(self.home)
+        per_via = rows[:-1].reshape(vias, 1 + self.via_velocity, self.axes)
         nodes = nodes.at[1:-1, : 1 + self.via_velocity].set(per_via)
         nodes = nodes.at[1:, 0].add(self.home).at[-1, 0].add(rows[-1])
         if vias:
@@ -111,7 +111,7 @@ def _least_jerk(nodes, given, widths):
         block = jnp.asarray(_ENERGY, nodes.dtype) * units * units[:, None] / widths[i] ** 5
         energy = energy.at[3 * i : 3 * i + 6, 3 * i : 3 * i + 6].add(block)
     known, free = np.flatnonzero(given), np.flatnonzero(~given)
-    flat = nodes.reshape(size, 6)
+    flat = nodes.reshape(size, -1)
     force = jnp.matmul(energy[np.ix_(free, known)], flat[known], precision="highest")
     return (
         flat.at[free].set(-jnp.linalg.solve(energy[np.ix_(free, free)], force)).reshape(nodes.shape)

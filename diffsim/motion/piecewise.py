@@ -10,7 +10,7 @@ class Piecewise:
     """q(s) = Σ_k c[i, k] u^k on segment i, with u running from 0 to 1 along the segment.
 
     Attributes:
-        coefficients: c, (segments, degree + 1, 6), lowest power first.
+        coefficients: c, (segments, degree + 1, axes), lowest power first.
         knots: phases of the segment ends, (segments + 1,), from 0 to 1; None spaces them evenly.
     """
 
@@ -18,7 +18,7 @@ class Piecewise:
     knots: jax.Array | None = None
 
     def __call__(self, phase: jax.Array) -> jax.Array:
-        """Coordinates (6,) at a phase in [0, 1]."""
+        """Coordinates (axes,) at a phase in [0, 1]."""
         segments = self.coefficients.shape[0]
         if segments == 1:
             return _horner(self.coefficients[0], phase)
@@ -36,11 +36,11 @@ def quintic_segments(nodes: jax.Array, widths: jax.Array | float) -> jax.Array:
     """Coefficients of the quintics that meet given values, slopes and curvatures at their ends.
 
     Args:
-        nodes: value and first and second derivative in phase at each node, (segments + 1, 3, 6).
+        nodes: value and first and second derivative in phase at each node, (segments + 1, 3, axes).
         widths: of the segments, in phase, (segments,), or one for all.
 
     Returns:
-        Coefficients for :class:`Piecewise`, (segments, 6, 6).
+        Coefficients for :class:`Piecewise`, (segments, 6, axes).
     """
     width = jnp.asarray(widths, nodes.dtype).reshape(-1, 1)
     start, slope, bend = nodes[:-1, 0], width * nodes[:-1, 1], width**2 * nodes[:-1, 2]

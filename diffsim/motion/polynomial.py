@@ -47,7 +47,7 @@ class Polynomial(base.Generator):
 
     @property
     def weight_count(self) -> int:
-        return 6 * (self.degree - self.at_rest)
+        return self.axes * (self.degree - self.at_rest)
 
     @property
     def starts_at_rest(self) -> bool:
@@ -55,5 +55,5 @@ class Polynomial(base.Generator):
 
     def curve(self, weights: jax.Array) -> Piecewise:
         rows = self.displacements(weights)
-        still = jnp.zeros((int(self.at_rest), 6), weights.dtype)
+        still = jnp.zeros((int(self.at_rest), self.axes), weights.dtype)
         return Piecewise(jnp.concatenate([self.home[None], still, rows])[None])

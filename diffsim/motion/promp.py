@@ -78,7 +78,7 @@ class ProMP(base.Generator):
 
     @property
     def weight_count(self) -> int:
-        return 6 * self.basis_count
+        return self.axes * self.basis_count
 
     @property
     def starts_at_rest(self) -> bool:
@@ -106,8 +106,10 @@ class ProMP(base.Generator):
         """
         mean = _check.floating("mean", weights.mean, (self.weight_count,))
         value = _check.floating("value", value).astype(mean.dtype)
-        if value.shape not in ((6,), (12,)):
-            raise ValueError(f"value: expected shape (6,) or (12,), got {value.shape}")
+        if value.shape not in ((self.axes,), (2 * self.axes,)):
+            raise ValueError(
+                f"value: expected shape ({self.axes},) or ({2 * self.axes},), got {value.shape}"
+            )
         covariance = _check.floating("covariance", covariance, value.shape * 2).astype(mean.dtype)
         time = jnp.asarray(time, mean.dtype)
 

@@ -1,6 +1,9 @@
 """Tasks: a world, starts to draw, and a loss for what the paddle did."""
 
-from diffsim.tasks.base import Task
+from diffsim.tasks.arm import ArmHitsTarget
+from diffsim.tasks.base import HostTask, Task
 from diffsim.tasks.hit_target import HitToTarget, Serves
 
-__all__ = ["HitToTarget", "Serves", "Task"]
+ROBOTS = {"paddle": HitToTarget, "arm": ArmHitsTarget}
+
+__all__ = ["ROBOTS", "ArmHitsTarget", "HitToTarget", "HostTask", "Serves", "Task"]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
-from diffsim.motion import Generator, Polynomial, effort
+from diffsim.motion import Generator, Path, Polynomial, effort
 from diffsim.physics import BallState, Paddle, Rollout, Surface, World, floor, net, simulate, table
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
 from diffsim.physics.vector import safe_sqrt
@@ -221,8 +221,12 @@ class HitToTarget:
             "landing": _length(landing[:2] - target),
             "miss": self.miss_weight.astype(weights.dtype) * miss,
             "net": self.net_weight.astype(weights.dtype) * jnp.where(hit & forward, low, 0.0),
-            "effort": self.effort_weight.astype(weights.dtype) * effort(path, points=16),
+            **self.costs(path),
         }
+
+    def costs(self, path: Path) -> dict[str, jax.Array]:
+        """The summands of the loss that are the motion's alone."""
+        return {"effort": self.effort_weight.astype(path.duration.dtype) * effort(path, points=16)}
 
     def measures(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
         """In the real world: was the ball hit, did it land legally, and how far off, m.

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from diffsim.physics import native
-from diffsim.tasks import Task
+from diffsim.tasks import HostTask, Task
+from diffsim.training import host
 
 FRESH = 1_000_003  # added to a run's seed for the serves that judge it, never those of training
 
@@ -22,7 +23,9 @@ class Measure(NamedTuple):
     high: float
 
 
-def evaluate(task: Task, policy: Any, key: jax.Array, count: int = 1000) -> dict[str, Measure]:
+def evaluate(
+    task: Task | HostTask, policy: Any, key: jax.Array, count: int = 1000
+) -> dict[str, Measure]:
     """Play ``count`` serves in the real world.
 
     A serve that cannot be hit counts as not hit. The rates have Wilson intervals (E. B. Wilson,
@@ -59,8 +62,10 @@ def _player(task: Task) -> Callable:
     return _players[id(task)][1]
 
 
-def outcomes(task: Task, weights: jax.Array, starts: Any) -> dict[str, np.ndarray]:
+def outcomes(task: Task | HostTask, weights: jax.Array, starts: Any) -> dict[str, np.ndarray]:
     """The task's measures of each row, on the host."""
+    if host.is_host(task):
+        return host.results(task, weights, starts, real=True)
     count = weights.shape[0]
     rows = np.arange(-(-count // _CHUNK) * _CHUNK) % count  # the last chunk filled up
     play, chunks = _player(task), []

@@ -1,5 +1,6 @@
 """The training loop: any task, any gradient estimator, the network always by backpropagation."""
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from flax import nnx, struct
 
 from diffsim.gradients import estimate, surrogate
 from diffsim.physics import native
-from diffsim.tasks import Task
+from diffsim.tasks import HostTask, Task
+from diffsim.training import host
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.evaluate import mean_interval, outcomes
 from diffsim.training.metrics import MetricsWriter
@@ -46,8 +48,9 @@ class Trainer:
         settings: how.
     """
 
-    def __init__(self, task: Task, settings: Settings):
+    def __init__(self, task: Task | HostTask, settings: Settings):
         self.task = task
+        self._terms: Callable
         warm = min(50, settings.steps // 10)
         schedule = optax.warmup_cosine_decay_schedule(
             0.0 if warm else settings.learning_rate, settings.learning_rate, warm,
@@ -56,9 +59,15 @@ class Trainer:
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(settings.clip), optax.adam(schedule)
         )
-        self._loss = native.looped(task.loss)
-        self._update = native.jit(self._step)
-        self._terms = native.jit(jax.vmap(native.each(task.terms)))
+        self._draw, self._apply = jax.jit(self._drawn), jax.jit(self._applied)
+        if host.is_host(task):
+            self._slope = host.box(task).value_and_grad(self._answers, settings.method())
+            self._update = self._host_step
+            self._terms = functools.partial(host.results, task, real=False)
+        else:
+            self._loss = native.looped(task.loss)
+            self._update = native.jit(self._step)
+            self._terms = native.jit(jax.vmap(native.each(task.terms)))
         self.begin(settings)
 
     def begin(self, settings: Settings) -> None:
@@ -106,9 +115,18 @@ class Trainer:
         network = nnx.merge(self._graph, params)
         return jax.vmap(lambda start: network(self.task.observe(start)))(starts)
 
-    def _step(self, state: TrainState):
+    def _drawn(self, state: TrainState):
         key, serve_key, noise_key = jax.random.split(state.key, 3)
-        starts = self.serves(serve_key)
+        return key, self.serves(serve_key), noise_key
+
+    def _applied(self, state: TrainState, key, slope) -> TrainState:
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes precisions
+            updates, optimizer = self._optimizer.update(slope, state.optimizer, state.params)
+            params = optax.apply_updates(state.params, updates)
+        return TrainState(params, optimizer, key, state.step + 1)
+
+    def _step(self, state: TrainState):
+        key, starts, noise_key = self._drawn(state)
         keys = jax.random.split(noise_key, self.settings.batch)
         loss = surrogate(self._loss, self.settings.method())
 
@@ -117,16 +135,22 @@ class Trainer:
             return jnp.mean(jax.vmap(lambda w, s, k: loss(w, s, key=k))(weights, starts, keys))
 
         value, slope = jax.value_and_grad(objective)(state.params)
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes precisions
-            updates, optimizer = self._optimizer.update(slope, state.optimizer, state.params)
-            params = optax.apply_updates(state.params, updates)
-        new = TrainState(params, optimizer, key, state.step + 1)
-        return new, value, optax.tree.norm(slope)
+        return self._applied(state, key, slope), value, optax.tree.norm(slope)
+
+    def _host_step(self, state: TrainState):
+        """The same with the simulator between the compiled forward pass and pullback."""
+        key, starts, noise_key = self._draw(state)
+        practice = host.world(starts.position, False)
+        value, slope = self._slope(state.params, starts, args=(starts, practice), key=noise_key)
+        return self._apply(state, key, slope), value, optax.tree.norm(slope)
 
     def evaluations_per_step(self) -> int:
         """Simulations an update takes, a derivative counted as one."""
         start = self.task.sample(self.state.key)
         weights = jnp.zeros(self.task.weight_count, start.position.dtype)
+        if host.is_host(self.task):
+            each = host.box(self.task).evaluations(weights, self.settings.method())
+            return each * self.settings.batch
         one = jax.eval_shape(
             lambda: estimate(self._loss, self.settings.method())(weights, start, key=self.state.key)
         )

@@ -2,12 +2,21 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
+
+import tyro
 
 from diffsim import gradients
 from diffsim.motion import GENERATORS
-from diffsim.tasks import HitToTarget, Serves
+from diffsim.motion.arm import arm_generator
+from diffsim.tasks import ROBOTS, ArmHitsTarget, HitToTarget, HostTask, Serves, Task
+from diffsim.tasks.arm import REACH
+from diffsim.tasks.mujoco_task import MujocoHits
+
+# A simulator with noise from its time steps wants larger differences, a slow one fewer of them.
+NOISY = {"samples": 2, "step": 0.05}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +36,15 @@ class Settings:
     """Largest norm of the gradient; larger ones are scaled down."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the network's hidden layers."""
+    robot: Annotated[str, tyro.conf.arg(name="task")] = "paddle"
+    """What hits the ball: paddle, free to move anywhere, or arm, a seven-joint arm that carries it,
+    whose loss has the torques and the joints' limits too."""
+    simulator: str = "events"
+    """Where: events is the differentiable event-driven world; mujoco is MuJoCo's C engine, a black
+    box, always with the arm, for the estimators that use values alone: spsa, score-function,
+    evolution-strategies, central-difference and more. It has defaults of its own."""
+    workers: int = 2
+    """Processes that run a black-box simulator; 0 runs it in this one."""
     generator: str = "polynomial"
     """Trajectory generator: polynomial, minimum-jerk, bspline, promp or dmp."""
     spin: float = 10.0
@@ -37,6 +55,8 @@ class Settings:
     """Standard deviation of the noise a sampling estimator puts on the trajectory weights."""
     samples: int | None = None
     """Samples (or pairs) a sampling estimator takes for each serve."""
+    step: float | None = None
+    """Step of a method of differences, on the trajectory weights."""
     seed: int = 0
     """Of everything drawn at random."""
     log_every: int = 25
@@ -52,11 +72,17 @@ class Settings:
         for name in ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
-        names: dict[str, Any] = {"gradient": gradients.METHODS, "generator": GENERATORS}
+        names: dict[str, Any] = {
+            "gradient": gradients.METHODS,
+            "generator": GENERATORS,
+            "robot": ROBOTS,
+            "simulator": ("events", "mujoco"),
+        }
         for name, table in names.items():
             if getattr(self, name) not in table:
+                flag = "task" if name == "robot" else name
                 raise ValueError(
-                    f"{name}: expected one of {', '.join(table)}, got {getattr(self, name)!r}"
+                    f"{flag}: expected one of {', '.join(table)}, got {getattr(self, name)!r}"
                 )
         if self.gradient == "complex-step":
             raise ValueError("gradient: expected a method for real weights, got 'complex-step'")
@@ -65,9 +91,10 @@ class Settings:
     def method(self) -> gradients.Method:
         """The gradient estimator, with ``sigma`` and ``samples`` where they are given."""
         fields = [f.name for f in dataclasses.fields(cast(Any, gradients.METHODS[self.gradient]))]
-        changes: dict = {}
-        if self.samples is not None:
-            changes["samples"] = self.samples
+        asked = {"samples": self.samples, "step": self.step}
+        changes: dict = {name: value for name, value in asked.items() if value is not None}
+        if self.simulator != "events":
+            changes = {k: v for k, v in NOISY.items() if k in fields} | changes
         if self.sigma is not None:
             direct = "sigma" in fields
             if not direct and "law" not in fields:
@@ -77,13 +104,19 @@ class Settings:
             )
         return gradients.method(self.gradient, **changes)
 
-    def task(self) -> HitToTarget:
+    def task(self) -> Task | HostTask:
         """The task these settings describe."""
+        kind: Any = GENERATORS[self.generator]
+        extra: dict = {"via_times": [0.7]} if self.generator == "minimum-jerk" else {}
+        if self.robot == "arm" or self.simulator == "mujoco":
+            serves = Serves.create(**REACH, spin=self.spin)
+            arm = ArmHitsTarget.create(
+                generator=arm_generator(kind, **extra), serves=serves, target=self.target
+            )
+            return arm if self.simulator == "events" else MujocoHits.create(arm, self.workers)
         default = HitToTarget.create()
         generator = default.generator
         if self.generator != "polynomial":
-            extra = {"via_times": [0.7]} if self.generator == "minimum-jerk" else {}
-            kind: Any = GENERATORS[self.generator]
             generator = kind.create(
                 duration=generator.duration,
                 home=generator.home,
@@ -94,6 +127,20 @@ class Settings:
         return HitToTarget.create(
             generator=generator, serves=Serves.create(spin=self.spin), target=self.target
         )
+
+    @classmethod
+    def defaults(cls, arguments: Sequence[str]) -> "Settings":
+        """What holds unless a command line says otherwise: less is simulated where it is slow.
+
+        >>> Settings.defaults(["--simulator", "mujoco"]).batch
+        32
+        """
+        if "mujoco" not in arguments:
+            return cls()
+        return cls(
+            gradient="spsa", robot="arm", simulator="mujoco", steps=600, batch=32,
+            learning_rate=5e-3, checkpoint_every=50, out=Path("runs/mujoco"),
+        )  # fmt: skip
 
     def save(self, path: Path) -> None:
         """Write as JSON, to a temporary name first."""

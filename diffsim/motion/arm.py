@@ -1,0 +1,315 @@
+"""A jointed arm that carries the paddle: joint trajectories in, paddle poses and torques out."""
+
+import functools
+from pathlib import Path as File
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from diffsim.motion import base
+from diffsim.motion.mjcf import chain
+from diffsim.physics.state import Pose
+from diffsim.physics.vector import Vector
+
+SCENE = File(__file__).with_name("arm.xml")  # also for MuJoCo: ball, table and net are in it
+
+
+@struct.dataclass
+class Arm:
+    """A chain of hinges, each about the z axis of its link, with the paddle at its end.
+
+    MuJoCo reads the file; what it makes of it are the numbers here. The chain is walked in scalar
+    code, so that it becomes part of the simulator's one native function; MuJoCo's own kinematics
+    and inverse dynamics, in C, are what the tests compare it with.
+
+    Attributes:
+        offset: origin of each link in the frame of the one before, (n, 3), m.
+        turn: frame of each link in that of the one before, at joint angle zero, (n, 3, 3).
+        mass: of each link, (n,), kg.
+        center: of mass, in the link's frame, (n, 3), m.
+        inertia: about the centre of mass, in the link's frame, (n, 3, 3), kg m².
+        armature: inertia of each motor, seen at its joint, (n,), kg m².
+        damping: viscous friction of each joint, (n,), N m s/rad.
+        limits: lowest and highest angle of each joint, (n, 2), rad.
+        torque_limit: largest torque of each motor, (n,), N m.
+        tool_offset: centre of the paddle in the last link's frame, (3,), m.
+        tool_turn: paddle's frame in that of the last link, (3, 3); its normal is the third column.
+        gravity: (3,), m/s².
+    """
+
+    offset: jax.Array
+    turn: jax.Array
+    mass: jax.Array
+    center: jax.Array
+    inertia: jax.Array
+    armature: jax.Array
+    damping: jax.Array
+    limits: jax.Array
+    torque_limit: jax.Array
+    tool_offset: jax.Array
+    tool_turn: jax.Array
+    gravity: jax.Array
+
+    @classmethod
+    def load(cls, file: File = SCENE, site: str = "paddle") -> "Arm":
+        """The chain of hinges that carries a site of an MJCF file, from the world outwards.
+
+        Args:
+            file: MJCF; the default is a Barrett WAM, whose numbers and their sources it tells.
+            site: its frame is the paddle's, its z axis the normal.
+
+        Raises:
+            ValueError: no such file or site; a joint on the way that is not a hinge about the z
+                axis through its link's origin; two joints in one body.
+
+        >>> arm = Arm.load()
+        >>> arm.joint_count, round(float(arm.mass.sum()), 1)
+        (7, 19.6)
+        """
+        fields = chain(str(file), site)
+        return cls(**{name: jnp.asarray(value, float) for name, value in fields.items()})
+
+    @property
+    def joint_count(self) -> int:
+        return self.mass.shape[-1]
+
+    def pose(self, place: jax.Array, rate: jax.Array) -> Pose:
+        """The paddle at joint angles (n,), rad, that change at ``rate``, rad/s."""
+        last, _ = _links(self, place, rate, jnp.zeros_like(place))
+        tool = last.moved(self.tool_offset, self.tool_turn)
+        return Pose(
+            position=tool.origin.array(),
+            rotation=jnp.stack([axis.array() for axis in tool.axes], axis=1),
+            velocity=tool.velocity.array(),
+            angular_velocity=tool.spin.array(),
+        )
+
+    def torques(self, place: jax.Array, rate: jax.Array, bend: jax.Array) -> jax.Array:
+        """What the motors must give for joint accelerations ``bend``: inverse dynamics.
+
+        τ = M(q) q̈ + c(q, q̇) + damping q̇ by the recursive Newton–Euler algorithm (Luh, Walker &
+        Paul, J. Dyn. Sys. Meas. Control 102 (1980) 69), in the world's frame. The air is left out.
+
+        Returns:
+            (n,), N m.
+        """
+        last, links = _links(self, place, rate, bend)
+
+        def inwards(outer, part):
+            force, moment, origin = outer
+            link, mass, center, inertia = part
+            arm = link.vector(center)
+            push = mass * link.acceleration_at(arm)
+            twist = link.times(inertia, link.angular_acceleration)
+            twist += link.spin.cross(link.times(inertia, link.spin))
+            moment = moment + (origin - link.origin).cross(force) + arm.cross(push) + twist
+            return (force + push, moment, link.origin), link.axes[2].dot(moment)
+
+        nothing = Vector.of(jnp.zeros(3, place.dtype))
+        parts = links, self.mass, self.center, self.inertia
+        start = nothing, nothing, last.origin
+        torques = jax.lax.scan(inwards, start, parts, reverse=True)[1]
+        motor = self.armature * bend + self.damping * rate
+        return torques + motor
+
+
+@struct.dataclass
+class ArmPath:
+    """A paddle's motion at the end of an arm: ``path(t)`` is its :class:`Pose`, as of any path.
+
+    Attributes:
+        joints: joint angles over time, rad.
+        arm: what they move.
+    """
+
+    joints: base.Path
+    arm: Arm
+
+    @property
+    def duration(self) -> jax.Array:
+        return self.joints.duration
+
+    # Recomputed in reverse mode, as in diffsim.motion.base.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def __call__(self, time: jax.Array | float) -> Pose:
+        """The pose at one time (s), a scalar of the path's dtype."""
+        time = base.instant(time, self.duration.dtype)
+        return self.arm.pose(*jax.jvp(self.joints.coordinates, (time,), (jnp.ones_like(time),)))
+
+    rates = base.Path.rates
+
+    def motion(self, time: jax.Array | float) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Joint angles, their rates and their accelerations at one time, each (n,), rad and s."""
+        time = base.instant(time, self.duration.dtype)
+        one = jnp.ones_like(time)
+
+        def moving(t):
+            return jax.jvp(self.joints.coordinates, (t,), (one,))
+
+        (place, rate), (_, bend) = jax.jvp(moving, (time,), (one,))
+        return place, rate, bend
+
+    def torques(self, time: jax.Array | float) -> jax.Array:
+        """What the motors must give at one time, (n,), N m."""
+        return self.arm.torques(*self.motion(time))
+
+
+@struct.dataclass
+class ArmGenerator:
+    """Turns weights into an :class:`ArmPath`: a generator for the joints, and the arm.
+
+    >>> from diffsim.motion import Polynomial
+    >>> arm = Arm.load()
+    >>> swing = ArmGenerator.create(Polynomial.create(axes=7, home=HOME, scale=[0.3] * 7), arm)
+    >>> path = swing(jnp.zeros(swing.weight_count))
+    >>> [round(float(x), 2) for x in path(0.0).position]
+    [-1.6, 0.0, 0.98]
+
+    Attributes:
+        joints: weights to joint angles.
+        arm: what they move.
+    """
+
+    joints: base.Generator
+    arm: Arm
+
+    @classmethod
+    def create(cls, joints: base.Generator, arm: Arm) -> "ArmGenerator":
+        """A generator and an arm that fit.
+
+        Raises:
+            ValueError: one has more coordinates than the other has joints; the home is beyond
+                the joints' limits.
+        """
+        if joints.axes != arm.joint_count:
+            raise ValueError(f"joints: expected {arm.joint_count} coordinates, got {joints.axes}")
+        low, high = np.asarray(arm.limits).T
+        home = np.asarray(joints.home)
+        if np.any((home < low) | (home > high)):
+            raise ValueError(f"joints: expected a home within {low} and {high}, got {home}")
+        return cls(joints, arm)
+
+    @property
+    def weight_count(self) -> int:
+        return self.joints.weight_count
+
+    @property
+    def starts_at_rest(self) -> bool:
+        return self.joints.starts_at_rest
+
+    def __call__(self, weights: jax.Array) -> ArmPath:
+        """The path of these weights, (weight_count,)."""
+        joints = self.joints(weights)
+        arm = jax.tree.map(lambda leaf: leaf.astype(joints.duration.dtype), self.arm)
+        return ArmPath(joints, arm)
+
+
+# The paddle upright at (-1.6, 0, 0.98) m, its normal along (1, 0, 0.15), the handle upwards.
+HOME = (0.132, 0.982, -0.4, 1.643, -2.147, -0.673, -0.93)
+
+
+def joint_costs(path: ArmPath, points: int = 16) -> dict[str, jax.Array]:
+    """What a motion asks of the arm, over evenly spaced times.
+
+    ``torque``: mean_t mean_j (τ_j / limit_j)². ``limits``: mean_t Σ_j max(0, x_j − 1)² with x_j
+    the distance of the angle from the middle of its range, and the torque, as shares of what
+    there is: zero while the limits are kept, and once differentiable throughout.
+
+    Returns:
+        Two numbers, each ().
+    """
+    dtype, arm = path.duration.dtype, path.arm
+    middles = (jnp.arange(base.count("points", points, 1), dtype=dtype) + 0.5) / points
+    middle, half = jnp.mean(arm.limits, axis=1), (arm.limits[:, 1] - arm.limits[:, 0]) / 2
+
+    def at(time):
+        place, rate, bend = path.motion(time)
+        torque = arm.torques(place, rate, bend) / arm.torque_limit
+        excess = jnp.stack([(place - middle) / half, torque])
+        # The square of the ratio is compared, so that the slope of |x| at zero is never asked for.
+        over = jnp.sqrt(jnp.maximum(excess**2, 1.0)) - 1
+        return jnp.mean(torque**2), jnp.sum(over**2)
+
+    torque, limits = jax.vmap(at)(middles * path.duration)
+    return {"torque": jnp.mean(torque), "limits": jnp.mean(limits)}
+
+
+@struct.dataclass
+class _Link:
+    """A frame and how it moves, in the world's frame."""
+
+    axes: tuple[Vector, Vector, Vector]
+    origin: Vector
+    velocity: Vector
+    spin: Vector
+    acceleration: Vector  # less gravity
+    angular_acceleration: Vector
+
+    def vector(self, local: jax.Array) -> Vector:
+        x, y, z = self.axes
+        return x * local[0] + y * local[1] + z * local[2]
+
+    def times(self, matrix: jax.Array, vector: Vector) -> Vector:
+        """R matrix Rᵀ vector."""
+        x, y, z = (axis.dot(vector) for axis in self.axes)
+        return self.vector([row[0] * x + row[1] * y + row[2] * z for row in matrix])
+
+    def acceleration_at(self, arm: Vector) -> Vector:
+        swing = self.spin.cross(self.spin.cross(arm))
+        return self.acceleration + self.angular_acceleration.cross(arm) + swing
+
+    def moved(self, offset: jax.Array, turn: jax.Array) -> "_Link":
+        """A frame fixed to this one."""
+        arm = self.vector(offset)
+        return _Link(
+            axes=tuple(self.vector(turn[:, j]) for j in range(3)),
+            origin=self.origin + arm,
+            velocity=self.velocity + self.spin.cross(arm),
+            spin=self.spin,
+            acceleration=self.acceleration_at(arm),
+            angular_acceleration=self.angular_acceleration,
+        )
+
+    def hinged(self, angle: jax.Array, rate: jax.Array, bend: jax.Array) -> "_Link":
+        """This frame turned about its z axis."""
+        x, y, z = self.axes
+        cosine, sine = jnp.cos(angle), jnp.sin(angle)
+        turning = z * rate
+        return self.replace(
+            axes=(x * cosine + y * sine, y * cosine - x * sine, z),
+            spin=self.spin + turning,
+            angular_acceleration=self.angular_acceleration + z * bend + self.spin.cross(turning),
+        )
+
+
+def _links(arm: Arm, place: jax.Array, rate: jax.Array, bend: jax.Array) -> tuple[_Link, _Link]:
+    """The last link, and all of them, from the world outwards.
+
+    A loop: written out, the seven links take XLA many times as long to compile.
+    """
+    axes = tuple(Vector.of(axis) for axis in jnp.eye(3, dtype=place.dtype))
+    still = Vector.of(jnp.zeros(3, place.dtype))
+    world = _Link(axes, still, still, still, -Vector.of(arm.gravity), still)
+
+    def outwards(link, joint):
+        offset, turn, *motion = joint
+        link = link.moved(offset, turn).hinged(*motion)
+        return link, link
+
+    return jax.lax.scan(outwards, world, (arm.offset, arm.turn, place, rate, bend))
+
+
+def arm_generator(kind: Any, duration: Any = 1.1, scale: float = 0.3, **extra: Any) -> ArmGenerator:
+    """The shipped arm, its joints driven by a generator of one kind from :data:`HOME`.
+
+    >>> from diffsim.motion import MinimumJerk
+    >>> arm_generator(MinimumJerk, via_times=[0.6]).weight_count
+    21
+    """
+    arm = Arm.load()
+    count = arm.joint_count
+    settings = {"duration": duration, "home": HOME, "scale": [scale] * count, "axes": count}
+    return ArmGenerator.create(kind.create(**settings, **extra), arm)

@@ -1,0 +1,70 @@
+"""Hit a served ball to a target with a seven-joint arm, sparing its motors and its joints."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim import _check
+from diffsim.motion import Polynomial
+from diffsim.motion.arm import arm_generator, joint_costs
+from diffsim.physics import World
+from diffsim.tasks.hit_target import HitToTarget, Serves
+
+# What the arm reaches: two thirds of the speeds and two thirds of the width of the table.
+REACH = {
+    "start": ((1.2, -0.3, 1.05), (1.4, 0.3, 1.25)),
+    "bounce": ((-0.95, -0.25), (-0.6, 0.25)),
+    "speed": (3.9, 6.5),
+}
+
+
+@struct.dataclass
+class ArmHitsTarget(HitToTarget):
+    """:class:`HitToTarget` with the paddle at the end of an arm.
+
+    In the place of the effort the loss has what the motion asks of the motors, and how far it goes
+    beyond the limits of joints and motors (:func:`diffsim.motion.arm.joint_costs`).
+
+    Attributes:
+        torque_weight: loss for each unit of mean squared torque, as a share of its limit.
+        limit_weight: loss for each unit of squared excess over a limit, as a share of it.
+    """
+
+    torque_weight: jax.Array = struct.field(default=0.0)
+    limit_weight: jax.Array = struct.field(default=0.0)
+
+    @classmethod
+    def create(
+        cls,
+        world: World | None = None,
+        generator: Any = None,
+        serves: Serves | None = None,
+        *,
+        torque_weight: Any = 0.5,
+        limit_weight: Any = 10.0,
+        **settings: Any,
+    ) -> "ArmHitsTarget":
+        """The task with checked settings; the others are those of :class:`HitToTarget`.
+
+        Args:
+            generator: weights to the paths of an arm, see :mod:`diffsim.motion.arm`.
+
+        >>> task = ArmHitsTarget.create()
+        >>> task.weight_count
+        28
+        """
+        generator = arm_generator(Polynomial) if generator is None else generator
+        serves = Serves.create(**REACH) if serves is None else serves
+        plain = HitToTarget.create(world, generator, serves, **settings)
+        weights = {"torque_weight": torque_weight, "limit_weight": limit_weight}
+        weights = {name: _check.in_range(name, value, 0.0) for name, value in weights.items()}
+        fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
+        return cls(**fields, **weights)
+
+    def costs(self, path: Any) -> dict[str, jax.Array]:
+        found = joint_costs(path)
+        dtype = found["torque"].dtype
+        weights = {"torque": self.torque_weight, "limits": self.limit_weight}
+        return {name: jnp.asarray(weights[name], dtype) * cost for name, cost in found.items()}

@@ -1,0 +1,164 @@
+"""MuJoCo's contact and flight against the laws they stand for, and the arm's rally in it."""
+
+import dataclasses
+import itertools
+import pickle
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+
+from diffsim.motion import DMP
+from diffsim.motion.arm import arm_generator
+from diffsim.physics import Ball, BallState, Pose, World, mujoco_contact, simulate, table
+from diffsim.physics.contact.base import impulse_law
+from diffsim.physics.surfaces import proximity
+from diffsim.physics.vector import Vector
+from diffsim.tasks import ArmHitsTarget, HitToTarget
+from diffsim.tasks.mujoco_rally import STEP, Rally, _scene
+from diffsim.tasks.mujoco_task import MujocoHits
+from diffsim.training import Settings, Trainer, evaluate
+
+
+@pytest.fixture(scope="module")
+def task():
+    return ArmHitsTarget.create()
+
+
+@pytest.fixture(scope="module")
+def rally(task):
+    return Rally.create(task)
+
+
+@pytest.fixture(scope="module")
+def starts(task):
+    return jax.device_get(jax.vmap(task.sample)(jax.random.split(jax.random.key(3), 8)))
+
+
+def row(tree, i):
+    return jax.tree.map(lambda leaf: leaf[i], tree)
+
+
+@pytest.mark.parametrize(
+    ("asked", "spread"), [(0.5, 0.03), (0.78, 0.012), (0.9, 0.01), (0.97, 0.005)]
+)
+def test_restitution_is_the_one_asked_for(asked, spread):
+    """At every speed, and within the error of the time step wherever in a step the ball arrives."""
+    found = mujoco_contact.measured(asked, (0.5, 8.0), np.arange(6) / 6)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)  # the speed does not matter
+    np.testing.assert_allclose(found, asked, atol=spread)
+    assert abs(found.mean() - asked) < 0.005
+    assert np.ptp(found) > 1e-4  # what the phase does is there to see
+
+
+def test_oblique_bounces_are_near_the_impulse_law():
+    """Within 6 % of the speed before; the impulse law itself changes it by up to half."""
+    ball, plate = Ball.create(), table(0.9, 0.25)
+    pose = Pose(jnp.zeros(3), jnp.eye(3), jnp.zeros(3), jnp.zeros(3))
+    cases = itertools.product(((1, 0, -4), (4.4, 0, -2.6)), ((0, 0, 0), (0, -60, 0), (0, 60, 30)))
+    for velocity, spin in cases:
+        before = [Vector(*map(float, x)) for x in ((0, 0, 0.02), velocity, spin)]
+        near = proximity(plate, pose, ball.radius, before[0], before[1])
+        wanted, turned, _ = impulse_law(ball, near, before[1], before[2], 0.9, plate.friction)
+        got, spun = mujoco_contact.bounce(velocity, spin, restitution=0.9, friction=0.25)
+        np.testing.assert_allclose(got, wanted.array(), atol=0.06 * np.linalg.norm(velocity))
+        slip = 0.06 * np.linalg.norm(velocity) * 1.5 / 0.02  # what that is in spin
+        np.testing.assert_allclose(spun, turned.array(), atol=slip)
+
+
+@pytest.mark.parametrize("spin", [(0.0, 0.0, 0.0), (0.0, 200.0, -100.0)], ids=["drag", "and spin"])
+def test_flight_is_that_of_the_event_driven_world(rally, spin):
+    start = BallState.create((1.2, 0.0, 2.0), (-6.0, 1.0, 2.0), spin)
+    time = 0.4
+    wanted = simulate(World.create([]), start, duration=time).final
+    scene = _scene(rally.numbers, False, False)
+    model, data = scene.model, scene.data
+    mujoco.mj_resetData(model, data)
+    data.qpos[:3], data.qvel[:3], data.qvel[3:] = start.position, start.velocity, start.spin
+    model.opt.timestep = STEP
+    for _ in range(round(time / STEP)):
+        mujoco.mj_step(model, data)
+    # The first-order integrator falls g h t/2 = 4 mm too far; spin moves the ball by 0.5 m.
+    np.testing.assert_allclose(data.qpos[:3], wanted.position, atol=6e-3)
+    np.testing.assert_allclose(data.qvel[:3], wanted.velocity, atol=0.02)
+
+
+def test_the_servos_follow_the_trajectory(task, rally, starts):
+    """The joints are where they are asked to be, and the paddle where the path puts it."""
+    weights = 0.3 * np.ones(task.weight_count)
+    rally._swing(weights, row(starts, 0), True)
+    data = _scene(rally.numbers, True, True).data
+    index = min(round(data.time / STEP), len(rally.place) - 1)
+    asked = rally.place[index] @ np.r_[1.0, weights]
+    assert np.abs(asked - rally.place[0, :, 0]).max() > 0.1  # it has moved
+    np.testing.assert_allclose(data.qpos[7:], asked, atol=0.02)
+    pose = task.generator(jnp.asarray(weights))(float(data.time))
+    np.testing.assert_allclose(data.site_xpos[0], pose.position, atol=0.02)
+
+
+def test_a_rally_is_repeatable_and_can_be_sent_to_a_worker(task, rally, starts):
+    weights = 0.05 * np.arange(task.weight_count) / task.weight_count
+    sent = pickle.loads(pickle.dumps(rally))
+    first = [rally(weights, row(starts, i), real) for i in range(3) for real in (False, True)]
+    again = [sent(weights, row(starts, i), real) for i in range(3) for real in (False, True)]
+    np.testing.assert_equal(first, again)
+    for terms, measures in zip(first[::2], first[1::2], strict=True):
+        assert all(np.isfinite(terms[name]) for name in ("landing", "miss", "net", "torque"))
+        assert all(np.isnan(terms[name]) for name in ("hit", "legal"))
+        assert measures["hit"] in (0, 1)
+        assert np.isnan(measures["landing_error"]) == (not measures["legal"])
+
+
+def test_joints_asked_beyond_their_limits_cost(task, rally, starts):
+    wild = rally.terms(5 * np.ones(task.weight_count), row(starts, 0))
+    assert wild["limits"] > 1
+    assert np.isfinite(list(wild.values())).all()
+
+
+def test_what_mujoco_cannot_carry_over_is_named(task):
+    with pytest.raises(ValueError, match="generator: expected one of an arm"):
+        Rally.create(HitToTarget.create())
+    bent = arm_generator(DMP, duration_scale=0.5)
+    with pytest.raises(ValueError, match="generator: expected joint angles affine"):
+        Rally.create(dataclasses.replace(task, generator=bent))
+    surfaces = tuple(s.replace(restitution_slope=jnp.asarray(0.02)) for s in task.world.surfaces)
+    world = dataclasses.replace(task.world, surfaces=surfaces)
+    with pytest.raises(ValueError, match="restitution_slope: expected 0 in MuJoCo"):
+        Rally.create(dataclasses.replace(task, world=world))
+    with pytest.raises(ValueError, match=r"restitution: expected in \(0, 1\], got 0"):
+        mujoco_contact.solref(0.0)
+
+
+def test_the_trainer_takes_a_step_through_it(tmp_path):
+    settings = Settings(
+        simulator="mujoco", gradient="spsa", batch=2, steps=1, workers=0, hidden=(4,), out=tmp_path
+    )
+    assert settings.method().step == 0.05
+    trainer = Trainer(settings.task(), settings)
+    assert isinstance(trainer.task, MujocoHits)
+    assert trainer.evaluations_per_step() == 2 * 5  # two pairs a serve, and the serve itself
+    before = trainer.state
+    value, size = trainer.update()
+    assert np.isfinite(value)
+    assert size > 0
+    moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), before.params, trainer.state.params)
+    assert max(jax.tree.leaves(moved)) > 0
+    measures = evaluate(trainer.task, trainer.policy(), jax.random.key(0), 3)
+    assert 0 <= measures["hit_rate"].value <= 1
+
+
+@pytest.mark.slow
+def test_training_through_mujoco_learns_to_hit(tmp_path):
+    settings = dataclasses.replace(
+        Settings.defaults(["mujoco"]), steps=200, workers=2, out=tmp_path
+    )
+    trainer = Trainer(settings.task(), settings)
+    before = trainer.measure()
+    for _ in range(settings.steps):
+        trainer.update()
+    after = trainer.measure()
+    assert before["legal_rate"] == 0
+    assert after["loss"] < before["loss"] / 5
+    assert after["legal_rate"] > 0.2
