@@ -10,6 +10,9 @@ from flax import struct
 from diffsim._check import floating, in_range
 
 
+EVERY = slice(None)
+
+
 class Infogain:
     """H, (K, C): how much of a label k counts for class j. To add a kind, give ``rows``."""
 
@@ -18,8 +21,8 @@ class Infogain:
         """Labels K and classes C."""
         raise NotImplementedError
 
-    def rows(self, labels: jax.Array) -> jax.Array:
-        """The rows of labels, (n,) in [0, K) -> (n, C)."""
+    def rows(self, labels: jax.Array, part: slice = EVERY) -> jax.Array:
+        """The rows of labels, (n,) in [0, K) -> (n, C), or only a part of their columns."""
         raise NotImplementedError
 
     def matrix(self) -> jax.Array:
@@ -52,8 +55,8 @@ class Dense(Infogain):
     def shape(self):
         return self.values.shape
 
-    def rows(self, labels):
-        return self.values.at[labels].get(mode="promise_in_bounds")
+    def rows(self, labels, part=EVERY):
+        return self.values[:, part].at[labels].get(mode="promise_in_bounds")
 
 
 class Peaked(Infogain):
@@ -63,11 +66,11 @@ class Peaked(Infogain):
         """Entry on the diagonal and beside it, (n,) each; None for zero."""
         raise NotImplementedError
 
-    def rows(self, labels):
+    def rows(self, labels, part=EVERY):
         peak, rest = self.parts(labels)
         rest = jnp.zeros_like(peak) if rest is None else rest
         hit = labels[:, None] == jnp.arange(self.shape[1], dtype=labels.dtype)
-        return jnp.where(hit, peak[:, None], rest[:, None])
+        return jnp.where(hit, peak[:, None], rest[:, None])[:, part]
 
 
 @struct.dataclass
@@ -177,10 +180,10 @@ class Sparse(Infogain):
     def shape(self):
         return self.values.shape[0], self.classes
 
-    def rows(self, labels):
+    def rows(self, labels, part=EVERY):
         found = self.values[labels]
         zeros = jnp.zeros((labels.shape[0], self.classes), found.dtype)
-        return jax.vmap(lambda row, i, v: row.at[i].set(v))(zeros, self.indices[labels], found)
+        return jax.vmap(lambda row, i, v: row.at[i].set(v))(zeros, self.indices[labels], found)[:, part]
 
 
 @struct.dataclass
@@ -210,11 +213,10 @@ class LowRank(Infogain):
     def shape(self):
         return 2 * self.diagonal.shape
 
-    def rows(self, labels):
+    def rows(self, labels, part=EVERY):
         own = Diagonal(self.diagonal).rows(labels)
-        return own + jnp.matmul(
-            self.left[labels], self.right.T, precision=jax.lax.Precision.HIGHEST
-        )
+        shared = jnp.matmul(self.left[labels], self.right.T, precision=jax.lax.Precision.HIGHEST)
+        return (own + shared)[:, part]
 
 
 @struct.dataclass
@@ -258,9 +260,9 @@ class Tree(Infogain):
     def shape(self):
         return 2 * self.groups.shape[1:]
 
-    def rows(self, labels):
+    def rows(self, labels, part=EVERY):
         same = self.groups[:, labels][:, :, None] == self.groups[:, None, :]
-        return jnp.sum(jnp.where(same, self.weights[:, None, None], 0), axis=0)
+        return jnp.sum(jnp.where(same, self.weights[:, None, None], 0), axis=0)[:, part]
 
 
 def from_distances(distances: Any, beta: Any = 1.0, *, normalise: bool = False) -> Dense:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from diffsim.losses.base import Dense, Infogain, Peaked
 
 CHUNK_BYTES = 1 << 19  # rows of H that are formed at once, when XLA cannot fuse them
-LANES = 128  # partial sums kept side by side, which is what lets XLA vectorise several at once
+FOLDS = (8, 7, 6, 5, 4)
+VECTOR = 8
 
 
 class Kernel(NamedTuple):
@@ -27,22 +28,39 @@ class Kernel(NamedTuple):
     slopes: Callable[[jax.Array, jax.Array, Any, dict[str, jax.Array]], jax.Array]
 
 
-def _lane_sums(*terms: jax.Array) -> tuple[jax.Array, ...]:
-    """Sums over the last axis of several (n, C) at once, in one pass."""
-    rows, classes = terms[0].shape
-    lanes = min(LANES, classes)
-    whole = classes // lanes * lanes
+def _fold(classes: int) -> tuple[int, int]:
+    """(f, n): sum f blocks of n classes side by side, and the few that are left apart.
+
+    XLA vectorises several sums in one pass if they are over a leading axis short enough to be
+    unrolled, with whole vectors behind it; entries outside of whole vectors are slow, and those
+    left over slower still (found by timing).
+    """
+
+    def cost(pair):
+        return pair[0] * (pair[1] % VECTOR) + 4 * (classes - pair[0] * pair[1])
+
+    exact = [(f, classes // f) for f in FOLDS]
+    return min(exact + [(f, n // VECTOR * VECTOR) for f, n in exact], key=cost)
+
+
+def _pass_sums(terms: Callable, classes: int) -> tuple[jax.Array, ...]:
+    """Sums over the classes of several (n, C) at once, in one pass; ``terms(slice)`` forms them."""
+    folds, width = _fold(classes)
+    whole = folds * width
+    if whole == 0:
+        return tuple(jnp.sum(t, axis=1) for t in terms(slice(None)))
+    blocks = tuple(t.reshape(t.shape[0], folds, width) for t in terms(slice(0, whole)))
 
     def add(left, right):
         return tuple(a + b for a, b in zip(left, right))
 
-    zeros = tuple(jnp.zeros((), t.dtype) for t in terms)
-    blocks = tuple(t[:, :whole].reshape(rows, whole // lanes, lanes) for t in terms)
+    zeros = tuple(jnp.zeros((), t.dtype) for t in blocks)
     # The barrier keeps the passes apart: XLA would write out exp to save computing it twice.
-    partial = jax.lax.optimization_barrier(jax.lax.reduce(blocks, zeros, add, (1,)))
+    sums = jax.lax.optimization_barrier(jax.lax.reduce(blocks, zeros, add, (1,)))
     if whole == classes:
-        return tuple(jnp.sum(p, axis=1) for p in partial)
-    return tuple(jnp.sum(p, 1) + jnp.sum(t[:, whole:], 1) for p, t in zip(partial, terms))
+        return tuple(jnp.sum(s, axis=1) for s in sums)
+    rest = terms(slice(whole, classes))
+    return tuple(jnp.sum(s, axis=1) + jnp.sum(t, axis=1) for s, t in zip(sums, rest))
 
 
 def _top(x: jax.Array) -> jax.Array:
@@ -53,16 +71,19 @@ def _top(x: jax.Array) -> jax.Array:
 def _row_sums(x, labels, infogain):
     top = _top(x)
     column = top[:, None]
-    h = infogain.rows(labels)
-    first = x == column
-    lag = jnp.where(h != 0, h * (column - x), 0)
-    q, ties, loss, others, own = _lane_sums(
-        jnp.where(first, 0, jnp.exp(x - column)),
-        jnp.where(first, 1, 0).astype(x.dtype),
-        lag,
-        jnp.where(first, 0, h),
-        jnp.where(first, h, 0),
-    )
+
+    def terms(part):
+        y, h = x[:, part], infogain.rows(labels, part)
+        first = y == column
+        return (
+            jnp.where(first, 0, jnp.exp(y - column)),
+            first.astype(x.dtype),
+            jnp.where(h != 0, h * (column - y), 0),
+            jnp.where(first, 0, h),
+            jnp.where(first, h, 0),
+        )
+
+    q, ties, loss, others, own = _pass_sums(terms, x.shape[1])
     q = q + (ties - 1)
     log = jnp.log1p(q)
     residual = {"top": top, "log": log, "q": q, "others": others, "own": own, "ties": ties}
@@ -83,35 +104,41 @@ def _row_slopes(x, labels, infogain, residual):
 ROWS = Kernel(_row_sums, _row_slopes)
 
 
+def _at_labels(array, labels):
+    """A view of array[i, labels[i]], to get or set."""
+    rows = jnp.arange(labels.shape[0], dtype=labels.dtype)
+    return array.at[rows, labels]
+
+
+_TRUST: dict[str, Any] = {"mode": "promise_in_bounds", "unique_indices": True}
+
+
 def _peaked_sums(x, labels, infogain):
     peak, rest = infogain.parts(labels)
     top = _top(x)
-    column = top[:, None]
-    lag = top - x.at[jnp.arange(x.shape[0]), labels].get(mode="promise_in_bounds")
-    hit = labels[:, None] == jax.lax.broadcasted_iota(labels.dtype, x.shape, 1)
-    terms = [jnp.where(hit, 0, jnp.exp(x - column))]
-    if rest is not None:
-        terms.append(jnp.where(hit, 0, column - x))
-    q, *lags = _lane_sums(*terms)
+    lag = top - _at_labels(x, labels).get(**_TRUST)
+    # exp is kept, as one fusion cannot both sum and scale it; the label's own is left out.
+    beside = _at_labels(jnp.exp(x - top[:, None]), labels).set(0, **_TRUST)
+    q = jnp.sum(jax.lax.optimization_barrier(beside), axis=1)
     log = jnp.log1p(q + (jnp.exp(-lag) - 1))
-    loss = jnp.where(peak != 0, peak * (lag + log), 0)
+    extra = peak if rest is None else peak - rest
+    loss = jnp.where(extra != 0, extra * (lag + log), 0)
     if rest is not None:
-        beside = rest * (lags[0] + (x.shape[1] - 1) * log)
-        loss = loss + jnp.where(rest != 0, beside, 0)
-    return loss, {"top": top, "log": log, "q": q, "lag": lag}
+        lags = jnp.sum(top[:, None] - x, axis=1)
+        loss = loss + jnp.where(rest != 0, rest * (lags + x.shape[1] * log), 0)
+    return loss, {"top": top, "log": log, "q": q, "lag": lag, "beside": beside}
 
 
 def _peaked_slopes(x, labels, infogain, residual):
-    top, q, lag = jax.lax.optimization_barrier(tuple(residual[k] for k in ("top", "q", "lag")))
+    q, lag = residual["q"], residual["lag"]
     peak, rest = infogain.parts(labels)
     others = 0 if rest is None else (x.shape[1] - 1) * rest
     own = jnp.exp(-lag)
     total = own + q
-    slopes = jnp.exp(x - top[:, None]) * ((peak + others) / total)[:, None]
+    slopes = residual["beside"] * ((peak + others) / total)[:, None]
     if rest is not None:
         slopes = slopes - rest[:, None]
-    hit = labels[:, None] == jax.lax.broadcasted_iota(labels.dtype, x.shape, 1)
-    return jnp.where(hit, ((others * own - peak * q) / total)[:, None], slopes)
+    return _at_labels(slopes, labels).set((others * own - peak * q) / total, **_TRUST)
 
 
 PEAKED = Kernel(_peaked_sums, _peaked_slopes)
