@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from diffsim.losses.kernels import Kernel
+from diffsim.losses.kernels import Kernel, at_labels
 
 
 def _still(tree: Any) -> bool:
@@ -45,7 +45,10 @@ def _losses_jvp(kernel, primals, tangents):
     fixed = jax.lax.stop_gradient(residual)
     change = jnp.zeros_like(loss)
     if not _still(dx):
-        change += jnp.sum(slopes(kernel, x, labels, infogain, fixed) * dx, axis=1)
+        everywhere, own = slopes(kernel, x, labels, infogain, fixed)
+        change += jnp.sum(everywhere * dx, axis=1)
+        if own is not None:
+            change += own * at_labels(dx, labels)
     if not _still(dh):
         change += jnp.sum(_rows_jvp(labels, infogain, dh) * _lags(x, fixed), axis=1)
     return (loss, residual), (change, jax.tree.map(jnp.zeros_like, residual))
@@ -74,7 +77,7 @@ def _lags_jvp(primals, tangents):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def slopes(kernel: Kernel, x: jax.Array, labels: jax.Array, infogain: Any, residual: Any):
-    """p S − h, (n, C)."""
+    """p S − h in two parts, as the kernel gives it."""
     return kernel.slopes(x, labels, infogain, residual)
 
 
@@ -89,7 +92,8 @@ def _slopes_jvp(kernel, primals, tangents):
     if not _still(dh):
         rows = _rows_jvp(labels, infogain, dh)
         change += jnp.sum(rows, axis=1, keepdims=True) * p - rows
-    return slopes(kernel, *primals), change
+    everywhere, own = slopes(kernel, *primals)
+    return (everywhere, own), (change, None if own is None else jnp.zeros_like(own))
 
 
 slopes.defjvp(_slopes_jvp, symbolic_zeros=True)

@@ -19,13 +19,31 @@ VECTOR = 8
 
 
 class Kernel(NamedTuple):
-    """Two functions: (x, labels, H) -> (losses, residual), and (x, labels, H, residual) -> dL/dx.
+    """Two functions, of rows x (n, C) with labels (n,) in range.
 
-    A residual is a dict with at least ``top`` and ``log``, (n,) each: lse = top + log.
+    Attributes:
+        sums: (x, labels, H) -> losses (n,) and a residual, a dict with at least ``top`` and
+            ``log``, (n,) each: lse = top + log.
+        slopes: (x, labels, H, residual) -> dL/dx in two parts, (n, C), and (n,) or None to be
+            added at the labels: a scatter last of all keeps everything before it in one pass.
     """
 
     sums: Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, dict[str, jax.Array]]]
-    slopes: Callable[[jax.Array, jax.Array, Any, dict[str, jax.Array]], jax.Array]
+    slopes: Callable[
+        [jax.Array, jax.Array, Any, dict[str, jax.Array]], tuple[jax.Array, jax.Array | None]
+    ]
+
+
+def at_labels(array: jax.Array, labels: jax.Array) -> jax.Array:
+    """array[i, labels[i]]."""
+    return _indexed(array, labels).get(**_TRUST)
+
+
+_TRUST: dict[str, Any] = {"mode": "promise_in_bounds", "unique_indices": True}
+
+
+def _indexed(array, labels):
+    return array.at[jnp.arange(labels.shape[0], dtype=labels.dtype), labels]
 
 
 def _fold(classes: int) -> tuple[int, int]:
@@ -98,33 +116,28 @@ def _row_slopes(x, labels, infogain, residual):
     peak = (others - own * q) / (1 + q)
     column = jnp.where(ties == 1, top, jnp.inf)[:, None]
     slopes = jnp.exp(x - top[:, None]) * scale[:, None] - infogain.rows(labels)
-    return jnp.where(x == column, peak[:, None], slopes)
+    return jnp.where(x == column, peak[:, None], slopes), None
 
 
 ROWS = Kernel(_row_sums, _row_slopes)
 
 
-def _at_labels(array, labels):
-    """A view of array[i, labels[i]], to get or set."""
-    rows = jnp.arange(labels.shape[0], dtype=labels.dtype)
-    return array.at[rows, labels]
-
-
-_TRUST: dict[str, Any] = {"mode": "promise_in_bounds", "unique_indices": True}
-
-
 def _peaked_sums(x, labels, infogain):
     peak, rest = infogain.parts(labels)
     top = _top(x)
-    lag = top - _at_labels(x, labels).get(**_TRUST)
-    # exp is kept, as one fusion cannot both sum and scale it; the label's own is left out.
-    beside = _at_labels(jnp.exp(x - top[:, None]), labels).set(0, **_TRUST)
-    q = jnp.sum(jax.lax.optimization_barrier(beside), axis=1)
+    column = top[:, None]
+    lag = top - at_labels(x, labels)
+    # exp is kept, as optax does: no fusion can both sum and scale it. The label's own is left out.
+    beside = _indexed(jnp.exp(x - column), labels).set(0, **_TRUST)
+    beside = jax.lax.optimization_barrier(beside)
+    if rest is None:
+        q = jnp.sum(beside, axis=1)
+    else:
+        q, lags = _pass_sums(lambda part: (beside[:, part], column - x[:, part]), x.shape[1])
     log = jnp.log1p(q + (jnp.exp(-lag) - 1))
     extra = peak if rest is None else peak - rest
     loss = jnp.where(extra != 0, extra * (lag + log), 0)
     if rest is not None:
-        lags = jnp.sum(top[:, None] - x, axis=1)
         loss = loss + jnp.where(rest != 0, rest * (lags + x.shape[1] * log), 0)
     return loss, {"top": top, "log": log, "q": q, "lag": lag, "beside": beside}
 
@@ -132,13 +145,13 @@ def _peaked_sums(x, labels, infogain):
 def _peaked_slopes(x, labels, infogain, residual):
     q, lag = residual["q"], residual["lag"]
     peak, rest = infogain.parts(labels)
-    others = 0 if rest is None else (x.shape[1] - 1) * rest
     own = jnp.exp(-lag)
-    total = own + q
-    slopes = residual["beside"] * ((peak + others) / total)[:, None]
-    if rest is not None:
-        slopes = slopes - rest[:, None]
-    return _at_labels(slopes, labels).set((others * own - peak * q) / total, **_TRUST)
+    if rest is None:
+        scale = peak / (own + q)
+        return residual["beside"] * scale[:, None], -scale * q
+    others = (x.shape[1] - 1) * rest
+    slopes = residual["beside"] * ((peak + others) / (own + q))[:, None] - rest[:, None]
+    return slopes, (others * own - peak * q) / (own + q) + rest
 
 
 PEAKED = Kernel(_peaked_sums, _peaked_slopes)
