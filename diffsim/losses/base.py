@@ -107,8 +107,9 @@ class Smoothing(Peaked):
         alpha: (), 0 to 1.
         classes: C.
 
-    >>> Smoothing.create(0.1, 2).matrix().round(2).tolist() == [[0.95, 0.05], [0.05, 0.95]]
-    True
+    >>> Smoothing.create(0.2, 5).matrix()[:2, :2].round(2)
+    Array([[0.84, 0.04],
+           [0.04, 0.84]], dtype=...)
     """
 
     alpha: jax.Array
@@ -229,9 +230,8 @@ class Tree(Infogain):
 
     Cat and dog are animals, a car is not, and each class is itself:
 
-    >>> Tree.create([0.3, 0.7], [[0, 0, 1], [0, 1, 2]]).matrix().round(1).tolist() == [
-    ...     [1.0, 0.3, 0.0], [0.3, 1.0, 0.0], [0.0, 0.0, 1.0]]
-    True
+    >>> Tree.create([0.25, 0.75], [[0, 0, 1], [0, 1, 2]]).matrix().tolist()
+    [[1.0, 0.25, 0.0], [0.25, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
 
     weights: jax.Array

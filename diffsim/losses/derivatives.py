@@ -42,15 +42,14 @@ def _losses_jvp(kernel, primals, tangents):
     x, labels, infogain = primals
     dx, _, dh = tangents
     loss, residual = losses(kernel, x, labels, infogain)
-    fixed = jax.lax.stop_gradient(residual)
     change = jnp.zeros_like(loss)
     if not _still(dx):
-        everywhere, own = slopes(kernel, x, labels, infogain, fixed)
+        everywhere, own = slopes(kernel, x, labels, infogain, residual)
         change += jnp.sum(everywhere * dx, axis=1)
         if own is not None:
             change += own * at_labels(dx, labels)
     if not _still(dh):
-        change += jnp.sum(_rows_jvp(labels, infogain, dh) * _lags(x, fixed), axis=1)
+        change += jnp.sum(_rows_jvp(labels, infogain, dh) * _lags(x, residual), axis=1)
     return (loss, residual), (change, jax.tree.map(jnp.zeros_like, residual))
 
 

@@ -88,24 +88,29 @@ def _top(x: jax.Array) -> jax.Array:
 
 def _row_sums(x, labels, infogain):
     top = _top(x)
-    column = top[:, None]
+    # A zero that depends on x and H: every term must, as lax.reduce of several arrays cannot be
+    # differentiated when only some change, and a second derivative through lax.map does that.
+    zero = (0 * (top + infogain.rows(labels, slice(0, 1))[:, 0]))[:, None]
+    column = top[:, None] + zero
 
     def terms(part):
         y, h = x[:, part], infogain.rows(labels, part)
         first = y == column
         return (
             jnp.where(first, 0, jnp.exp(y - column)),
-            first.astype(x.dtype),
+            jnp.where(first, 1 + zero, 0),
             jnp.where(h != 0, h * (column - y), 0),
-            jnp.where(first, 0, h),
-            jnp.where(first, h, 0),
+            jnp.where(first, zero, h),
+            jnp.where(first, h + zero, 0),
         )
 
     q, ties, loss, others, own = _pass_sums(terms, x.shape[1])
     q = q + (ties - 1)
     log = jnp.log1p(q)
     residual = {"top": top, "log": log, "q": q, "others": others, "own": own, "ties": ties}
-    return loss + (others + own) * log, residual
+    # This second use of the top keeps XLA from writing it out C times before the first.
+    loss = jnp.where(jnp.isfinite(top), loss + (others + own) * log, jnp.nan)
+    return loss, residual
 
 
 def _row_slopes(x, labels, infogain, residual):
