@@ -5,10 +5,12 @@ from typing import Any
 import tyro
 
 import diffsim.delay.benchmark
+import diffsim.losses.benchmark
 import diffsim.quadrature.benchmark
 
 BENCHMARKS: dict[str, Any] = {
     "delay": diffsim.delay.benchmark.benchmark,
+    "infogain": diffsim.losses.benchmark.benchmark,
     "sphere": diffsim.quadrature.benchmark.main,
 }
 

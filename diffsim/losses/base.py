@@ -9,7 +9,6 @@ from flax import struct
 
 from diffsim._check import floating, in_range
 
-
 EVERY = slice(None)
 
 
@@ -184,7 +183,9 @@ class Sparse(Infogain):
     def rows(self, labels, part=EVERY):
         found = self.values[labels]
         zeros = jnp.zeros((labels.shape[0], self.classes), found.dtype)
-        return jax.vmap(lambda row, i, v: row.at[i].set(v))(zeros, self.indices[labels], found)[:, part]
+        return jax.vmap(lambda row, i, v: row.at[i].set(v))(zeros, self.indices[labels], found)[
+            :, part
+        ]
 
 
 @struct.dataclass
