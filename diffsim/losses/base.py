@@ -1,5 +1,6 @@
 """The kinds of H: one record each, that can give the row of a label."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -246,7 +247,7 @@ class Tree(Infogain):
             raise ValueError(
                 f"groups: expected integers (levels, classes), got {levels.dtype} {levels.shape}"
             )
-        for level, (coarse, fine) in enumerate(zip(levels, levels[1:]), start=1):
+        for level, (coarse, fine) in enumerate(itertools.pairwise(levels), start=1):
             if len(set(zip(coarse, fine))) > len(set(fine)):
                 raise ValueError(
                     f"groups: expected level {level} to divide level {level - 1}, got a group "

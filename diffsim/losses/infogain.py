@@ -125,7 +125,7 @@ def softmax_infogain(
 
     def run(rows, labels, record):
         size = row_chunk(rows.shape, record, 4)
-        return _by_chunks(lambda *a: _row_losses(*a, record, kernel), size, rows, labels)
+        return _by_chunks(lambda x, y: _row_losses(x, y, record, kernel), size, rows, labels)
 
     return _total(run, x, x.shape[-1], labels, infogain, where, weights, reduction)
 
