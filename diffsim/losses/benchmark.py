@@ -90,30 +90,34 @@ def _torch(x: np.ndarray, labels: np.ndarray, values: np.ndarray):
     return {"torch": (integer, both(integer)), "torch soft": (soft, both(soft))}
 
 
-def medians(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
-    """Median seconds of each call, all called in turn; a first call of each is not counted."""
+def medians(calls: dict[str, Callable], rounds: int, cpu: bool, seed: int) -> dict[str, float]:
+    """Median seconds of each call; they take turns in random order, each after an untimed one."""
+    clock = time.process_time if cpu else time.perf_counter
+    rng = np.random.default_rng(seed)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for count in range(rounds + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if count:
-                seconds[name].append(time.perf_counter() - start)
+    for _ in range(rounds):
+        for name in rng.permutation(list(calls)):
+            calls[name]()
+            start = clock()
+            calls[name]()
+            seconds[name].append(clock() - start)
     return {name: float(np.median(times)) for name, times in seconds.items()}
 
 
 def benchmark(
     rounds: int = 25,
     seed: int = 0,
+    cpu: bool = False,
     shapes: tuple[tuple[int, int], ...] = SHAPES,
 ) -> dict[str, dict[str, float]]:
     """Print median times of value, and of value and gradient, over those of optax; float32.
 
-    The calls take turns. Torch takes part if installed (extra bench). H has at most 1000 rows.
+    Torch takes part if installed (extra bench). H has at most 1000 rows.
 
     Args:
         rounds: times that each is called.
-        seed: of logits, labels and H.
+        seed: of logits, labels, H and the order of the calls.
+        cpu: count processor time instead of wall time, for a machine that is busy.
         shapes: rows and classes.
 
     Returns:
@@ -123,7 +127,9 @@ def benchmark(
     for shape in shapes:
         found = candidates(shape, seed)
         for index, what in enumerate(("value", "value and gradient")):
-            seconds = medians({name: pair[index] for name, pair in found.items()}, rounds)
+            seconds = medians(
+                {name: pair[index] for name, pair in found.items()}, rounds, cpu, seed
+            )
             title = f"{shape[0]} x {shape[1]}, {what}"
             print(f"{title}: optax {seconds[BASE] * 1e3:.2f} ms", flush=True)
             for name in seconds:
