@@ -6,11 +6,13 @@ import tyro
 
 import diffsim.delay.benchmark
 import diffsim.physics.mujoco_contact
+import diffsim.losses.benchmark
 import diffsim.quadrature.benchmark
 
 BENCHMARKS: dict[str, Any] = {
     "delay": diffsim.delay.benchmark.benchmark,
     "mujoco-contact": diffsim.physics.mujoco_contact.benchmark,
+    "infogain": diffsim.losses.benchmark.benchmark,
     "sphere": diffsim.quadrature.benchmark.main,
 }
 

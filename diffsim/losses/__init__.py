@@ -1,0 +1,31 @@
+"""Losses for networks: softmax-infogain, where some mistakes cost more than others."""
+
+from diffsim.losses.base import (
+    Dense,
+    Diagonal,
+    Infogain,
+    LowRank,
+    Peaked,
+    Smoothing,
+    Sparse,
+    Tree,
+    from_distances,
+)
+from diffsim.losses.infogain import REDUCTIONS, softmax_infogain, softmax_infogain_head
+from diffsim.losses.kernels import Kernel
+
+__all__ = [
+    "REDUCTIONS",
+    "Dense",
+    "Diagonal",
+    "Infogain",
+    "Kernel",
+    "LowRank",
+    "Peaked",
+    "Smoothing",
+    "Sparse",
+    "Tree",
+    "from_distances",
+    "softmax_infogain",
+    "softmax_infogain_head",
+]

@@ -1,0 +1,98 @@
+"""Derivatives of the losses of rows: the first by a kernel, any further by ordinary JAX."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+from diffsim.losses.kernels import Kernel, at_labels
+
+
+def _still(tree: Any) -> bool:
+    """Whether a tangent is zero throughout, known while tracing."""
+    return all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(tree))
+
+
+def _filled(primal: Any, tangent: Any) -> Any:
+    """The tangent with its symbolic zeros written out."""
+
+    def fill(p, t):
+        if not isinstance(t, SymbolicZero):
+            return t
+        if not jnp.issubdtype(p.dtype, jnp.floating):
+            return np.zeros(p.shape, jax.dtypes.float0)
+        return jnp.zeros_like(p)
+
+    return jax.tree.map(fill, primal, tangent)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def losses(kernel: Kernel, x: jax.Array, labels: jax.Array, infogain: Any) -> tuple:
+    """Losses (n,) of rows x (n, C) with labels (n,) in range, and the kernel's residual.
+
+    The residual is to be taken as a constant.
+    """
+    return kernel.sums(x, labels, infogain)
+
+
+def _losses_jvp(kernel, primals, tangents):
+    x, labels, infogain = primals
+    dx, _, dh = tangents
+    loss, residual = losses(kernel, x, labels, infogain)
+    change = jnp.zeros_like(loss)
+    if not _still(dx):
+        everywhere, own = slopes(kernel, x, labels, infogain, residual)
+        change += jnp.sum(everywhere * dx, axis=1)
+        if own is not None:
+            change += own * at_labels(dx, labels)
+    if not _still(dh):
+        change += jnp.sum(_rows_jvp(labels, infogain, dh) * _lags(x, residual), axis=1)
+    return (loss, residual), (change, jax.tree.map(jnp.zeros_like, residual))
+
+
+losses.defjvp(_losses_jvp, symbolic_zeros=True)
+
+
+def _rows_jvp(labels, infogain, dh):
+    """Change of the labels' rows when H changes."""
+    return jax.jvp(lambda h: h.rows(labels), (infogain,), (_filled(infogain, dh),))[1]
+
+
+@jax.custom_jvp
+def _lags(x, residual):
+    """lse − x, the derivative of the loss in the rows of H."""
+    return (residual["top"] + residual["log"])[:, None] - x
+
+
+@_lags.defjvp
+def _lags_jvp(primals, tangents):
+    x, _ = primals
+    mean = jnp.sum(jax.nn.softmax(x) * tangents[0], axis=1, keepdims=True)
+    return _lags(*primals), mean - tangents[0]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def slopes(kernel: Kernel, x: jax.Array, labels: jax.Array, infogain: Any, residual: Any):
+    """p S − h in two parts, as the kernel gives it."""
+    return kernel.slopes(x, labels, infogain, residual)
+
+
+def _slopes_jvp(kernel, primals, tangents):
+    x, labels, infogain, _ = primals
+    dx, _, dh, _ = tangents
+    p = jax.nn.softmax(x)
+    change = jnp.zeros_like(x)
+    if not _still(dx):
+        total = jnp.sum(infogain.rows(labels), axis=1, keepdims=True)
+        change += total * p * (dx - jnp.sum(p * dx, axis=1, keepdims=True))
+    if not _still(dh):
+        rows = _rows_jvp(labels, infogain, dh)
+        change += jnp.sum(rows, axis=1, keepdims=True) * p - rows
+    everywhere, own = slopes(kernel, *primals)
+    return (everywhere, own), (change, None if own is None else jnp.zeros_like(own))
+
+
+slopes.defjvp(_slopes_jvp, symbolic_zeros=True)

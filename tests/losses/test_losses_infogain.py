@@ -1,0 +1,378 @@
+"""The loss against closed forms, optax and plain automatic derivatives, in every mode."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from diffsim.losses import (
+    REDUCTIONS,
+    Dense,
+    Diagonal,
+    LowRank,
+    Smoothing,
+    Sparse,
+    Tree,
+    from_distances,
+    softmax_infogain,
+    softmax_infogain_head,
+)
+
+CLASSES, ROWS = 37, 11  # 37 leaves a rest beside whole blocks
+RNG = np.random.default_rng(0)
+MATRIX = RNG.uniform(0.1, 2, (CLASSES, CLASSES))
+KINDS = {
+    "dense": Dense.create(MATRIX),
+    "rectangular": Dense.create(MATRIX[:5]),
+    "diagonal": Diagonal.create(np.diagonal(MATRIX)),
+    "smoothing": Smoothing.create(0.2, CLASSES),
+    "sparse": Sparse.largest(MATRIX, 4),
+    "low rank": LowRank.create(MATRIX[0], MATRIX[:, :2], MATRIX[:, 2:4]),
+    "tree": Tree.create([0.1, 0.3, 0.6], [[0] * CLASSES, [*range(6)] * 6 + [5], [*range(CLASSES)]]),
+}
+
+
+def example(dtype, rows=ROWS, classes=CLASSES, labels=5, scale=2.0):
+    rng = np.random.default_rng(1)
+    x = scale * rng.standard_normal((rows, classes))
+    return jnp.asarray(x, dtype), jnp.asarray(rng.integers(0, labels, rows))
+
+
+def plain(x, labels, matrix):
+    return -jnp.mean(jnp.sum(matrix[labels] * jax.nn.log_softmax(x), axis=1))
+
+
+def close(found, wanted, digits):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=10.0**-digits, atol=10.0**-digits),
+        found,
+        wanted,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_its_matrix(kind, dtype):
+    infogain = jax.tree.map(lambda a: a.astype(dtype) if a.dtype == jnp.float64 else a, KINDS[kind])
+    x, labels = example(dtype)
+    matrix = infogain.matrix()
+    assert matrix.shape == infogain.shape
+    digits = 12 if dtype == jnp.float64 else 5
+
+    def ours(x, h):
+        return softmax_infogain(x, labels, h)
+
+    def reference(x, h):
+        return plain(x, labels, h.matrix())
+
+    found = jax.jit(jax.value_and_grad(ours, allow_int=True))(x, infogain)
+    close(found, jax.jit(jax.value_and_grad(reference))(x, infogain), digits)
+    assert abs(np.sum(found[1], axis=1)).max() < 10.0**-digits
+    close(ours(x + 7, infogain), found[0], digits - 1)
+    if kind in ("sparse", "tree"):  # integers among the leaves
+        weights = "values" if kind == "sparse" else "weights"
+        change = jax.jit(jax.grad(lambda v: ours(x, infogain.replace(**{weights: v}))))
+        wanted = jax.jit(jax.grad(lambda v: reference(x, infogain.replace(**{weights: v}))))
+        close(change(getattr(infogain, weights)), wanted(getattr(infogain, weights)), digits)
+    else:
+        slope = jax.jit(jax.grad(ours, 1))(x, infogain)
+        close(slope, jax.jit(jax.grad(reference, 1))(x, infogain), digits)
+
+
+@pytest.mark.parametrize("kind", ["dense", "smoothing"])
+def test_forward_mode_and_second_derivatives(kind):
+    x, labels = example(jnp.float64, rows=3)
+    infogain = KINDS[kind]
+    direction = jnp.asarray(RNG.standard_normal(x.shape))
+
+    def ours(x):
+        return softmax_infogain(x, labels, infogain)
+
+    def reference(x):
+        return plain(x, labels, infogain.matrix())
+
+    def products(f):
+        slope = jax.grad(f)
+        return (
+            jax.jvp(f, (x,), (direction,)),
+            jax.jvp(slope, (x,), (direction,))[1],
+            jax.grad(lambda y: jnp.vdot(slope(y), direction))(x),
+            jax.jvp(lambda y: jax.jvp(f, (y,), (direction,))[1], (x,), (direction,))[1],
+        )
+
+    close(
+        jax.jit(products, static_argnums=0)(ours),
+        jax.jit(products, static_argnums=0)(reference),
+        11,
+    )
+
+
+def test_mixed_derivatives_in_logits_and_matrix():
+    x, labels = example(jnp.float64, rows=3)
+    h = jnp.asarray(MATRIX)
+
+    def both(f):
+        def products(x, h):
+            slopes = jax.grad(f, (0, 1))
+            return jax.jvp(slopes, (x, h), (x, 0 * h)), jax.jvp(slopes, (x, h), (0 * x, h))
+
+        return jax.jit(products)(x, h)
+
+    ours = both(lambda x, h: softmax_infogain(x, labels, h))
+    close(ours, both(lambda x, h: plain(x, labels, h)), 11)
+
+
+def test_identity_diagonal_and_smoothing_are_optax(dtype):
+    x, labels = example(dtype)
+    digits = 12 if dtype == jnp.float64 else 6
+    integer = optax.softmax_cross_entropy_with_integer_labels(x, labels.astype(jnp.int32))
+    factor = jnp.linspace(0.5, 2, CLASSES, dtype=dtype)
+    smooth = optax.smooth_labels(jax.nn.one_hot(labels, CLASSES, dtype=dtype), 0.1)
+    pairs = [
+        (jnp.eye(CLASSES, dtype=dtype), integer),
+        (Diagonal.create(factor), integer * factor[labels]),
+        (
+            Smoothing.create(jnp.asarray(0.1, dtype), CLASSES),
+            optax.softmax_cross_entropy(x, smooth),
+        ),
+    ]
+    for infogain, wanted in pairs:
+        close(softmax_infogain(x, labels, infogain, reduction=None), wanted, digits)
+
+
+def test_caffe_case():
+    """Caffe's own test: data (4, 2, 5, 2), axis 2, H ~ U(0.1, 2)."""
+    rng = np.random.default_rng(1701)
+    data, h = rng.uniform(-0.5, 2, (4, 2, 5, 2)), rng.uniform(0.1, 2, (5, 5))
+    labels = rng.integers(0, 5, (4, 2, 2))
+    expected = 0.0
+    for i in np.ndindex(labels.shape):
+        p = np.exp(data[i[0], i[1], :, i[2]])
+        expected -= h[labels[i]] @ np.log(p / p.sum())
+    for axis in (2, -2):
+        found = {
+            name: float(softmax_infogain(data, labels, h, axis=axis, reduction=name))
+            for name in REDUCTIONS
+        }
+        divisors = {"valid": 16, "full": 16, "batch": 4, "sum": 1}
+        close(found, {name: expected / divisors[name] for name in REDUCTIONS}, 12)
+    losses = softmax_infogain(data, labels, h, axis=2, reduction=None)
+    assert losses.shape == labels.shape
+    transposed = softmax_infogain(data, labels, h.T, axis=2, reduction="sum")
+    assert abs(float(transposed) - expected) > 0.1
+
+
+def test_rows_without_weight_and_the_minimum():
+    x, h = jnp.array([[0.3, -1.0, 2.0]]), jnp.array([1.0, -0.4, -0.6])
+    loss, slope = jax.value_and_grad(lambda x: softmax_infogain(x, jnp.array([0]), h[None]))(x)
+    close((loss, slope), (-jnp.vdot(h, x[0]), -h[None]), 12)
+    h = jnp.array([0.2, 0.5, 1.3])
+    loss, slope = jax.value_and_grad(lambda x: softmax_infogain(x, jnp.array([0]), h[None]))(
+        jnp.log(h)[None] + 3
+    )
+    close((loss, slope), (-jnp.vdot(h, jnp.log(h / h.sum())), jnp.zeros((1, 3))), 12)
+
+
+SURE = jax.jit(jax.value_and_grad(lambda x, h: softmax_infogain(x, jnp.array([2]), h)))
+
+
+@pytest.mark.parametrize("gap", [0.0, 5.0, 15.0, 20.0, 40.0, 80.0])
+@pytest.mark.parametrize("infogain", [jnp.eye(8), Diagonal.create(jnp.ones(8))], ids=type)
+def test_sure_networks_keep_their_digits(gap, infogain):
+    """x = (a, 0, …): L = log1p(7 exp(−a)), which float32 cross-entropies round to zero."""
+    x = jnp.zeros((1, 8), jnp.float32).at[0, 2].set(gap)
+    loss, slope = SURE(x, infogain)
+    exact = np.log1p(7 * np.exp(-gap))
+    rest = np.exp(-gap) / (1 + 7 * np.exp(-gap))
+    wanted = np.full((1, 8), rest)
+    wanted[0, 2] = -7 * rest
+    np.testing.assert_allclose(loss, exact, rtol=1e-6)
+    np.testing.assert_allclose(slope, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_extreme_logits(kind):
+    """At ±1e4 the float32 loss and gradient agree with float64; nothing overflows."""
+    infogain = KINDS[kind]
+    signs = jnp.asarray(RNG.choice([-1e4, 0.0, 1e4], (ROWS, CLASSES)))
+    _, labels = example(jnp.float64)
+
+    def both(dtype):
+        h = jax.tree.map(lambda a: a.astype(dtype) if a.dtype == jnp.float64 else a, infogain)
+        return jax.jit(jax.value_and_grad(softmax_infogain))(signs.astype(dtype), labels, h)
+
+    (loss, slope), (exact, steep) = both(jnp.float32), both(jnp.float64)
+    np.testing.assert_allclose(loss, exact, rtol=3e-6)
+    np.testing.assert_allclose(slope, steep, rtol=3e-6, atol=1e-6)
+
+
+def test_excluded_classes_and_infinite_losses():
+    x = jnp.array([[1.0, -jnp.inf, 0.5]])
+    for h in (jnp.eye(3), Diagonal.create(jnp.ones(3)), Smoothing.create(0.0, 3)):
+        loss, slope = jax.value_and_grad(softmax_infogain)(x, jnp.array([0]), h)
+        close(loss, jnp.log1p(jnp.exp(-0.5)), 12)
+        assert slope[0, 1] == 0
+        assert np.isfinite(slope).all()
+        assert softmax_infogain(x, jnp.array([1]), h) == jnp.inf
+    assert softmax_infogain(x, jnp.array([0]), Smoothing.create(0.1, 3)) == jnp.inf
+    for bad in (jnp.inf, jnp.nan):
+        assert jnp.isnan(softmax_infogain(x.at[0, 2].set(bad), jnp.array([0]), jnp.eye(3)))
+    assert jnp.isnan(softmax_infogain(jnp.full((1, 3), -jnp.inf), jnp.array([0]), jnp.eye(3)))
+
+
+@pytest.mark.parametrize("half", [jnp.bfloat16, jnp.float16])
+def test_half_precision_sums_in_float32(half):
+    x, labels = example(half, rows=16, classes=300)
+    h = jnp.asarray(RNG.uniform(0.1, 2, (5, 300)))
+    both = jax.jit(jax.value_and_grad(softmax_infogain))
+    (loss, slope), (exact, steep) = both(x, labels, h), both(x.astype(jnp.float64), labels, h)
+    assert (loss.dtype, slope.dtype) == (jnp.float32, half)
+    np.testing.assert_allclose(loss, exact, rtol=1e-6)
+    error = jnp.abs(slope.astype(jnp.float64) - steep)
+    floor = 2.0**-24 if half == jnp.float16 else 0  # subnormal
+    assert (error <= jnp.finfo(half).eps.astype(float) * jnp.abs(steep) + floor + 1e-8).all()
+
+
+def test_masks_weights_and_soft_labels():
+    x, labels = example(jnp.float64)
+    mask = jnp.arange(ROWS) % 3 > 0
+    factor = jnp.linspace(1, 2, CLASSES)
+    spoiled = jnp.where(mask[:, None], x, jnp.nan)
+    ignored = jnp.where(mask, labels, 255)
+
+    def ours(x):
+        return softmax_infogain(x, ignored, MATRIX, where=mask, weights=factor)
+
+    each = softmax_infogain(x, labels, MATRIX, reduction=None) * factor[labels]
+    close(ours(spoiled), jnp.mean(each[mask]), 12)
+    slope = jax.grad(ours)(spoiled)
+    assert (slope[~mask] == 0).all()
+    assert np.isfinite(slope).all()
+    assert softmax_infogain(x, labels, MATRIX, where=jnp.zeros(ROWS, bool)) == 0
+    soft = jax.nn.one_hot(labels, CLASSES, dtype=x.dtype)
+    close(softmax_infogain(x, soft, MATRIX, weights=factor, where=mask), ours(spoiled), 12)
+    mixed = jnp.asarray(RNG.dirichlet(np.ones(CLASSES), ROWS))
+
+    def reference(x, t):
+        return -jnp.mean(jnp.sum((t @ MATRIX) * jax.nn.log_softmax(x), axis=1))
+
+    found = jax.grad(lambda x, t: softmax_infogain(x, t, MATRIX), (0, 1))(x, mixed)
+    close(found, jax.grad(reference, (0, 1))(x, mixed), 12)
+    along = softmax_infogain(x.T, mixed.T, MATRIX, axis=0)
+    close(along, reference(x, mixed), 12)
+
+
+def test_shapes_and_vmap():
+    x, labels = example(jnp.float64, rows=12)
+    each = softmax_infogain(x, labels, MATRIX, reduction=None)
+    whole = x.reshape(2, 3, 2, CLASSES)
+    found = softmax_infogain(whole, labels.reshape(2, 3, 2), MATRIX, reduction=None)
+    close(found, each.reshape(2, 3, 2), 12)
+    close(softmax_infogain(x[0], labels[0], MATRIX), each[0], 12)
+    for h in (Dense.create(MATRIX), Smoothing.create(0.1, CLASSES)):
+        slope = jax.jit(jax.grad(lambda x, y, h=h: softmax_infogain(x, y, h, reduction="sum")))
+        close(jax.jit(jax.vmap(slope))(x, labels), slope(x, labels), 12)
+    assert softmax_infogain(x[:0], labels[:0], MATRIX) == 0
+
+
+@pytest.mark.parametrize("classes", [1, 3, 10, 100])
+def test_few_and_many_classes(classes):
+    x, labels = example(jnp.float64, classes=classes, labels=classes)
+    h = jnp.asarray(RNG.uniform(size=(classes, classes)))
+    found = jax.jit(jax.value_and_grad(softmax_infogain))(x, labels, h)
+    close(found, jax.jit(jax.value_and_grad(plain))(x, labels, h), 12)
+
+
+@pytest.mark.parametrize("chunk", [5, 1000])
+def test_head_never_holds_all_logits(chunk):
+    rng = np.random.default_rng(2)
+    features, classifier = (
+        jnp.asarray(rng.standard_normal((3, 4, 6))),
+        jnp.asarray(rng.standard_normal((6, CLASSES))),
+    )
+    labels = jnp.asarray(rng.integers(0, CLASSES, (3, 4)))
+
+    def head(f, c, h):
+        return softmax_infogain_head(f, c, labels, h, chunk=chunk)
+
+    def whole(f, c, h):
+        return softmax_infogain(f @ c, labels, h)
+
+    arguments = (features, classifier, jnp.asarray(MATRIX))
+
+    def product(f):
+        return jax.jit(lambda *a: jax.jvp(jax.grad(f, (0, 1, 2)), a, a))(*arguments)
+
+    close(head(*arguments), whole(*arguments), 12)
+    close(product(head), product(whole), 11)
+    text = str(jax.make_jaxpr(jax.grad(head))(*arguments))
+    if chunk < 12:
+        assert f"f64[12,{CLASSES}]" not in text
+    assert f"f64[{min(chunk, 12)},{CLASSES}]" in text
+
+
+def test_rows_are_chunked_where_matrix_rows_are_written_out():
+    """4096 rows of a tree over 1000 classes are taken 131 at a time."""
+    tree = Tree.create([0.5, 0.5], [np.zeros(1000, int), np.arange(1000)])
+    x, labels = jnp.zeros((4096, 1000)), jnp.zeros(4096, int)
+    shapes = str(jax.make_jaxpr(lambda x: softmax_infogain(x, labels, tree))(x))
+    assert "bool[2,131,1000]" in shapes.replace("i1[", "bool[")
+    assert "4096,1000]" not in shapes.replace("f64[4096,1000]", "")
+    close(softmax_infogain(x, labels, tree), 500.5 * np.log(1000), 10)
+
+
+@pytest.mark.parametrize(
+    "infogain", [jnp.eye(3), Smoothing.create(0.1, 3)], ids=["dense", "peaked"]
+)
+def test_bad_labels_are_never_a_class(infogain):
+    x = jnp.zeros((2, 3))
+    for bad in (-1, 3, 255):
+        with pytest.raises(ValueError, match=rf"labels: expected in \[0, 3\), got \[{bad}\]"):
+            softmax_infogain(x, jnp.array([0, bad]), infogain)
+        loss, slope = jax.jit(
+            jax.value_and_grad(lambda x, y: softmax_infogain(x, y, infogain, reduction="sum"))
+        )(x, jnp.array([0, bad]))
+        assert jnp.isnan(loss)
+        assert np.isfinite(slope[0]).all()
+        assert np.isnan(slope[1]).all()
+    small = jnp.zeros((1, 1000))
+    assert softmax_infogain(small, jnp.array([200], jnp.uint8), jnp.eye(1000)) > 0
+
+
+def test_bad_input_is_named():
+    x, labels = example(jnp.float32)
+    cases = {
+        "labels: expected integers": lambda: softmax_infogain(x, labels[:3], MATRIX),
+        "infogain: expected 37 columns": lambda: softmax_infogain(x, labels, MATRIX[:, :3]),
+        "infogain: expected a matrix": lambda: softmax_infogain(x, labels, MATRIX[0]),
+        "infogain: expected finite": lambda: softmax_infogain(x, labels, MATRIX * np.nan),
+        "axis: expected in": lambda: softmax_infogain(x, labels, MATRIX, axis=2),
+        "where: expected booleans": lambda: softmax_infogain(x, labels, MATRIX, where=labels),
+        "weights: expected shape": lambda: softmax_infogain(x, labels, MATRIX, weights=[1.0]),
+        "reduction: expected None or": lambda: softmax_infogain(x, labels, MATRIX, reduction="m"),
+        "distances: expected in": lambda: from_distances([[0.0, -1.0]]),
+        "beta: expected in": lambda: from_distances([[0.0]], beta=0.0),
+        "alpha: expected in": lambda: Smoothing.create(1.5, 3),
+        "indices: expected each class once": lambda: Sparse.create([[1.0, 1]], [[0, 0]], 3),
+        r"indices: expected in \[0, 3\)": lambda: Sparse.create([[1.0]], [[3]], 3),
+        "count: expected in": lambda: Sparse.largest(MATRIX, 38),
+        "groups: expected level 1 to divide": lambda: Tree.create([1.0, 1], [[0, 1], [0, 0]]),
+        "left: expected shape": lambda: LowRank.create([1.0], [[1.0], [1.0]], [[1.0]]),
+        "chunk: expected at least 1": lambda: softmax_infogain_head(
+            x, x.T, labels, jnp.eye(ROWS), chunk=0
+        ),
+        "features, classifier: expected": lambda: softmax_infogain_head(x, x, labels, MATRIX),
+    }
+    for message, call in cases.items():
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(TypeError, match="logits: expected a floating dtype"):
+        softmax_infogain(x.astype(complex), labels, MATRIX)
+
+
+def test_distances():
+    distances = np.array([[0.0, 1, 4], [1, 0, 4], [4, 4, 0]])
+    h = from_distances(distances, 0.5).values
+    close(h, np.exp(-0.5 * distances), 12)
+    rows = from_distances(distances, 0.5, normalise=True).values
+    close(rows, h / h.sum(1, keepdims=True), 12)
