@@ -15,7 +15,7 @@ from diffsim.tasks import RadarTracking
 from diffsim.tasks.radar import Ranges
 
 TRUTH = BallState.create([1.25, 0.2, 1.1], [-5.0, 0.3, 1.2])
-DRAWS, STEP = 300, 1e-4
+STEP = 1e-4
 # Compiling takes longer than running.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
@@ -29,69 +29,77 @@ def chain(antennas, received):
     return replace(tracking(), antennas=antennas).track(received)
 
 
-@pytest.fixture(scope="module")
-def cases():
-    """The chain on one batch: no noise, antennas moved, differences, and many noises."""
-    setup = tracking()
-    listen = jax.jit(setup.listen)
-    noises = np.stack([listen(TRUTH, key) for key in jax.random.split(jax.random.key(1), DRAWS)])
-    moved = setup.antennas + 0.1 * jax.random.normal(jax.random.key(2), (4, 3))
-    clean = np.asarray(listen(TRUTH))
-    rows = [(setup.antennas, clean), (moved, replace(setup, antennas=moved).listen(TRUTH))]
-    directions = [(np.eye(12)[k].reshape(4, 3), 0 * clean) for k in range(12)]
-    directions += [(np.zeros((4, 3)), noise - clean) for noise in noises[1:4]]
-    for sign in (STEP, -STEP):
-        rows += [(setup.antennas + sign * a, noises[0] + sign * r) for a, r in directions]
-    rows += [(setup.antennas, noise) for noise in noises]
-    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
-    run = jax.jit(jax.vmap(chain), compiler_options=QUICK)
-    ball, landing = jax.tree.map(np.asarray, run(*batch))
-    return directions, clean, noises, ball, landing
+def echoes(count, seed=1):
+    """What the antennas receive: without noise, and with several noises."""
+    listen = jax.jit(tracking().listen)
+    keys = jax.random.split(jax.random.key(seed), count)
+    return np.asarray(listen(TRUTH)), np.stack([listen(TRUTH, key) for key in keys])
 
 
-def test_exact_without_noise_wherever_the_antennas_stand(cases):
-    *_, ball, landing = cases
-    assert np.all(landing.landed)
-    for row in (0, 1):
-        np.testing.assert_allclose(ball.state.position[row], TRUTH.position, atol=1e-9)
-        np.testing.assert_allclose(ball.state.velocity[row], TRUTH.velocity, atol=1e-8)
-    np.testing.assert_allclose(landing.point[0], landing.point[1], atol=1e-9)
+@partial(jax.jit, compiler_options=QUICK)
+def slopes(antennas, received, *directions):
+    """The chain, its derivatives forward along the directions, and in reverse to the inputs."""
+
+    def point(*inputs):
+        ball, landing = chain(*inputs)
+        return landing.point, (ball, landing)
+
+    _, push, found = jax.linearize(point, antennas, received, has_aux=True)
+    pull = jax.linear_transpose(push, antennas, received)
+    return found, jax.vmap(push)(*directions), jax.vmap(pull)(jnp.eye(2))
 
 
-def test_derivatives_from_antenna_and_echo_to_landing(cases):
-    directions, clean, noises, _, landing = cases
-    setup = tracking()
+def test_from_antenna_and_echo_to_landing():
+    setup, (clean, noises) = tracking(), echoes(24)
+    directions = (
+        jnp.eye(12).reshape(12, 4, 3),
+        jnp.asarray(np.roll(noises[:12], 1, axis=0) - clean),
+    )
+    base = setup.antennas, jnp.asarray(noises[0])
+    _, forward, (to_antennas, to_echo) = slopes(*base, *directions)
 
-    @partial(jax.jit, compiler_options=QUICK)
-    def slopes(received, directions):
-        def point(*inputs):
-            return chain(*inputs)[1].point
+    def moved(k, step):
+        inputs = [x + step * d[k] for x, d in zip(base, directions)]
+        return slopes(*inputs, *directions)[0][1].point
 
-        inputs = setup.antennas, received
-        forward = jax.vmap(lambda d: jax.jvp(point, inputs, d)[1])(directions)
-        return forward, jax.vmap(jax.vjp(point, *inputs)[1])(jnp.eye(2))
-
-    along = jax.tree.map(lambda *leaves: jnp.stack(leaves), *directions)
-    forward, (to_antennas, to_echo) = slopes(noises[0], along)
-    points = landing.point[2 : 2 + 2 * len(directions)].reshape(2, -1, 2)
-    difference = (points[0] - points[1]) / (2 * STEP)
-    np.testing.assert_allclose(forward, difference, rtol=1e-5, atol=1e-6)
-    # Reverse mode holds the conjugate of the complex derivative.
-    backward = np.einsum("oax,dax->do", to_antennas, along[0])
-    backward += np.einsum("opan,dpan->do", to_echo, along[1]).real
+    for k in (2, 4, 9):
+        difference = (moved(k, STEP) - moved(k, -STEP)) / (2 * STEP)
+        # The likelihood's minimum is found to about 1e-10 m, a step apart.
+        np.testing.assert_allclose(forward[k], difference, rtol=1e-5, atol=1e-5)
+    backward = np.einsum("oax,dax->do", to_antennas, directions[0])
+    backward += np.einsum("opan,dpan->do", to_echo, directions[1]).real
     np.testing.assert_allclose(backward, forward, rtol=1e-9, atol=1e-12)
     # Moving every antenna in the plane, with the same echoes, moves the landing with them.
     np.testing.assert_allclose(to_antennas.sum(1)[:, :2], np.eye(2), atol=1e-9)
 
-    # Maximum likelihood is efficient: white noise through the derivative is the bound.
-    _, (_, to_echo) = slopes(clean, along)
+    # Without noise: exact, wherever the antennas stand.
+    aside = setup.antennas + 0.1 * directions[0][5] + 0.2 * directions[0][1]
+    (ball, landing), *_ = slopes(setup.antennas, clean, *directions)
+    (again, same), *_ = slopes(aside, replace(setup, antennas=aside).listen(TRUTH), *directions)
+    for state in (ball.state, again.state):
+        np.testing.assert_allclose(state.position, TRUTH.position, atol=1e-9)
+        np.testing.assert_allclose(state.velocity, TRUTH.velocity, atol=1e-8)
+    assert landing.landed
+    np.testing.assert_allclose(same.point, landing.point, atol=1e-9)
+
+    # White noise through the derivative: maximum likelihood reaches the bound that it claims.
     flat = np.asarray(to_echo).reshape(2, -1)
     variance = 0.5 * float(setup.radar.noise) ** 2 * (flat @ flat.conj().T).real
-    np.testing.assert_allclose(variance, bound(setup), rtol=1e-5)
+    claimed = [slopes(setup.antennas, x, *directions)[0][1] for x in noises]
+    covariance = np.mean([c.covariance for c in claimed], axis=0)
+    root = np.linalg.inv(np.linalg.cholesky(covariance))
+    np.testing.assert_allclose(root @ variance @ root.T, np.eye(2), atol=0.15)
+    # And so do the errors: χ² of 48 degrees of freedom over 24, 2 ± 0.4.
+    errors = np.stack([c.point - landing.point for c in claimed]) @ root.T
+    assert 1.0 < np.sum(errors**2) / len(noises) < 3.5
 
 
-def bound(setup):
-    """Covariance of the landing: the Cramér–Rao bound of each range, through the Jacobian."""
+@pytest.mark.slow
+def test_landing_error_is_the_one_predicted_by_the_bound():
+    """Cramér–Rao bound of each range, through the Jacobian, against 1000 noises."""
+    setup, (clean, noises) = tracking(), echoes(1000, seed=2)
+    run = jax.jit(jax.vmap(partial(chain, setup.antennas)))
+    ball, landing = jax.tree.map(np.asarray, run(np.concatenate([noises, clean[None]])))
     distances = setup.distances(TRUTH)
 
     def deviation(distance):
@@ -103,24 +111,17 @@ def bound(setup):
         )
         return delay_to_range(setup.radar, jnp.sqrt(variance[0, 0]))
 
-    deviations = jax.vmap(jax.vmap(deviation))(distances)
-    run = jax.jit(lambda r: setup.landing(setup.locate(r)).covariance, compiler_options=QUICK)
-    return run(Ranges(distances, deviations))
-
-
-def test_landing_error_is_the_predicted_one(cases):
-    *_, ball, landing = cases
-    found = jax.tree.map(lambda leaf: leaf[-DRAWS:], landing)
-    predicted = np.asarray(bound(tracking()))
+    ranges = Ranges(distances, jax.vmap(jax.vmap(deviation))(distances))
+    predicted = jax.jit(lambda r: setup.landing(setup.locate(r)).covariance)(ranges)
     root = np.linalg.inv(np.linalg.cholesky(predicted))
-    errors = (found.point - landing.point[0]) @ root.T
-    # Entries of the mean of 300 Wishart matrices: 1 ± 0.08 on the diagonal, 0 ± 0.06 off it.
-    np.testing.assert_allclose(errors.T @ errors / DRAWS, np.eye(2), atol=0.25)
-    np.testing.assert_allclose(errors.mean(0), 0, atol=4 / DRAWS**0.5)
-    claimed = root @ found.covariance.mean(0) @ root.T
+    errors = (landing.point[:-1] - landing.point[-1]) @ root.T
+    # Entries of the mean of 1000 Wishart matrices: 1 ± 0.045 on the diagonal, 0 ± 0.03 off it.
+    np.testing.assert_allclose(errors.T @ errors / len(errors), np.eye(2), atol=0.15)
+    np.testing.assert_allclose(errors.mean(0), 0, atol=0.13)
+    claimed = root @ landing.covariance[:-1].mean(0) @ root.T
     np.testing.assert_allclose(claimed, np.eye(2), atol=0.05)
     # 24 ranges less six unknowns; the estimated deviations add their own spread.
-    assert ball.misfit[-DRAWS:].mean() == pytest.approx(18, rel=0.1)
+    assert ball.misfit[:-1].mean() == pytest.approx(18, rel=0.1)
 
 
 def test_bad_input():
