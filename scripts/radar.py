@@ -1,9 +1,9 @@
 """A radar sees a serve: from echoes to the landing point, its error, and its derivatives."""
 
+import os
 import sys
 from pathlib import Path
 
-import jax
 import tyro
 
 
@@ -31,6 +31,10 @@ def main(
         seed: of the noise.
         plot: file for a picture of echoes, flight and landings.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
     from diffsim.delay.radar import Radar
     from diffsim.physics import BallState
     from diffsim.report.radar import radar_report
@@ -50,5 +54,4 @@ def main(
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_enable_x64", True)
     sys.exit(tyro.cli(main))
