@@ -66,9 +66,12 @@ def test_bad_input_is_one_line_and_code_two(arguments, message, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_benchmark_ratios():
+def test_benchmark_ratios(capsys):
     rows = {name: (ratio, seconds) for name, ratio, seconds in benchmark(scans=100)}
     slow = rows["NumPy root-MUSIC"][1]
     assert slow / rows["whole chain with maximum likelihood"][1] > 15
     assert slow / rows["root-MUSIC"][1] > 25
     assert rows["whole chain with maximum likelihood"][0] < 1.1
+    missing = importlib.util.find_spec("doatools") is None
+    assert ("not installed (pip install git+" in capsys.readouterr().out) == missing
+    assert missing or rows["doatools ESPRIT"][0] < 2
