@@ -147,7 +147,10 @@ def test_other_warnings():
     assert _flags(np.cos(phi) + theta, grid) & Flag.POLE
     spoilt = np.cos(theta)
     spoilt[3, 3] = np.inf
-    assert _flags(spoilt, grid) & Flag.NOT_FINITE
+    with pytest.raises(ValueError, match=r"samples: expected finite numbers, got 1 .* a mask"):
+        integrate(jnp.asarray(spoilt), grid)
+    traced = jax.jit(lambda samples: integrate(samples, grid).warning)(spoilt)
+    assert int(traced) & Flag.NOT_FINITE
     assert len(explain(Flag.POLE | Flag.ROUGH)) == 2
 
 
