@@ -28,7 +28,8 @@ def delay_report(
 
     Args:
         signal: .npy or .csv; of a 2-D .npy the row ``trace`` is read, a CSV has one column of
-            values, or two of time (s) and value.
+            values, or two of time (s) and value, below a line of names or not; complex values
+            are written 1+2j.
         sample_rate: Hz.
         pulse: file of the pulse from its time zero on, or ``ricker:HZ`` for one centred on it.
         echoes: a number, or ``auto`` to look for up to six.
@@ -80,7 +81,7 @@ def load_signal(path: Path, sample_rate: float, trace: int = 0) -> np.ndarray:
         if path.suffix == ".npy":
             array = np.load(path, allow_pickle=False)
         elif path.suffix == ".csv":
-            array = np.loadtxt(path, delimiter=",", ndmin=2)
+            array = _load_csv(path)
         else:
             raise ValueError("expected a .npy or .csv file")
     except (ValueError, EOFError) as error:
@@ -89,7 +90,8 @@ def load_signal(path: Path, sample_rate: float, trace: int = 0) -> np.ndarray:
         if array.shape[1] > 2:
             raise ValueError(f"{path}: expected one or two columns, got {array.shape[1]}")
         if array.shape[1] == 2:
-            rates = 1 / np.diff(array[:, 0]) if np.all(np.diff(array[:, 0]) > 0) else np.zeros(1)
+            steps = np.diff(array[:, 0].real)
+            rates = 1 / steps if np.all(steps > 0) else np.zeros(1)
             if not np.allclose(rates, sample_rate, rtol=1e-3):
                 raise ValueError(
                     f"{path}: expected times {1 / sample_rate:g} s apart as sample_rate says, "
@@ -105,6 +107,19 @@ def load_signal(path: Path, sample_rate: float, trace: int = 0) -> np.ndarray:
             f"{path}: expected numbers in 1 or 2 dimensions, got {array.dtype} {array.shape}"
         )
     return array
+
+
+def _load_csv(path: Path) -> np.ndarray:
+    """(rows, columns), complex where a number is."""
+    lines = [line for line in path.read_text().splitlines() if line.split("#")[0].strip()]
+    try:
+        np.loadtxt(lines[:1] or ["0"], delimiter=",", dtype=complex)
+    except ValueError:
+        lines = lines[1:]  # names
+    if not lines:
+        raise ValueError("expected rows of numbers, got none")
+    array = np.loadtxt(lines, delimiter=",", ndmin=2, dtype=complex)
+    return array if array.imag.any() else array.real
 
 
 def table(estimate: DelayEstimate) -> str:

@@ -119,7 +119,8 @@ def integrate(
 
     Raises:
         TypeError: the samples are not real.
-        ValueError: their shape is not the grid's, or the options do not fit it.
+        ValueError: their shape is not the grid's, the options do not fit it, or samples that
+            are not traced are not finite (traced ones set a warning).
 
     >>> from diffsim.quadrature import sphere_grid
     >>> grid = sphere_grid(9, 16)
@@ -146,10 +147,25 @@ def assess(samples, grid, measure, *, symmetry=None, mask=None, band=None, rule=
         closed = (shape[0], shape[1] + 1)
         closing = f", or {closed} with φ closed"
         if samples.shape == closed:
+            _check_finite(samples[:, :-1], mask)
             return _assess(samples, grid, measure, rule, _pair(band), mask)
     if samples.shape != shape:
         raise ValueError(f"samples: expected shape {shape}{closing}, got {samples.shape}")
+    _check_finite(samples, mask)
     return _assess(samples, grid, measure, rule, _pair(band), mask)
+
+
+def _check_finite(samples: jax.Array, mask: bytes | None) -> None:
+    if isinstance(samples, jax.core.Tracer):
+        return
+    bad = ~np.isfinite(np.asarray(samples))
+    if mask is not None:
+        bad &= np.frombuffer(mask, dtype=bool).reshape(bad.shape)
+    if bad.any():
+        raise ValueError(
+            f"samples: expected finite numbers, got {int(bad.sum())} that are not; "
+            "give a mask of the good ones"
+        )
 
 
 def _pair(band: Band | None) -> Band | None:

@@ -3,11 +3,12 @@
 A rule's error is Σ_k R_k a_k: a_k the integrand's coefficient of order k, R_k the rule's own error
 on the k-th basis function, which is known. Coefficients beyond the samples follow from the
 envelope of those seen at K/4, K/2 and K, through ln a = A - B k^p: p near 0 is algebraic decay, 1
-geometric, 2 Gaussian. A spectrum that is flat and then drops, beyond what is seen, cannot be told
-from one that stays flat: there the estimate is far too large, and not too small.
+geometric, 2 Gaussian. A spectrum that is flat and begins to drop only near K is followed at its
+last rate. One that drops beyond what is seen cannot be told from one that stays flat: there the
+estimate is far too large, and not too small.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,9 @@ from diffsim.quadrature.harmonics import associated_legendre
 REACH = 4  # responses are known up to this multiple of the orders seen
 TOP = 0.85  # aliasing spoils the last orders: the envelope is read below this share of them
 GROWTH = 3.0  # at most this ratio of successive drops, p <= log2(3): curvature beyond is noise
+STEEP = 0.7  # from this share of the orders on, the last rate of decay is measured
+FAST = 2.5  # a drop over an octave, and a power, that no algebraic decay of interest has
+CURVED = 0.5
 EXACT = 1e-10  # responses below are roundoff
 SAFETY = 5.0  # set, with REMOTE, so that the estimate covers 99 cases in 100
 REMOTE = 3  # power of (first order that errs / orders seen) by which the margin grows
@@ -27,19 +31,26 @@ REMOTE = 3  # power of (first order that errs / orders seen) by which the margin
 
 @struct.dataclass
 class Decay:
-    """The fitted envelope ln a(k) = level - drop ((k/k₀)^p - 1)/(1 - 2^-p).
+    """The fitted envelope ln a(k) = level - drop ((k/k₀)^p - 1)/(1 - 2^-p), or, where that is less
+    and the decay is fast, the geometric one edge - rate (k - k₁).
 
     Attributes:
         level: ln a(k₀).
         drop: ln a(k₀/2) - ln a(k₀), >= 0.
         power: p in [0, log2 3].
         order: k₀.
+        edge: ln a(k₁); infinite where the decay is not fast.
+        rate: loss of ln a with each order at the end of what is seen, >= 0.
+        last: k₁.
     """
 
     level: jax.Array
     drop: jax.Array
     power: jax.Array
     order: float = struct.field(pytree_node=False)
+    edge: jax.Array | float = np.inf
+    rate: jax.Array | float = 0.0
+    last: float = struct.field(pytree_node=False, default=0.0)
 
     @classmethod
     def fit(cls, amplitudes: jax.Array) -> "Decay":
@@ -54,7 +65,18 @@ class Decay:
                 for k in (low, min(low + 1, len(amplitudes) - 1))
             )
             logs.append(above + (order - low) * (beyond - above))
-        return cls.through(jnp.stack(logs), last)
+        fitted = cls.through(jnp.stack(logs), last)
+        start, end = int(STEEP * (len(amplitudes) - 1)), len(amplitudes) - 3
+        if end - start < 2:
+            return fitted
+        high, edge = (jnp.log(jnp.maximum(jnp.max(amplitudes[k:]), tiny)) for k in (start, end))
+        fast = (fitted.drop > FAST) & (fitted.power > CURVED)
+        return replace(
+            fitted,
+            edge=jnp.where(fast, edge, jnp.inf),
+            rate=(high - edge) / (end - start),
+            last=float(end),
+        )
 
     @classmethod
     def through(cls, logs: jax.Array, order: float) -> "Decay":
@@ -65,8 +87,9 @@ class Decay:
 
     def amplitude(self, orders: np.ndarray) -> jax.Array:
         """a(k) at the orders, >= 1."""
-        ratio = jnp.asarray(np.asarray(orders) / self.order, self.level.dtype)
-        return jnp.exp(self.level - self.drop * self._growth(ratio))
+        k = jnp.asarray(orders, self.level.dtype)
+        by_power = self.level - self.drop * self._growth(k / self.order)
+        return jnp.exp(jnp.minimum(by_power, self.edge - self.rate * (k - self.last)))
 
     def order_of(self, log_amplitude: jax.Array) -> jax.Array:
         """The order k at which ln a(k) has come down to a value; infinite where it never does."""
@@ -74,7 +97,9 @@ class Decay:
         flat = self.power < 1e-3
         p = jnp.where(flat, 1.0, self.power)
         curved = jnp.maximum(1 + growth * (1 - 2**-p), 1e-9) ** (1 / p)
-        return self.order * jnp.where(flat, 2.0**growth, curved)
+        by_power = self.order * jnp.where(flat, 2.0**growth, curved)
+        by_rate = self.last + (self.edge - log_amplitude) / jnp.maximum(self.rate, 1e-9)
+        return jnp.minimum(by_power, by_rate)
 
     def _growth(self, ratio: jax.Array) -> jax.Array:
         flat = self.power < 1e-3

@@ -15,8 +15,8 @@ class Zoom:
     Attributes:
         theta: colatitude of the axis, rad.
         phi: longitude of the axis, rad.
-        half_angle: the cap about the axis that is to fill half of the samples, rad; some two
-            standard widths of the beam (2/√κ for a von Mises–Fisher beam).
+        half_angle: the cap about the axis that is to fill half of the samples, rad; two to seven
+            standard widths of the beam (1/√κ each for a von Mises–Fisher beam).
     """
 
     theta: float = struct.field(pytree_node=False)

@@ -8,6 +8,7 @@ import pytest
 import tyro
 
 from diffsim.delay.benchmark import benchmark
+from diffsim.delay.report import load_signal
 
 ROOT = Path(__file__).parents[2]
 ASCAN = str(ROOT / "data" / "gpr_ascan.npy")
@@ -46,7 +47,8 @@ def test_delays_of_the_synthetic_scan(tmp_path, capsys):
         (["nan.csv", "--sample-rate", "1"], "signal: expected finite numbers, got 1 that are not"),
         (["short.csv", "--sample-rate", "1"], "signal: expected at least 4 samples"),
         (["timed.csv", "--sample-rate", "2"], "expected times 0.5 s apart"),
-        (["text.csv", "--sample-rate", "1"], "could not convert"),
+        (["text.csv", "--sample-rate", "1"], "expected rows of numbers, got none"),
+        (["words.csv", "--sample-rate", "1"], "could not convert"),
         (["absent.npy", "--sample-rate", "1"], "No such file"),
         (["signal.wav", "--sample-rate", "1"], "expected a .npy or .csv file"),
     ],
@@ -57,6 +59,7 @@ def test_bad_input_is_one_line_and_code_two(arguments, message, tmp_path, monkey
     Path("short.csv").write_text("1\n2\n3\n")
     Path("timed.csv").write_text("0,1\n1,2\n2,1\n3,0\n4,1\n")
     Path("text.csv").write_text("delay\n")
+    Path("words.csv").write_text("delay\n1\ntwo\n")
     assert run(*arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -65,10 +68,23 @@ def test_bad_input_is_one_line_and_code_two(arguments, message, tmp_path, monkey
     assert message in printed.err
 
 
+def test_csv_with_names_times_and_complex_values(tmp_path):
+    file, wave = tmp_path / "wave.csv", np.exp(1j * np.arange(5))
+    file.write_text("time,value\n" + "".join(f"{k / 4},{v}\n" for k, v in enumerate(wave)))
+    np.testing.assert_array_equal(load_signal(file, 4.0), wave)
+    file.write_text("".join(f"{v.real}\n" for v in wave))
+    loaded = load_signal(file, 4.0)
+    assert loaded.dtype == float
+    np.testing.assert_array_equal(loaded, wave.real)
+
+
 @pytest.mark.slow
-def test_benchmark_ratios():
+def test_benchmark_ratios(capsys):
     rows = {name: (ratio, seconds) for name, ratio, seconds in benchmark(scans=100)}
     slow = rows["NumPy root-MUSIC"][1]
     assert slow / rows["whole chain with maximum likelihood"][1] > 15
     assert slow / rows["root-MUSIC"][1] > 25
     assert rows["whole chain with maximum likelihood"][0] < 1.1
+    missing = importlib.util.find_spec("doatools") is None
+    assert ("not installed (pip install git+" in capsys.readouterr().out) == missing
+    assert missing or rows["doatools ESPRIT"][0] < 2

@@ -36,9 +36,12 @@ def _cases(rule, measure, sizes, count, seed, asked=None):
 
 
 SMOOTH = np.array([f.smooth for f in integrands.INTEGRANDS.values()])
-EASY = np.array(
-    [name in ("dipole", "Henyey-Greenstein", "von Mises-Fisher") for name in integrands.INTEGRANDS]
-)
+
+
+def _excess(error, estimate, rough):
+    """How many times too large the estimates of smooth functions not called rough are."""
+    worst = np.maximum(error.max(axis=2, keepdims=True), FLOOR)
+    return (estimate / worst)[SMOOTH][~rough[SMOOTH]]
 
 
 def test_covers_99_cases_in_100():
@@ -50,13 +53,10 @@ def test_covers_99_cases_in_100():
     rough = warning & Flag.ROUGH.value > 0
     assert rough[~SMOOTH].all()
     assert not rough[SMOOTH][estimate[SMOOTH] < 1e-10].any()
-    # Of what is not called rough, the estimate is at most 100 times too large in most cases
-    # (measured: 93 in 100; not in all: a spectrum that is flat and then drops, as the array's, is
-    # not to be told from one that stays flat). Too large is against the worst orientation: errors
-    # change sign with orientation, and are in some by chance as small as one likes.
-    worst = np.maximum(error.max(axis=2, keepdims=True), FLOOR)
-    ratio = (estimate / worst)[EASY][~rough[EASY]]
-    assert np.mean(ratio <= 100) >= 0.85
+    # Of what is not called rough, the estimate is at most 100 times too large, against the worst
+    # orientation: errors change sign with orientation, and are in some by chance as small as one
+    # likes.
+    assert np.mean(_excess(error, estimate, rough) <= 100) >= 0.99
     # Resolved or not, kinked or not, fewer than 1 in 20 doubt a measure that is right.
     assert np.mean(warning & Flag.PARITY.value > 0) < 0.05
     assert not np.any(warning & (Flag.REPEATED | Flag.OPEN | Flag.POLE | Flag.NOT_FINITE).value)
@@ -65,19 +65,35 @@ def test_covers_99_cases_in_100():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [31, 32])
 @pytest.mark.parametrize(
-    ("rule", "measure", "asked", "share"),
+    ("rule", "measure", "asked", "share", "near"),
     [
-        ("clenshaw-curtis", "solid-angle", None, 0.99),
-        ("fejer1", "solid-angle", None, 0.99),
-        ("sine-series", "included", None, 0.99),
-        ("thinned", "solid-angle", None, 0.99),
-        ("gauss-legendre", "solid-angle", None, 0.98),
-        ("clenshaw-curtis", "solid-angle", "gregory", 0.97),
+        # near: share of the estimates within 100 times the error. Gauss–Legendre first errs at
+        # twice the orders that its samples show: what lies there is a guess.
+        ("clenshaw-curtis", "solid-angle", None, 0.99, 0.98),
+        ("fejer1", "solid-angle", None, 0.99, 0.99),
+        ("sine-series", "included", None, 0.99, 0.99),
+        ("thinned", "solid-angle", None, 0.99, 0.0),
+        ("gauss-legendre", "solid-angle", None, 0.98, 0.8),
+        ("clenshaw-curtis", "solid-angle", "gregory", 0.97, 0.0),
     ],
 )
-def test_coverage_of_every_rule(rule, measure, asked, share, seed):
-    error, estimate, _ = _cases(rule, measure, (17, 25, 33, 49, 65, 97), 24, seed, asked)
+def test_coverage_of_every_rule(rule, measure, asked, share, near, seed):
+    error, estimate, warning = _cases(rule, measure, (17, 25, 33, 49, 65, 97), 24, seed, asked)
     assert np.mean(estimate >= error) >= share
+    rough = warning.astype(int) & Flag.ROUGH.value > 0
+    assert np.mean(_excess(error, estimate, rough) <= 100) >= near
+
+
+def test_a_late_drop_is_followed():
+    """Flat to order 40, then a thousandth an order: the power law alone is far too large."""
+    k = np.arange(49.0)
+    decay = Decay.fit(jnp.asarray(1e-3 ** np.maximum(k - 40, 0)))
+    exact, found = 1e-3**16, float(decay.amplitude(np.array([56]))[0])
+    assert exact <= found
+    assert np.log(found) < 0.6 * np.log(exact)
+    assert float(decay.order_of(jnp.log(found))) == pytest.approx(56, rel=1e-6)
+    # An algebraic decay is not mistaken for one.
+    assert float(Decay.fit(jnp.asarray((k + 1) ** -4.0)).edge) == np.inf
 
 
 def test_decay_recovers_algebraic_geometric_and_gaussian_spectra():
@@ -131,7 +147,10 @@ def test_other_warnings():
     assert _flags(np.cos(phi) + theta, grid) & Flag.POLE
     spoilt = np.cos(theta)
     spoilt[3, 3] = np.inf
-    assert _flags(spoilt, grid) & Flag.NOT_FINITE
+    with pytest.raises(ValueError, match=r"samples: expected finite numbers, got 1 .* a mask"):
+        integrate(jnp.asarray(spoilt), grid)
+    traced = jax.jit(lambda samples: integrate(samples, grid).warning)(spoilt)
+    assert int(traced) & Flag.NOT_FINITE
     assert len(explain(Flag.POLE | Flag.ROUGH)) == 2
 
 
