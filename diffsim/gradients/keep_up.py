@@ -12,7 +12,7 @@ from diffsim.physics import BallState, Compliant, Impulse, Paddle, Pose, Smoothe
 
 GRAVITY, RESTITUTION, FRICTION = 9.81, 0.8, 0.4
 PADDLE_RADIUS = 0.08  # m
-HEAVE, RATE, TILT = 0.02, 6 * math.pi, 0.1  # m, rad/s, rad: what a weight of 1 adds
+HEAVE, RATE, TILT = 0.02, 10 * math.pi, 0.25  # m, rad/s, rad: what a weight of 1 adds
 WEIGHTS = (0.0, 0.3, 0.1)  # heave, and tilts about y and x: where the gradients are taken
 STEP = 0.05  # s
 CUTS = 12  # Runge–Kutta steps in half a period of a contact spring
@@ -46,9 +46,10 @@ class Heaving:
 class KeepUp:
     """A drop that meets the paddle ``bounces`` times in ``horizon`` seconds.
 
-    With the paddle at rest the ball is at its highest after the last bounce when time is up; a
-    paddle of 8 cm is missed if the ball has drifted too far. The heave makes the bounces chaotic:
-    an error in a time of impact grows by 2(1 + e)Aω²/g = 2.6 or so at each of them.
+    With the paddle at rest the ball is at its highest after the last bounce when time is up. The
+    heave (5 Hz, 2 cm) makes the bounces chaotic: an error in a time of impact grows by up to
+    2(1 + e)Aω²/g = 7 at each of them. The tilt lets the ball drift, and where it has drifted 8 cm
+    it misses the paddle and the loss jumps.
 
     Attributes:
         height: of the drop, m, ().

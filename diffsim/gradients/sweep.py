@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,15 @@ def names(wanted: Sequence[str]) -> tuple[str, ...]:
 _loss = native.looped(lambda weights, task: task(weights))
 
 
-@native.jit
-def _reference(record: Method, weights: jax.Array, task: keep_up.KeepUp, key: jax.Array) -> Any:
-    found = estimate(_loss, record)(weights, task, key=key)
-    return found.grad, found.variance
+@cache
+def _referee(loss: Callable) -> Callable:
+    """The compiled estimate of a gradient and its variance."""
+
+    def judged(record: Method, weights: jax.Array, task: keep_up.KeepUp, key: jax.Array):
+        found = estimate(loss, record)(weights, task, key=key)
+        return found.grad, found.variance
+
+    return native.jit(judged)
 
 
 def measure(
@@ -132,7 +138,7 @@ def reference(setting: Setting, *, seed: int, samples: int) -> dict[str, Any]:
     task = keep_up.KeepUp.create(setting.horizon, setting.bounces, keep_up.contact(setting.contact))
     record = ScoreFunction(Gaussian(setting.sigma), samples // 2, antithetic=True)
     key = jax.random.fold_in(jax.random.key(seed), 1)
-    gradient, variance = _reference(record, jnp.array(keep_up.WEIGHTS), task, key)
+    gradient, variance = _referee(_loss)(record, jnp.array(keep_up.WEIGHTS), task, key)
     return {"gradient": np.asarray(gradient).tolist(), "error": float(variance) ** 0.5}
 
 
@@ -179,14 +185,12 @@ def sweep(
         smooth = dataclasses.asdict(dataclasses.replace(point, samples=0))  # whatever the samples
         marks = json.dumps([smooth, seed, reference_samples, precision])
         truth = store.get(
-            f"reference {marks}",
-            lambda point=point: reference(point, seed=seed, samples=reference_samples),
+            f"reference {marks}", partial(reference, point, seed=seed, samples=reference_samples)
         )
         for name in methods:
-            key = f"{name} × {point.samples}, {replications} times, {marks}"
             yield store.get(
-                key,
-                lambda point=point, name=name, truth=truth: measure(
-                    point, name, seed=seed, replications=replications, reference=truth
+                f"{name} × {point.samples}, {replications} times, {marks}",
+                partial(
+                    measure, point, name, seed=seed, replications=replications, reference=truth
                 ),
             )
