@@ -11,7 +11,6 @@ from diffsim.motion import rotation
 from diffsim.physics import BallState, Compliant, Impulse, Paddle, Pose, Smoothed, World, simulate
 
 GRAVITY, RESTITUTION, FRICTION = 9.81, 0.8, 0.4
-PADDLE_RADIUS = 0.08  # m
 HEAVE, RATE, TILT = 0.02, 10 * math.pi, 0.25  # m, rad/s, rad: what a weight of 1 adds
 WEIGHTS = (0.0, 0.3, 0.1)  # heave, and tilts about y and x: where the gradients are taken
 STEP = 0.05  # s
@@ -48,12 +47,13 @@ class KeepUp:
 
     With the paddle at rest the ball is at its highest after the last bounce when time is up. The
     heave (5 Hz, 2 cm) makes the bounces chaotic: an error in a time of impact grows by up to
-    2(1 + e)Aω²/g = 7 at each of them. The tilt lets the ball drift, and where it has drifted 8 cm
-    it misses the paddle and the loss jumps.
+    2(1 + e)Aω²/g = 7 at each of them. The tilt lets the ball drift, and where it has drifted as far
+    as the paddle's radius it misses it and the loss jumps.
 
     Attributes:
         height: of the drop, m, ().
         contact: Impulse(), Compliant(k) or Smoothed(κ).
+        radius: of the paddle, m, ().
         horizon: s.
 
     >>> task = KeepUp.create(horizon=0.8, bounces=2)
@@ -63,28 +63,32 @@ class KeepUp:
 
     height: jax.Array | float
     contact: Any
+    radius: jax.Array | float
     horizon: float = struct.field(pytree_node=False)
 
     @classmethod
-    def create(cls, horizon: float = 0.8, bounces: int = 2, contact: Any = None) -> "KeepUp":
+    def create(
+        cls, horizon: float = 0.8, bounces: int = 2, contact: Any = None, radius: float = 0.25
+    ) -> "KeepUp":
         """With the height that gives so many bounces: t₀ (1 + 2 Σ_{k<n} e^k + e^n) = horizon.
 
         Raises:
-            ValueError: a horizon that is not positive, or no bounce.
+            ValueError: a horizon or radius that is not positive, or no bounce.
         """
-        if not horizon > 0:
-            raise ValueError(f"horizon: expected > 0, got {horizon}")
+        for name, value in (("horizon", horizon), ("radius", radius)):
+            if not value > 0:
+                raise ValueError(f"{name}: expected > 0, got {value}")
         if bounces < 1:
             raise ValueError(f"bounces: expected at least 1, got {bounces}")
         e = RESTITUTION
         arcs = 1 + 2 * sum(e**k for k in range(1, bounces)) + e**bounces
         height = GRAVITY * (horizon / arcs) ** 2 / 2
-        return cls(height, Impulse() if contact is None else contact, horizon)
+        return cls(height, Impulse() if contact is None else contact, radius, horizon)
 
     def __call__(self, weights: jax.Array) -> jax.Array:
         """Squared distance, m², of the ball from half the height of its drop when time is up."""
         height = jnp.asarray(self.height, weights.dtype)
-        world = World.create([Paddle(PADDLE_RADIUS, RESTITUTION, FRICTION)])
+        world = World.create([Paddle(self.radius, RESTITUTION, FRICTION)])
         zero = jnp.zeros_like(height)
         ball = BallState.create(jnp.stack([zero, zero, world.ball.radius + height]))
         heave, pitch, roll = weights

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-AXES = ("horizon", "bounces", "contact", "sigma", "samples")
+AXES = ("horizon", "bounces", "contact", "radius", "sigma", "samples")
 
 
 def winner(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -37,6 +37,10 @@ def words(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> list[st
     lines = []
     for name in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == name]
+        if all(row["right"] is None for row in own):
+            cosine = median(row["cosine"] for row in own)
+            lines.append(f"{name}: another objective, whose cosine is {cosine:.2f}, median.")
+            continue
         right = [row for row in own if row["right"]]
         wins = sum(row is not None and row["method"] == name for row in best)
         line = f"{name}: right in {len(right)} of {len(own)} settings, cheapest in {wins}"

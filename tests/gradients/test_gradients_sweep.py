@@ -113,7 +113,8 @@ def test_sweep_measures_and_goes_on_after_an_interruption(easy, tmp_path, monkey
 
 
 def row(method, right=True, seconds=1.0, **changes):
-    base = {"horizon": 0.8, "bounces": 2, "contact": "impulse", "sigma": 0.1, "samples": 64}
+    base = {"horizon": 0.8, "bounces": 2, "contact": "impulse", "radius": 0.25, "sigma": 0.1,
+            "samples": 64}  # fmt: skip
     return base | {
         "method": method, "right": right, "relative_bias": 0.01 if right else 0.9,
         "relative_deviation": 1.0, "seconds_to_tenth": seconds if right else None,
@@ -153,7 +154,7 @@ def command(monkeypatch, capsys):
 def test_command_compares(easy, command, tmp_path):
     arguments = ["--out", tmp_path, "--replications", "16", "--reference-samples", "2000",
                  "--bounces", "1", "2", "--sigma", "0.1", "--samples", "64",
-                 "--horizon", "0.8", "--contact", "impulse"]  # fmt: skip
+                 "--horizon", "0.8", "--contact", "impulse", "--radius", "0.25"]  # fmt: skip
     code, output, _ = command(*arguments)
     assert code == 0
     assert "When is which gradient right, and what does it cost?" in output
@@ -180,7 +181,7 @@ def test_command_runs_a_case_and_refuses_bad_input(command, tmp_path):
 @pytest.mark.slow
 def test_physics_through_the_command(command, tmp_path):
     arguments = "--replications 16 --bounces 1 2 --sigma 0.1 --samples 32 --base.samples 32"
-    physics = "--horizon 0.8 --contact impulse compliant:100"
+    physics = "--horizon 0.8 --radius 0.25 --contact impulse compliant:100"
     code, *_ = command("--out", tmp_path, *arguments.split(), *physics.split())
     assert code == 0
     rows = json.loads((tmp_path / "comparison.json").read_text())
