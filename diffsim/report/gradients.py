@@ -91,6 +91,8 @@ def _case(options: Options, console: Console) -> bool:
     for row in rows:
         table.add_row(row.what, str(row.published or "–"), str(row.ours), row.verdict)
     console.print(table)
+    if case.note:
+        console.print(case.note)
     told = [row.agrees for row in rows if row.agrees is not None]
     console.print(f"{sum(told)} of {len(told)} published figures agree.")
     _save(

@@ -4,13 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.base import estimate
 from diffsim.gradients.cases.base import Case, Measured, Published
-from diffsim.gradients.cases.descent import descend
-from diffsim.gradients.laws import Gaussian
-from diffsim.gradients.pathwise import Pathwise
-from diffsim.gradients.smoothing import RandomizedSmoothing
+from diffsim.gradients.cases.descent import contenders, descend
 
 SPEED, DISTANCE, HEIGHT, GRAVITY, SIGMA = 1.0, 0.06, 0.02, 9.81, 0.1
 POINT = 0.698  # just past the first jump
@@ -71,8 +67,7 @@ def exact_descent() -> float:
 
 def run(key: jax.Array, samples: int) -> dict[str, Measured | float]:
     """``samples`` trials of the descent; the estimators' means rest on 2,000 times as many."""
-    keys = jax.random.split(key, 5)
-    law = Gaussian(SIGMA)
+    sample_key, descent_key = jax.random.split(key)
     found: dict[str, Measured | float] = {}
     for place, where, jump in zip(("first", "second"), thresholds(), jumps()):
         found[f"{place} threshold θ"] = where
@@ -80,26 +75,15 @@ def run(key: jax.Array, samples: int) -> dict[str, Measured | float]:
     smoothed, blind = exact(POINT)
     found[f"smoothed gradient at θ = {POINT}"] = smoothed
     found[f"mean pathwise gradient at θ = {POINT}"] = blind
-    sampled = {"pathwise": Pathwise(law, 2000 * samples),
-               "score function": RandomizedSmoothing(0, law, 2000 * samples)}  # fmt: skip
-    for (name, method), own in zip(sampled.items(), keys):
-        e = jax.jit(estimate(loss, method))(jnp.array([POINT]), key=own)
+    many = contenders(SIGMA, 2000 * samples, GAMMA)
+    for name in ("pathwise", "score function"):
+        e = jax.jit(estimate(loss, many[name]))(jnp.array([POINT]), key=sample_key)
         value, half = float(e.grad[0]), 1.96 * float(e.standard_error[0])
         found[f"{name} at θ = {POINT}, sampled"] = Measured(value, value - half, value + half)
     found["exact descent ends at θ"] = exact_descent()
-    methods = {
-        "pathwise": Pathwise(law, BATCH),
-        "score function": RandomizedSmoothing(0, law, BATCH),
-        "alpha-order": AlphaOrder(law, BATCH, GAMMA),
-    }
-    for (name, method), own in zip(methods.items(), keys[2:]):
-        ends = jax.jit(
-            jax.vmap(
-                lambda k, method=method: descend(
-                    loss, method, jnp.array([START]), k, rate=RATE, steps=STEPS
-                )
-            )
-        )(jax.random.split(own, samples))
+    start, keys = jnp.array([START]), jax.random.split(descent_key, samples)
+    for name, method in contenders(SIGMA, BATCH, GAMMA).items():
+        ends = descend(loss, method, start, keys, rate=RATE, steps=STEPS)
         found[f"{name} descent ends at θ"] = Measured.of(ends)
     return found
 
@@ -109,6 +93,8 @@ BALL_WITH_WALL = Case(
     about="A jump in the cost has no derivative: the pathwise gradient misses it and stops early.",
     source="Suh et al. 2022, arXiv 2202.00817: v0 1 m/s, wall .06 m away and .02 m high, g 9.81, "
     "cost −x², σ .1; descent from θ = .1, step .1, 1001 steps, N 50, 20 trials, γ .01.",
+    note="The score function is unbiased, so its descent ends where exact gradients lead, within "
+    "its noise: at .8545, .02 past the published end. Nothing in the settings explains that end.",
     run=run,
     samples=20,
     published={

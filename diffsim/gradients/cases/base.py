@@ -89,6 +89,7 @@ class Case:
         run: (key, samples) → figure by name; ``samples`` scales the effort, see the case.
         samples: what the source used, or what it takes to be exact.
         published: figure by name; names that are missing here are ours only.
+        note: what to know when reading the rows.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Case:
     run: Callable[[jax.Array, int], Mapping[str, Measured | float]]
     samples: int
     published: Mapping[str, Published] = field(default_factory=dict)
+    note: str = ""
 
     def rows(self, key: jax.Array, samples: int | None = None) -> list[Row]:
         """Run it, and set every figure beside the published one.

@@ -3,12 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.cases.base import Case, Measured
-from diffsim.gradients.cases.descent import descend
-from diffsim.gradients.laws import Gaussian
-from diffsim.gradients.pathwise import Pathwise
-from diffsim.gradients.smoothing import RandomizedSmoothing
+from diffsim.gradients.cases.descent import contenders, descend
 
 MASS, STEP, WIDTH, SLIP, MU = 0.1, 0.005, 0.1, 0.1, 1.8
 LENGTH, SIGMA, BATCH, RATE, STEPS, GAMMA = 400, 0.1, 10, 1e-4, 101, 2e4
@@ -35,23 +31,12 @@ def cost(forces: jax.Array) -> jax.Array:
 
 
 def run(key: jax.Array, samples: int) -> dict[str, Measured | float]:
-    """``samples`` trials of the descent."""
-    law, start = Gaussian(SIGMA), jnp.zeros(LENGTH)
-    methods = {
-        "pathwise": Pathwise(law, BATCH),
-        "score function": RandomizedSmoothing(0, law, BATCH),
-        "alpha-order": AlphaOrder(law, BATCH, GAMMA),
-    }
+    """``samples`` trials of the descent, with the same keys for each method."""
+    start, keys = jnp.zeros(LENGTH), jax.random.split(key, samples)
     found: dict[str, Measured | float] = {"cost at the start": float(jax.jit(cost)(start))}
-    for name, method in methods.items():
-        ends = jax.jit(
-            jax.vmap(
-                lambda k, method=method: cost(
-                    descend(cost, method, start, k, rate=RATE, steps=STEPS)
-                )
-            )
-        )(jax.random.split(key, samples))
-        found[f"{name} descent ends at cost"] = Measured.of(ends)
+    for name, method in contenders(SIGMA, BATCH, GAMMA).items():
+        ends = descend(cost, method, start, keys, rate=RATE, steps=STEPS)
+        found[f"{name} descent ends at cost"] = Measured.of(jax.jit(jax.vmap(cost))(ends))
     return found
 
 
