@@ -58,7 +58,7 @@ class KeepUp:
 
     >>> task = KeepUp.create(horizon=0.8, bounces=2)
     >>> round(float(task.height), 3)
-    0.282
+    0.299
     """
 
     height: jax.Array | float
