@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,9 +161,13 @@ def _save(stem: Path, rows: Sequence[Mapping[str, Any]], console: Console) -> No
         writer.writeheader()
         writer.writerows(rows)
     with replacing(stem.with_name(stem.name + ".json")) as path:
-        finite = [{k: None if v != v else v for k, v in row.items()} for row in rows]
+        finite = [{k: v if _finite(v) else None for k, v in row.items()} for row in rows]
         path.write_text(json.dumps(finite, indent=1))
     console.print(f"wrote {stem}.csv and .json")
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path) -> Path:
