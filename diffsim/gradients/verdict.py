@@ -52,7 +52,7 @@ def words(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> list[st
             )
         if wrong := [row for row in own if not row["right"]]:
             worst = max(wrong, key=lambda row: row["relative_bias"])
-            line += f"; worst bias {worst['relative_bias']:.0%} at {_place(worst, base)}"
+            line += f"; worst bias {worst['relative_bias']:.0%} at {place(worst, base)}"
         lines.append(line + ".")
     for axis in AXES:
         points = varied(rows, base, axis)
@@ -62,7 +62,8 @@ def words(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> list[st
     return lines
 
 
-def _place(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+def place(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """How a setting differs from the base, in words."""
     changed = [f"{axis} {row[axis]}" for axis in AXES if row[axis] != base[axis]]
     return ", ".join(changed) or "the base setting"
 
@@ -75,4 +76,6 @@ def _told(best: Mapping[str, Any] | None, group: Sequence[Mapping[str, Any]]) ->
     if not others:
         return f"{best['method']}, alone right" if len(group) > 1 else best["method"]
     ratio = min(row["seconds_to_tenth"] for row in others) / best["seconds_to_tenth"]
-    return f"{best['method']} by {ratio:.2g}×"
+    return (
+        f"{best['method']} by {ratio:.0f}×" if ratio >= 10 else f"{best['method']} by {ratio:.2g}×"
+    )

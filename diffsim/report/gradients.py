@@ -20,7 +20,7 @@ from diffsim.report.files import replacing
 from diffsim.report.stage import COLORS, plain
 
 CaseName = Literal["ball-with-wall", "pushing", "friction", "tennis", "chaos"]
-COLUMNS = ("method", *verdict.AXES, "bias", "deviation", "cosine", "right", "to 10 % error")
+COLUMNS = ("method", "setting", "bias", "deviation", "cosine", "right", "to 10 % error")
 LABELS = {
     "horizon": "horizon (s)", "bounces": "bounces", "contact": "contact model",
     "radius": "paddle radius (m)", "sigma": "noise σ", "samples": "samples",
@@ -130,11 +130,13 @@ def _sweep(options: Options, console: Console) -> bool:
             rows.append(row)
             bar.advance(job)
     base = dataclasses.asdict(options.base)
-    console.print(_table(rows))
+    told = ", ".join(f"{axis} {value}" for axis, value in base.items())
+    console.print(f"the base setting: {told}", highlight=False)
+    console.print(_table(rows, base))
     answer = verdict.words(rows, base)
     console.print("\nWhen is which gradient right, and what does it cost?")
     for line in answer:
-        console.print(f"• {line}", highlight=False)
+        console.print(f"• {line}", highlight=False, emoji=False)
     _save(options.out / "comparison", rows, console)
     with replacing(options.out / "answer.txt") as file:
         file.write_text("\n".join(answer) + "\n")
@@ -142,12 +144,12 @@ def _sweep(options: Options, console: Console) -> bool:
     return True
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(*COLUMNS, title="relative to the gradient of the smoothed loss")
+def _table(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> Table:
+    table = Table(*COLUMNS, title="in units of the smoothed loss's gradient")
     for row in rows:
         cost = "never" if row["seconds_to_tenth"] is None else f"{row['seconds_to_tenth']:.2g} s"
         table.add_row(
-            row["method"], *(str(row[axis]) for axis in verdict.AXES),
+            row["method"], verdict.place(row, base),
             f"{row['relative_bias']:.2g}", f"{row['relative_deviation']:.2g}",
             f"{row['cosine']:.2f}", RIGHT[row["right"]], cost,
         )  # fmt: skip

@@ -179,6 +179,18 @@ def test_command_runs_a_case_and_refuses_bad_input(command, tmp_path):
 
 
 @pytest.mark.slow
+def test_every_method_takes_part(easy, command, tmp_path):
+    one = "--bounces 2 --sigma 0.1 --samples 64 --horizon 0.8 --contact impulse --radius 0.25"
+    code, output, _ = command("--methods", "all", "--out", tmp_path, "--replications", "16",
+                              "--reference-samples", "2000", *one.split())  # fmt: skip
+    assert code == 0
+    rows = json.loads((tmp_path / "comparison.json").read_text())
+    assert {row["method"] for row in rows} == set(sweep.names(["all"]))
+    assert all(row["cosine"] > 0.5 for row in rows)
+    assert "evolution-strategies-ranked: another objective, whose cosine is" in output
+
+
+@pytest.mark.slow
 def test_physics_through_the_command(command, tmp_path):
     arguments = "--replications 16 --bounces 1 2 --sigma 0.1 --samples 32 --base.samples 32"
     physics = "--horizon 0.8 --radius 0.25 --contact impulse compliant:100"

@@ -46,7 +46,7 @@ def exact(angle: float) -> tuple[float, float]:
     for left, right in (
         (angle - 10 * SIGMA, wall), (low, high), (np.pi / 2 - wall, angle + 10 * SIGMA)
     ):  # fmt: skip
-        theta = np.linspace(left, max(left, right), 20_001)
+        theta = np.linspace(left, max(left, right), 4_001)
         slope = -2 * (SPEED**2 / GRAVITY) ** 2 * np.sin(4 * theta)
         mean += float(np.trapezoid(slope * _density(theta - angle), theta))
     edges = sum(j * _density(t - angle) for t, j in zip(thresholds(), jumps()))
