@@ -95,7 +95,8 @@ def _case(options: Options, console: Console) -> bool:
     if case.note:
         console.print(case.note)
     told = [row.agrees for row in rows if row.agrees is not None]
-    console.print(f"{sum(told)} of {len(told)} published figures agree.")
+    if told:
+        console.print(f"{sum(told)} of {len(told)} published figures agree.")
     _save(
         options.out / case.name,
         [

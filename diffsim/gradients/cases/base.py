@@ -117,5 +117,5 @@ class Case:
 
 
 def shown(value: float) -> str:
-    """Four digits."""
-    return f"{value:.4g}"
+    """Five digits."""
+    return f"{value:.5g}"

@@ -43,7 +43,7 @@ def run(key: jax.Array, samples: int) -> dict[str, Measured | float]:
 FRICTION = Case(
     name="friction",
     about="Contact that is lost abruptly: the pathwise gradient does not see the edge.",
-    source="Suh et al. 2022, arXiv 2202.00817, which shows curves but gives no figures: masses "
+    source="Suh et al. 2022, arXiv 2202.00817, for which no figures are at hand: masses "
     ".1 kg, μ 1.8 up to a slip of .1, h .005 s, T 400, σ .1, N 10, step 1e-4, 101 steps, γ 2e4.",
     run=run,
     samples=10,
