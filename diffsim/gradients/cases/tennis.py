@@ -141,7 +141,8 @@ TENNIS = Case(
     "last code: h .05 s, T 200, K 3 × 7 from 0, σ .01, N 1000, 200 steps of 1e-6/i^0.1, γ 1000; "
     "margin 3; in brackets the mean of one batch of 1000 rallies, which is what the source draws.",
     note="The published pathwise end lies within what one batch of 1000 rallies shows, but not "
-    "within the margin of our mean over 40,000. Which starts the source judged it on is not known here.",
+    "within the margin of our mean over 40,000. Which starts the source judged it on is not known "
+    "here.",
     run=run,
     samples=200,
     published={
