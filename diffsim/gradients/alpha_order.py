@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -56,14 +57,35 @@ class AlphaOrder(Method):
 
     def draw(self, problem) -> Draws:
         values, smooth, rough = mixtures.both_terms(problem, self.law, self.samples, 1, self.chunk)
-        v0 = mixtures.spread(rough) / self.samples
-        v1 = mixtures.spread(smooth) / self.samples
-        radius = self.bound(rough, self.failure)
-        gamma = 2 * radius if self.gamma is None else jnp.asarray(self.gamma).astype(v0.dtype)
-        apart = jnp.linalg.norm(mixtures.mean(smooth) - mixtures.mean(rough))
-        best = mixtures.ratio(v0, v0 + v1, 1.0)
-        alpha = jnp.minimum(best, mixtures.ratio(gamma - radius, apart, 1.0))
-        alpha = jnp.where(radius > gamma, 0.0, alpha)
-        info = {"alpha": alpha, "disagreement": apart, "radius": radius}
+        info = weight(smooth, rough, self.gamma, self.failure, self.bound)
+        alpha = info["alpha"]
         terms = jnp.where(alpha == 0, rough, alpha * smooth + (1 - alpha) * rough)
         return Draws(values, terms, info, evaluations=self.samples)
+
+
+def weight(
+    smooth: jax.Array,
+    rough: jax.Array,
+    gamma: Any = None,
+    failure: float = 0.05,
+    bound: Any = Bernstein(),
+) -> dict[str, jax.Array]:
+    """α from pathwise and score terms (n, p), with the disagreement and ε it rests on.
+
+    Args:
+        smooth, rough: as exchangeable rows.
+        gamma, failure, bound: as in :class:`AlphaOrder`.
+
+    >>> same = jnp.arange(6.0).reshape(3, 2)
+    >>> float(weight(same, same)["alpha"])
+    0.5
+    """
+    v0 = mixtures.spread(rough) / rough.shape[0]
+    v1 = mixtures.spread(smooth) / smooth.shape[0]
+    radius = bound(rough, failure)
+    gamma = 2 * radius if gamma is None else jnp.asarray(gamma).astype(v0.dtype)
+    apart = jnp.linalg.norm(mixtures.mean(smooth) - mixtures.mean(rough))
+    best = mixtures.ratio(v0, v0 + v1, 1.0)
+    alpha = jnp.minimum(best, mixtures.ratio(gamma - radius, apart, 1.0))
+    alpha = jnp.where(radius > gamma, 0.0, alpha)
+    return {"alpha": alpha, "disagreement": apart, "radius": radius}

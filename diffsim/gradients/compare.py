@@ -1,6 +1,7 @@
 """Estimators side by side on one loss: bias, variance, error and cost, each with its interval."""
 
 import csv
+import functools
 import json
 import os
 import time
@@ -167,8 +168,10 @@ def compare(
     key: jax.Array,
     replications: int = 256,
     confidence: float = 0.95,
+    args: tuple = (),
     stochastic: bool = False,
     chunk: int | None = None,
+    jit: Callable = jax.jit,
 ) -> Comparison:
     """Run every method many times at x and measure how far its estimates are from a reference.
 
@@ -176,7 +179,7 @@ def compare(
     (1,000 resamples); that of the time is the normal one over 7 runs.
 
     Args:
-        loss: tree → scalar (with ``key=`` if stochastic).
+        loss: (tree, *args) → scalar (with ``key=`` if stochastic).
         x: tree of floats.
         methods: name → record, or names from the registry.
         reference: the true gradient as a tree like x, or a Method, averaged over 16 times
@@ -184,8 +187,12 @@ def compare(
         key: used once.
         replications: estimates a method, at least 8.
         confidence: of the intervals, e.g. 0.95.
+        args: passed to the loss. Calls with one loss and other args, or other numbers in a
+            method, share what was compiled.
         stochastic: the loss takes a key.
-        chunk: replications at once, None for all.
+        chunk: replications at once, None for all; 1 calls one compiled estimate in a Python loop
+            and compiles nothing else, for losses that take long.
+        jit: what compiles, such as :func:`diffsim.physics.native.jit` for a native loss.
 
     Raises:
         ValueError: too few replications for an interval, or no methods.
@@ -207,9 +214,13 @@ def compare(
     run_key, reference_key, bootstrap_key = jax.random.split(key, 3)
     keys = jax.random.split(run_key, replications)
     error = 0.0
+    try:
+        runner = _runner(loss, stochastic, chunk, jit)
+    except TypeError:  # a loss that cannot be hashed is compiled anew
+        runner = _runner.__wrapped__(loss, stochastic, chunk, jit)
     if isinstance(reference, Method):
         many = jax.random.split(reference_key, 16 * replications)
-        rows, _, _ = _replicated("reference", loss, x, reference, many, stochastic, chunk)
+        rows, _, _ = runner("reference", reference, x, args, many)
         truth = rows.mean(axis=0)
         error = float(np.sqrt(rows.var(axis=0, ddof=1).sum() / len(rows)))
     else:
@@ -217,7 +228,7 @@ def compare(
     seed = np.asarray(jax.random.key_data(bootstrap_key)).tolist()
     table = []
     for name, record in methods.items():
-        found, evaluations, seconds = _replicated(name, loss, x, record, keys, stochastic, chunk)
+        found, evaluations, seconds = runner(name, record, x, args, keys)
         if found.shape[1] != truth.size:
             raise ValueError(f"reference: expected {found.shape[1]} numbers, got {truth.size}")
         figures = _figures(found, truth, np.random.default_rng(seed), confidence)
@@ -230,35 +241,43 @@ def compare(
     return Comparison(tuple(table), replications, confidence, truth, error)
 
 
-def _replicated(name, loss, x, record, keys, stochastic, chunk):
-    """Estimates (R, p), evaluations of one, and seconds of some."""
-    record.check()
-    evaluations = 0
+@functools.lru_cache(maxsize=8)
+def _runner(loss, stochastic, chunk, jit) -> Callable:
+    """What replicates a method: estimates (R, p), evaluations of one, and seconds of some."""
+    counts: dict[Any, int] = {}
 
-    def one(key):
-        nonlocal evaluations
+    def one(record, x, args, key):
         problem = posed(
-            loss, record, x, (), key, has_aux=False, stochastic=stochastic, penalty=None
+            loss, record, x, args, key, has_aux=False, stochastic=stochastic, penalty=None
         )
         draws = record.draw(problem)
-        evaluations = draws.evaluations
-        return reduced(draws, masked=False)[1]
+        gradient = reduced(draws, masked=False)[1]
+        counts[jax.tree.structure(record), gradient.size] = draws.evaluations
+        return gradient
 
-    def batch(keys):
-        return jax.lax.map(one, keys, batch_size=chunk or len(keys))
+    def batch(record, x, args, keys):
+        return jax.lax.map(
+            lambda key: one(record, x, args, key), keys, batch_size=chunk or len(keys)
+        )
 
-    rows = np.asarray(jax.jit(batch)(keys), np.float64)
-    if not np.all(np.isfinite(rows)):
-        bad = int(np.sum(~np.isfinite(rows).all(axis=1)))
-        raise FloatingPointError(f"{name}: {bad} of {len(rows)} estimates are not finite")
-    single = jax.jit(one)
-    single(keys[0]).block_until_ready()
-    seconds = []
-    for k in keys[:7]:
-        begin = time.perf_counter()
-        single(k).block_until_ready()
-        seconds.append(time.perf_counter() - begin)
-    return rows, evaluations, np.array(seconds)
+    single, whole = jit(one), jit(batch)
+
+    def replicate(name, record, x, args, keys):
+        record.check()
+        jax.block_until_ready(single(record, x, args, keys[0]))
+        rows, seconds = [], []
+        for key in keys if chunk == 1 else keys[:7]:
+            begin = time.perf_counter()
+            rows.append(jax.block_until_ready(single(record, x, args, key)))
+            seconds.append(time.perf_counter() - begin)
+        found = np.asarray(rows if chunk == 1 else whole(record, x, args, keys), np.float64)
+        if not np.all(np.isfinite(found)):
+            bad = int(np.sum(~np.isfinite(found).all(axis=1)))
+            raise FloatingPointError(f"{name}: {bad} of {len(found)} estimates are not finite")
+        evaluations = counts[jax.tree.structure(record), found.shape[1]]
+        return found, evaluations, np.array(seconds)
+
+    return replicate
 
 
 def _figures(rows, truth, generator, confidence) -> dict[str, Interval]:
