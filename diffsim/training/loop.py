@@ -48,7 +48,8 @@ class Trainer:
     """
 
     def __init__(self, task: Task | HostTask, settings: Settings):
-        self.task, self.settings = task, settings
+        self.task: Any = task
+        self.settings = settings
         self._terms: Callable
         key, network_key, probe_key = jax.random.split(jax.random.key(settings.seed), 3)
         self._validation = jax.random.fold_in(key, 1)
@@ -71,9 +72,9 @@ class Trainer:
             self._update = self._host_step
             self._terms = functools.partial(host.results, task, real=False)
         else:
-            self._loss = native.looped(task.loss)
+            self._loss = native.looped(self.task.loss)
             self._update = native.jit(self._step)
-            self._terms = native.jit(jax.vmap(native.each(task.terms)))
+            self._terms = native.jit(jax.vmap(native.each(self.task.terms)))
 
     @classmethod
     def restored(cls, folder: Path) -> "Trainer":
