@@ -72,9 +72,10 @@ class Trainer:
             self._update = self._host_step
             self._terms = functools.partial(host.results, task, real=False)
         else:
-            self._loss = native.looped(self.task.loss)
+            plain: Any = task
+            self._loss = native.looped(plain.loss)
             self._update = native.jit(self._step)
-            self._terms = native.jit(jax.vmap(native.each(self.task.terms)))
+            self._terms = native.jit(jax.vmap(native.each(plain.terms)))
 
     @classmethod
     def restored(cls, folder: Path) -> "Trainer":
