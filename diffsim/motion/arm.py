@@ -166,7 +166,7 @@ class ArmGenerator:
     >>> arm = Arm.load()
     >>> swing = ArmGenerator.create(Polynomial.create(axes=7, home=HOME, scale=[0.3] * 7), arm)
     >>> path = swing(jnp.zeros(swing.weight_count))
-    >>> [round(float(x), 2) for x in path(0.0).position]
+    >>> [round(float(x), 2) + 0.0 for x in path(0.0).position]
     [-1.6, 0.0, 0.98]
 
     Attributes:
