@@ -1,5 +1,6 @@
 """A jointed arm that carries the paddle: joint trajectories in, paddle poses and torques out."""
 
+import dataclasses
 import functools
 from pathlib import Path as File
 from typing import Any
@@ -165,7 +166,7 @@ class ArmGenerator:
     >>> arm = Arm.load()
     >>> swing = ArmGenerator.create(Polynomial.create(axes=7, home=HOME, scale=[0.3] * 7), arm)
     >>> path = swing(jnp.zeros(swing.weight_count))
-    >>> [round(float(x), 2) for x in path(0.0).position]
+    >>> [round(float(x), 2) + 0.0 for x in path(0.0).position]
     [-1.6, 0.0, 0.98]
 
     Attributes:
@@ -241,14 +242,14 @@ def joint_costs(path: ArmPath, points: int = 16) -> dict[str, jax.Array]:
 class _Link:
     """A frame and how it moves, in the world's frame."""
 
-    axes: tuple[Vector, Vector, Vector]
+    axes: tuple[Vector, ...]
     origin: Vector
     velocity: Vector
     spin: Vector
     acceleration: Vector  # less gravity
     angular_acceleration: Vector
 
-    def vector(self, local: jax.Array) -> Vector:
+    def vector(self, local: Any) -> Vector:
         x, y, z = self.axes
         return x * local[0] + y * local[1] + z * local[2]
 
@@ -278,7 +279,8 @@ class _Link:
         x, y, z = self.axes
         cosine, sine = jnp.cos(angle), jnp.sin(angle)
         turning = z * rate
-        return self.replace(
+        return dataclasses.replace(
+            self,
             axes=(x * cosine + y * sine, y * cosine - x * sine, z),
             spin=self.spin + turning,
             angular_acceleration=self.angular_acceleration + z * bend + self.spin.cross(turning),

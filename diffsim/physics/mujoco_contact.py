@@ -18,7 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim.physics.contact.base import impulse_law
 from diffsim.physics.contact.penalty import damping_ratio
+from diffsim.physics.state import Ball, Pose
+from diffsim.physics.surfaces import Surface, proximity
+from diffsim.physics.vector import Vector
 
 CONTACT_TIME = 3e-3  # s; table tennis has about 1 ms, which would take three times the steps
 STEPS_PER_CONTACT = 20
@@ -41,8 +45,8 @@ def solref(restitution: float, contact_time: float = CONTACT_TIME) -> tuple[floa
         restitution: e, in (0, 1].
         contact_time: T, half a period of the spring, s.
 
-    >>> solref(1.0, math.pi * 1e-3)
-    (-1000000.0, -0.0)
+    >>> [round(x) for x in solref(0.9)]
+    [-1096623, -72]
     """
     if not 0 < restitution <= 1:
         raise ValueError(f"restitution: expected in (0, 1], got {restitution}")
@@ -114,6 +118,26 @@ def bounce(
     return data.qvel[:3].copy(), turned
 
 
+# Steep and shallow hits without spin, with back spin and with top spin, m/s and rad/s.
+OBLIQUE = [
+    ((across, 0.0, down), (0.0, spin, 0.0))
+    for across, down in ((1.0, -4.0), (4.4, -2.6))
+    for spin in (0.0, -60.0, 60.0)
+]
+
+
+def by_the_law(velocity: Any, spin: Any, restitution: float, friction: float) -> tuple:
+    """Velocity (3,) and spin (3,) after :func:`bounce` by the impulse law."""
+    ball, plate = Ball.create(), Surface.create(restitution=restitution, friction=friction)
+    pose = Pose(jnp.zeros(3), jnp.eye(3), jnp.zeros(3), jnp.zeros(3))
+    place, moving, turning = (
+        Vector.of(jnp.asarray(x, float)) for x in ((0.0, 0.0, 0.02), velocity, spin)
+    )
+    near = proximity(plate, pose, ball.radius, place, moving)
+    after = impulse_law(ball, near, moving, turning, restitution, plate.friction)
+    return np.asarray(after[0].array()), np.asarray(after[1].array())
+
+
 def measured(restitution: float, speeds: Any, phases: Any) -> np.ndarray:
     """Restitution measured at each speed and phase of the step, (speeds, phases)."""
     return np.array([
@@ -146,4 +170,12 @@ def benchmark(
             ends = (f"{x:.4f}" for x in (row.min(), row.mean(), row.max()))
             stiffness, damping = solref(asked)
             table.add_row(f"{asked:g}", f"{stiffness:.4g} {damping:.4g}", f"{speed:g}", *ends)
-    Console().print(table)
+    heads = ("hit", "velocity by the law", "in MuJoCo", "spin by the law", "in MuJoCo")
+    oblique = Table(*heads, title="oblique hits (x, z), e = 0.9, friction 0.25")
+    for velocity, spin in OBLIQUE:
+        wanted, turned = by_the_law(velocity, spin, 0.9, 0.25)
+        got, spun = bounce(velocity, spin, restitution=0.9, friction=0.25)
+        shown = (f"{v[0]:.2f} {v[2]:.2f}" for v in (np.asarray(velocity), wanted, got))
+        hit, *after = shown
+        oblique.add_row(f"{hit}, {spin[1]:g} rad/s", *after, f"{turned[1]:.1f}", f"{spun[1]:.1f}")
+    Console().print(table, oblique)

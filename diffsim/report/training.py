@@ -12,6 +12,7 @@ from diffsim.report.plots import learning_curves, rallies
 from diffsim.report.replay import animate
 from diffsim.training import Settings, Trainer, evaluate, train
 from diffsim.training.evaluate import FRESH, rows
+from diffsim.training.host import is_host
 from diffsim.training.metrics import read
 
 
@@ -58,6 +59,9 @@ def pictures(settings: Settings, trainer: Trainer, count: int = 4) -> list:
     policy = trainer.policy()
     history = read(settings.out / "metrics.csv")
     curves = {name: [row[name] for row in history] for name in history[0]}
+    learning = learning_curves({settings.gradient: curves}, path=settings.out / "learning.png")
+    if is_host(task):  # its rallies are not the event-driven world's to draw
+        return [learning, settings.out / "checkpoints"]
     keys = jax.random.split(jax.random.key(settings.seed + FRESH + 1), count)
     starts = [task.sample(key) for key in keys]
     weights = [policy(task.observe(start)) for start in starts]
@@ -65,7 +69,7 @@ def pictures(settings: Settings, trainer: Trainer, count: int = 4) -> list:
     paths = [task.generator(w) for w in weights]
     target = jnp.append(task.target, task.world.surfaces[0].center[2])
     return [
-        learning_curves({settings.gradient: curves}, path=settings.out / "learning.png"),
+        learning,
         rallies(task.world, played, paths, path=settings.out / "rallies.png", targets=target),
         animate(task.world, played, paths, path=settings.out / "rallies.gif"),
         settings.out / "checkpoints",

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -49,9 +48,3 @@ class MujocoHits:
 
     def observe(self, start: BallState) -> jax.Array:
         return self.arm.observe(start)
-
-    def __getattr__(self, name: str) -> Any:
-        """World, generator, target and play, for the pictures: those of the arm's task."""
-        if name in ("world", "generator", "target", "play"):
-            return getattr(self.arm, name)
-        raise AttributeError(name)

@@ -55,7 +55,7 @@ _CHUNK = 128  # rows played by one call, so that any number of them compiles onc
 _players: dict[int, tuple[Task, Callable]] = {}
 
 
-def _player(task: Task) -> Callable:
+def _player(task: Any) -> Callable:
     """The compiled measures of a batch, one for each task; its settings are constants in it."""
     if id(task) not in _players:  # the task is kept with its id, so that the id stays its own
         _players[id(task)] = task, native.jit(jax.vmap(native.each(task.measures)))

@@ -49,7 +49,7 @@ class Trainer:
     """
 
     def __init__(self, task: Task | HostTask, settings: Settings):
-        self.task = task
+        self.task: Any = task
         self._terms: Callable
         warm = min(50, settings.steps // 10)
         schedule = optax.warmup_cosine_decay_schedule(
@@ -65,9 +65,10 @@ class Trainer:
             self._update = self._host_step
             self._terms = functools.partial(host.results, task, real=False)
         else:
-            self._loss = native.looped(task.loss)
+            plain: Any = task
+            self._loss = native.looped(plain.loss)
             self._update = native.jit(self._step)
-            self._terms = native.jit(jax.vmap(native.each(task.terms)))
+            self._terms = native.jit(jax.vmap(native.each(plain.terms)))
         self.begin(settings)
 
     def begin(self, settings: Settings) -> None:
