@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 
 from diffsim.identification.observations import Observations
-from diffsim.identification.problem import Last, Problem
+from diffsim.identification.problem import Problem, least_squares
 from diffsim.physics.state import BallState
 from diffsim.physics.world import World
 
@@ -36,6 +35,7 @@ class Identified:
         chi_square: sum of the squared residuals over their variances, per degree of freedom.
         converged: whether the fit ended at a minimum.
         message: how it ended.
+        flights: names of the flights, (n,).
     """
 
     names: tuple[str, ...]
@@ -49,6 +49,13 @@ class Identified:
     chi_square: float
     converged: bool
     message: str
+    flights: tuple[str, ...]
+
+    def unexplained(self, times: float = 4.0) -> tuple[str, ...]:
+        """The flights whose root mean square residual is above ``times`` the median flight's."""
+        sizes = np.sqrt(np.nanmean(self.residuals**2, axis=(1, 2)))
+        far = sizes > times * np.median(sizes)
+        return tuple(name for name, beyond in zip(self.flights, far) if beyond)
 
 
 def parameter_names(world: World) -> tuple[str, ...]:
@@ -126,6 +133,9 @@ def identify(
         ValueError: a name that is not in the world, twice, or a noise, scale or step not positive;
             a world with driven surfaces.
 
+    Without measured spins, spin and lift trade places: before a bounce only their product bends
+    the flight. Measure the spin, or leave ``magnus`` out of ``names``, where lift matters.
+
     Source: G. H. Golub & V. Pereyra, SIAM J. Numer. Anal. 10 (1973) 413 (separated variables);
     M. A. Branch, T. F. Coleman & Y. Li, SIAM J. Sci. Comput. 21 (1999) 1 (trust region).
     """
@@ -135,17 +145,20 @@ def identify(
         observations,
         world,
         lambda world, theta: put(world, names, list(theta)),
-        guess,
+        len(names),
         spin_noise=spin_noise,
         spin_scale=spin_scale,
         step=step,
     )
     sigma = _NOISE if noise is None else noise
-    unknowns = problem.first_guess(np.asarray(world.gravity, float), sigma)
+    gravity = np.asarray(world.gravity, float)
+    seen_spin = np.isfinite(observations.spins).any()
     free = np.full(problem.size - len(names), np.inf)
     low, high = np.array([_BOUNDS[name.rsplit(".", 1)[-1]] for name in names]).T
     bounds = (np.r_[low, -free], np.r_[high, free])
-    freedom = max(observations.count - problem.size, 1)
+    # A measured spin is fitted by its own samples, the rest of a start by the positions.
+    spent = len(names) + (6 if seen_spin else 9) * len(observations.names)
+    freedom = max(int(np.isfinite(observations.positions).sum()) - spent, 1)
     evaluations = 0
 
     def evaluate(unknowns):
@@ -155,24 +168,35 @@ def identify(
         progress(evaluations, 0.5 * float(residuals @ residuals))
         return residuals, jacobian
 
-    # An unknown noise is fitted with: priors and measured spins weigh against it.
-    for _ in range(1 if noise is not None else _ROUNDS):
-        last, before = Last(evaluate), sigma
-        fit = scipy.optimize.least_squares(
-            lambda u: last(u)[0],
+    def minimise(unknowns):
+        return least_squares(
+            evaluate,
             np.clip(unknowns, *bounds),
-            lambda u: last(u)[1],
             bounds=bounds,
-            x_scale="jac",
             loss="soft_l1" if robust else "linear",
             tr_solver="lsmr" if problem.large else "exact",
         )
-        unknowns = fit.x
-        misfit = problem.misfit(unknowns)
+
+    # Where friction holds or slips makes kinks, and kinks make minima: unseen spins are fitted
+    # from several first guesses, each refined once from new starts, and the lowest is taken.
+    factors = (1.0,) if seen_spin or "magnus" not in names else (1.0, 0.5, 1.5)
+    fits = []
+    for factor in factors:
+        theta = np.where(np.array(names) == "magnus", factor, 1.0) * guess
+        for _ in range(2):
+            fits.append(minimise(problem.first_guess(theta, gravity, sigma)))
+            theta = fits[-1].x[: len(names)]
+    fit = min(fits, key=lambda fit: fit.cost)
+    # An unknown noise is fitted with: priors and measured spins weigh against it.
+    for _ in range(1 if noise is not None else _ROUNDS):
+        misfit = problem.misfit(fit.x)
+        before = sigma
         if noise is None:
             sigma = float(np.sqrt(np.nansum(misfit**2) / freedom))
         if abs(sigma - before) <= 0.01 * before:
             break
+        fit = minimise(fit.x)
+    unknowns = fit.x
     covariance, errors = problem.covariance(problem.evaluate(unknowns, sigma)[1])
     p, dtype = len(names), jnp.result_type(float)
     starts = jnp.asarray(unknowns[p:].reshape(-1, 9), dtype)
@@ -188,6 +212,7 @@ def identify(
         chi_square=float(np.nansum((misfit / sigma) ** 2) / freedom),
         converged=fit.status > 0,
         message=fit.message,
+        flights=observations.names,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +29,14 @@ class Problem:
 
     Attributes:
         observations: n flights of up to k samples.
-        guess: first θ, (p,).
+        count: of θ's entries, p.
         spin_noise, spin_scale: rad/s, of a measured spin and of a start's spin.
         predict: of one flight, (θ, s (9,), times (k,)) → states (k, 9) and their Jacobians in θ
             (k, 9, p) and in s (k, 9, 9).
     """
 
     observations: Observations
-    guess: np.ndarray
+    count: int
     spin_noise: float
     spin_scale: float
     predict: Callable
@@ -46,7 +47,7 @@ class Problem:
         observations: Observations,
         world: World,
         put: Callable[[World, jax.Array], World],
-        guess: np.ndarray,
+        count: int,
         *,
         spin_noise: float,
         spin_scale: float,
@@ -66,26 +67,26 @@ class Problem:
             jacobians, rows = jax.jacfwd(states, (0, 1), has_aux=True)(theta, start, times)
             return rows, jacobians
 
-        return cls(observations, guess, spin_noise, spin_scale, native.function(one))
+        return cls(observations, count, spin_noise, spin_scale, native.function(one))
 
     @property
     def large(self) -> bool:
         """Whether the Jacobian is too large to be kept dense."""
         n, k = self.observations.times.shape
-        return n * (6 * k + 3) * (len(self.guess) + 9 * n) > _LARGE
+        return n * (6 * k + 3) * (self.count + 9 * n) > _LARGE
 
     @property
     def size(self) -> int:
         """How many unknowns there are."""
-        return len(self.guess) + 9 * len(self.observations.names)
+        return self.count + 9 * len(self.observations.names)
 
-    def first_guess(self, gravity: np.ndarray, sigma: float) -> np.ndarray:
-        """The guess of θ, and with it each flight's start, fitted to more and more of the flight.
+    def first_guess(self, theta: np.ndarray, gravity: np.ndarray, sigma: float) -> np.ndarray:
+        """θ, and with it each flight's start, fitted to more and more of the flight.
 
         It begins with a parabola through the first samples. As the horizon moves on, the ball is
         never far from where it was seen when it meets the next surface, so it is the right one.
         """
-        unknowns = [self.guess]
+        unknowns = [theta]
         for i in range(len(self.observations.names)):
             times, positions = self.observations.times[i], self.observations.positions[i]
             seen = np.flatnonzero(np.isfinite(positions).all(axis=1))
@@ -95,14 +96,8 @@ class Problem:
             line = np.linalg.lstsq(np.c_[np.ones_like(t), t], fall, rcond=None)[0]
             start = np.concatenate([line.ravel(), np.zeros(3)])
             for horizon in np.nanmax(times) * _HORIZONS:
-                last = Last(lambda s: self.flight(i, self.guess, s, sigma, horizon))
-                start = scipy.optimize.least_squares(
-                    lambda s: last(s)[0],
-                    start,
-                    lambda s: last(s)[2],
-                    x_scale="jac",
-                    max_nfev=_CALLS,
-                ).x
+                rows = partial(self._start_rows, i, theta, sigma, horizon)
+                start = least_squares(rows, start, max_nfev=_CALLS).x
             unknowns.append(start)
         return np.concatenate(unknowns)
 
@@ -127,6 +122,10 @@ class Problem:
             np.r_[b, prior],
         )
 
+    def _start_rows(self, i: int, theta, sigma: float, horizon: float, start):
+        residuals, _, slope = self.flight(i, theta, start, sigma, horizon)
+        return residuals, slope
+
     def evaluate(self, unknowns: np.ndarray, sigma: float):
         """Residuals over their standard deviations (n (6 k + 3),), and the Jacobian.
 
@@ -139,7 +138,7 @@ class Problem:
 
     def split(self, unknowns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """θ (p,) and the starts (n, 9)."""
-        p = len(self.guess)
+        p = self.count
         return unknowns[:p], unknowns[p:].reshape(-1, 9)
 
     def misfit(self, unknowns: np.ndarray) -> np.ndarray:
@@ -158,7 +157,7 @@ class Problem:
 
         With the starts' part projected out of θ's columns, flight by flight.
         """
-        p, n = len(self.guess), len(self.observations.names)
+        p, n = self.count, len(self.observations.names)
         jacobian = scipy.sparse.csr_matrix(jacobian)
         rows = jacobian.shape[0] // n
         information, total = np.zeros((p, p)), np.zeros(p)
@@ -182,13 +181,16 @@ class Problem:
         return covariance, np.where(known, np.sqrt(np.abs(np.diag(inverse))), np.inf)
 
 
-class Last:
-    """The last result of a function kept, as values and slopes are asked for one by one."""
+def least_squares(f: Callable, start: np.ndarray, **options):
+    """scipy.optimize.least_squares of an ``f`` that gives residuals and Jacobian in one call."""
+    last: tuple = (None, None)
 
-    def __init__(self, f: Callable):
-        self.f, self.at, self.result = f, None, None
+    def rows(x):
+        nonlocal last
+        if last[0] is None or not np.array_equal(last[0], x):
+            last = (x.copy(), f(x))
+        return last[1]
 
-    def __call__(self, x: np.ndarray):
-        if self.at is None or not np.array_equal(self.at, x):
-            self.at, self.result = x.copy(), self.f(x)
-        return self.result
+    return scipy.optimize.least_squares(
+        lambda x: rows(x)[0], start, lambda x: rows(x)[1], x_scale="jac", **options
+    )
