@@ -2,7 +2,8 @@
 
 The public names of :mod:`diffsim.physics` are here too; the other parts are subpackages, loaded
 when they are first named: ``diffsim.motion``, ``diffsim.tasks``, ``diffsim.gradients``,
-``diffsim.identification``, ``diffsim.training``, ``diffsim.report``, ``diffsim.quadrature`` and ``diffsim.delay``.
+``diffsim.identification``, ``diffsim.training``, ``diffsim.report``, ``diffsim.quadrature`` and
+``diffsim.delay``.
 """
 
 import importlib as _importlib
