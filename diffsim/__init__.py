@@ -1,9 +1,7 @@
 """Differentiable ball/paddle physics in JAX, and the gradients that go through it.
 
 The public names of :mod:`diffsim.physics` are here too; the other parts are subpackages, loaded
-when they are first named: ``diffsim.motion``, ``diffsim.tasks``, ``diffsim.gradients``,
-``diffsim.training``, ``diffsim.report``, ``diffsim.quadrature``, ``diffsim.delay`` and
-``diffsim.losses``.
+when they are first named (``diffsim.motion``, ``diffsim.gradients``, …).
 """
 
 import importlib as _importlib
@@ -14,7 +12,17 @@ from diffsim.physics import __all__ as _names
 
 __version__ = "0.1.0"
 
-_PARTS = ("delay", "gradients", "losses", "motion", "quadrature", "report", "tasks", "training")
+_PARTS = (
+    "delay",
+    "gradients",
+    "identification",
+    "losses",
+    "motion",
+    "quadrature",
+    "report",
+    "tasks",
+    "training",
+)
 __all__ = ["physics", *_names, *_PARTS]
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import tyro
 
 import diffsim.delay.benchmark
-import diffsim.physics.mujoco_contact
 import diffsim.losses.benchmark
+import diffsim.physics.mujoco_contact
 import diffsim.quadrature.benchmark
 
 BENCHMARKS: dict[str, Any] = {

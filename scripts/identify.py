@@ -1,0 +1,72 @@
+"""Fit drag, spin lift, restitution and friction to observed flights, with standard errors."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass
+class Options:
+    """Fit the constants of the world to observed flights: python scripts/identify.py SEEN.csv."""
+
+    observed: tyro.conf.Positional[Path]
+    """CSV with columns trajectory, time (s), x, y, z (m) and, if measured, spin_x, spin_y, spin_z
+    (rad/s); an empty cell was not seen."""
+    fit: tuple[str, ...] = ("drag", "magnus", "table.restitution", "table.friction")
+    """What to fit: drag, magnus, or NAME.restitution, NAME.friction of a surface."""
+    scene: Path | None = None
+    """The world to start from, a TOML file; without it a table, a net and the floor."""
+    noise: float | None = None
+    """Standard deviation of a coordinate, m; estimated if not given."""
+    spin_noise: float = 5.0
+    """Standard deviation of a measured spin's component, rad/s."""
+    spin_scale: float = 150.0
+    """How large a component of the spin is before anything is seen, rad/s."""
+    robust: bool = False
+    """Weigh outliers down."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+    plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Draw observed and fitted flights, and the residuals."""
+
+
+def main(options: Options) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from rich.console import Console
+
+    from diffsim import identification
+    from diffsim.identification import report
+    from diffsim.physics import World, scene
+
+    try:
+        observations = identification.read(options.observed)
+        world = World.create() if options.scene is None else scene.load(options.scene).world
+        with Console(stderr=True).status("compiling and fitting the starts") as status:
+            found = identification.identify(
+                observations,
+                world,
+                options.fit,
+                noise=options.noise,
+                spin_noise=options.spin_noise,
+                spin_scale=options.spin_scale,
+                robust=options.robust,
+                progress=lambda n, cost: status.update(f"fitting: {n} evaluations, cost {cost:g}"),
+            )
+        if options.plot is not None:
+            report.plot(found, observations, options.plot)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}".replace("\n", " "), file=sys.stderr)
+        sys.exit(2)
+    print(json.dumps(report.as_json(found)) if options.json else report.table(found))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
