@@ -12,6 +12,8 @@ from diffsim.gradients.base import Draws, Method, check_chunk, check_count
 from diffsim.gradients.concentration import Bernstein
 from diffsim.gradients.laws import Gaussian, check_law
 
+BERNSTEIN = Bernstein()
+
 
 @struct.dataclass
 class AlphaOrder(Method):
@@ -40,7 +42,7 @@ class AlphaOrder(Method):
     samples: int = struct.field(pytree_node=False, default=64)
     gamma: Any = None
     failure: float = struct.field(pytree_node=False, default=0.05)
-    bound: Any = Bernstein()
+    bound: Any = BERNSTEIN
     chunk: int | None = struct.field(pytree_node=False, default=None)
     spreads = True
 
@@ -68,7 +70,7 @@ def weight(
     rough: jax.Array,
     gamma: Any = None,
     failure: float = 0.05,
-    bound: Any = Bernstein(),
+    bound: Any = BERNSTEIN,
 ) -> dict[str, jax.Array]:
     """α from pathwise and score terms (n, p), with the disagreement and ε it rests on.
 

@@ -11,8 +11,6 @@ from test_training_loop import Point, bits, settings, stop_at
 from diffsim.training import Trainer, evaluate, train
 from diffsim.training.metrics import read
 
-pytest.importorskip("diffsim.training.host")
-
 
 def simulate(weights, start, real):
     """``Point`` in NumPy."""
