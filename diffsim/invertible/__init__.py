@@ -20,9 +20,11 @@ from diffsim.invertible.circulant import Circulant
 from diffsim.invertible.coupling import Autoregressive, Coupling
 from diffsim.invertible.dense import Dense, Rectangular
 from diffsim.invertible.diagonal import ActNorm, Bias, Diagonal, Permutation
+from diffsim.invertible.invert import invert, preimages
 from diffsim.invertible.low_rank import LowRank
 from diffsim.invertible.orthogonal import Cayley, Householder
 from diffsim.invertible.residual import Residual
+from diffsim.invertible.status import Inversion, Preimages, Status
 from diffsim.invertible.table import LAYERS
 from diffsim.invertible.transformers import Additive, Affine, Spline
 from diffsim.invertible.triangular import LU, Triangular
