@@ -14,6 +14,7 @@ from diffsim.invertible.activations import (
 from diffsim.invertible.banded import Banded
 from diffsim.invertible.base import Layer
 from diffsim.invertible.blocks import BlockDiagonal, Kronecker, Monarch
+from diffsim.invertible.boltzmann import RBM, BeliefNet, train_dbn
 from diffsim.invertible.butterfly import Butterfly
 from diffsim.invertible.chain import Chain, drift, reversible
 from diffsim.invertible.circulant import Circulant
@@ -21,6 +22,7 @@ from diffsim.invertible.coupling import Autoregressive, Coupling
 from diffsim.invertible.dense import Dense, Rectangular
 from diffsim.invertible.diagonal import ActNorm, Bias, Diagonal, Permutation
 from diffsim.invertible.invert import invert, preimages
+from diffsim.invertible.learned import LearnedInverse, learn_inverse
 from diffsim.invertible.low_rank import LowRank
 from diffsim.invertible.orthogonal import Cayley, Householder
 from diffsim.invertible.residual import Residual
