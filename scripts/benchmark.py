@@ -5,10 +5,12 @@ from typing import Any
 import tyro
 
 import diffsim.delay.benchmark
+import diffsim.invertible.benchmark
 import diffsim.quadrature.benchmark
 
 BENCHMARKS: dict[str, Any] = {
     "delay": diffsim.delay.benchmark.benchmark,
+    "invertible": diffsim.invertible.benchmark.main,
     "sphere": diffsim.quadrature.benchmark.main,
 }
 

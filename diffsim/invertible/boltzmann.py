@@ -131,7 +131,9 @@ def train_dbn(
     """
     x = _check.in_range("x", x)
     if x.ndim != 2 or not hidden:
-        raise ValueError(f"x, hidden: expected shape (count, n) and widths, got {x.shape}, {hidden}")
+        raise ValueError(
+            f"x, hidden: expected shape (count, n) and widths, got {x.shape}, {hidden}"
+        )
     y = jax.vmap(network)(x)
     (x_mean, x_scale), (y_mean, y_scale) = standard(x), standard(y)
     below, seen = (x - x_mean) / x_scale, (y - y_mean) / y_scale

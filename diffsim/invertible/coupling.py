@@ -13,10 +13,14 @@ from diffsim.invertible.transformers import Additive, Affine, Spline
 class Conditioner(nnx.Module):
     """p = W₂ tanh(W₁ x + b₁) + b₂, one hidden layer."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, *, rngs: nnx.Rngs, dtype: Any = None):
+    def __init__(
+        self, inputs: int, hidden: int, outputs: int, *, rngs: nnx.Rngs, dtype: Any = None
+    ):
         self.first = parameter("first", normal(rngs, (hidden, inputs), dtype) / inputs**0.5)
         self.shift = parameter("shift", normal(rngs, (hidden,), dtype))
-        self.second = parameter("second", 0.3 * normal(rngs, (outputs, hidden), dtype) / hidden**0.5)
+        self.second = parameter(
+            "second", 0.3 * normal(rngs, (outputs, hidden), dtype) / hidden**0.5
+        )
         self.last = parameter("last", 0.1 * normal(rngs, (outputs,), dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -70,7 +74,9 @@ class Coupling(Layer):
         count = (self.size - stays.shape[0], self.transformer.count)
         found = self.conditioner(stays)
         if found.size != count[0] * count[1]:
-            raise ValueError(f"conditioner: expected {count[0] * count[1]} outputs, got {found.size}")
+            raise ValueError(
+                f"conditioner: expected {count[0] * count[1]} outputs, got {found.size}"
+            )
         return found.reshape(count)
 
     def _move(self, x: jax.Array, how: Any) -> jax.Array:

@@ -44,9 +44,7 @@ def linear_solve(push: Callable, right: jax.Array, inputs: int) -> jax.Array:
         unit = jnp.finfo(b.dtype).eps
         return jax.scipy.sparse.linalg.cg(matvec, b, tol=10 * unit, maxiter=500)[0]
 
-    middle = jax.lax.custom_linear_solve(
-        lambda v: push(pull(v)[0]), right, solve, symmetric=True
-    )
+    middle = jax.lax.custom_linear_solve(lambda v: push(pull(v)[0]), right, solve, symmetric=True)
     return pull(middle)[0]
 
 

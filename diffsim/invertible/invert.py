@@ -182,9 +182,7 @@ def _starts(start: Any, layers: Any, factors: Any, y: jax.Array, n: int, dtype: 
     return jax.lax.stop_gradient(found.astype(dtype))
 
 
-def _search(
-    network, y, start, *, dtype, tolerance, first, limit, restarts, key
-) -> Inversion:
+def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key) -> Inversion:
     """One y by search, with the derivative of the implicit function theorem attached."""
     unit = jnp.finfo(dtype).eps
     relative = 100 * unit if tolerance is None else tolerance

@@ -48,7 +48,9 @@ def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], ta
         x, pushed = jax.jvp(back, (y,), (tangent,))
         before = jnp.linalg.norm(tangent) / jnp.linalg.norm(y)
         growths.append(jnp.linalg.norm(pushed) / jnp.linalg.norm(x) / before)
-        rounding = unit * jnp.abs(x) * jax.random.normal(jax.random.fold_in(key, i), x.shape, x.dtype)
+        rounding = (
+            unit * jnp.abs(x) * jax.random.normal(jax.random.fold_in(key, i), x.shape, x.dtype)
+        )
         tangent = pushed + rounding
     dominant = jnp.argmax(jnp.nan_to_num(jnp.stack(growths[::-1]))).astype(jnp.int32)
     return jnp.linalg.norm(tangent), dominant

@@ -105,9 +105,14 @@ class _Reader:
         for eqn in jaxpr.eqns:
             known = [value(atom) for atom in eqn.invars]
             if all(k is not None for k in known):
-                extra, params = eqn.primitive.get_bind_params(eqn.params)
-                found = eqn.primitive.bind(*extra, *known, **params)
-                found = found if eqn.primitive.multiple_results else [found]
+                single = jaxpr.replace(
+                    constvars=[],
+                    invars=[a for a in eqn.invars if not isinstance(a, Literal)],
+                    outvars=eqn.outvars,
+                    eqns=[eqn],
+                )
+                given = [value(a) for a in single.invars]
+                found = jax.core.eval_jaxpr(single, (), *given)
                 values.update(zip(eqn.outvars, found))
                 continue
             unknown = [atom for atom, k in zip(eqn.invars, known) if k is None]
@@ -127,7 +132,9 @@ class _Reader:
             name = str(eqn.params.get("name"))
 
             def f(v: float) -> float:
-                at = [jnp.full(shape, v, eqn.invars[0].aval.dtype) if k is None else k for k in known]
+                at = [
+                    jnp.full(shape, v, eqn.invars[0].aval.dtype) if k is None else k for k in known
+                ]
                 return float(jax.core.eval_jaxpr(inner.jaxpr, inner.consts, *at)[0].ravel()[0])
 
             layer = _named(name, f) if sum(k is None for k in known) == 1 else None
@@ -185,7 +192,9 @@ def input_size(network: Any, outputs: int) -> int | None:
     fitting = []
     for n in sorted(sizes):
         try:
-            shape = jax.eval_shape(network, jax.ShapeDtypeStruct((n,), jnp.result_type(float))).shape
+            shape = jax.eval_shape(
+                network, jax.ShapeDtypeStruct((n,), jnp.result_type(float))
+            ).shape
         except (TypeError, ValueError):
             continue
         if shape == (outputs,):

@@ -208,7 +208,12 @@ def test_reversible_memory_does_not_grow_with_depth():
 
 def test_reversible_drift_spoils_the_gradient():
     """A layer that cannot be undone gives NaN, not the gradient at another point."""
-    chain = inv.Chain([inv.Diagonal(jnp.asarray([1.0, 1e-30], jnp.float32)), inv.Bias(jnp.asarray([1e9, 1.0], jnp.float32))])
+    chain = inv.Chain(
+        [
+            inv.Diagonal(jnp.asarray([1.0, 1e-30], jnp.float32)),
+            inv.Bias(jnp.asarray([1e9, 1.0], jnp.float32)),
+        ]
+    )
     f = inv.reversible(chain)
     x = jnp.asarray([0.3, 0.2], jnp.float32)
     slope = jax.grad(lambda x: jnp.sum(f(nnx.state(chain), x)))(x)

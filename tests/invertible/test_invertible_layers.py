@@ -65,7 +65,11 @@ def test_derivatives_of_the_inverse_and_condition(name):
 
 @pytest.mark.parametrize(
     "name",
-    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LAYERS if n not in DENSE],
+    [
+        n if n in QUICK else pytest.param(n, marks=pytest.mark.slow)
+        for n in LAYERS
+        if n not in DENSE
+    ],
 )
 def test_hundred_thousand(name):
     """Structured layers at n = 1e5 (2¹⁷ for the butterfly), in float32."""
