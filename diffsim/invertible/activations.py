@@ -102,8 +102,8 @@ class Tanh(Activation):
         """x = sign(y) (log(1 + |y|) − gap) / 2 of what ``carry`` gave.
 
         >>> x = jnp.array([-30.0, 0.5])
-        >>> Tanh().inverse_carried(*Tanh().carry(x)).round(5).tolist()
-        [-30.0, 0.5]
+        >>> bool(jnp.allclose(Tanh().inverse_carried(*Tanh().carry(x)), x))
+        True
         """
         return jnp.sign(y) * (jnp.log1p(jnp.abs(y)) - gap) / 2
 

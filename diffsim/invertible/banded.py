@@ -77,7 +77,8 @@ class Banded(Linear):
     def _reduction(self) -> tuple[list[tuple[jax.Array, ...]], list[jax.Array]]:
         """For each level its multipliers, and the diagonal blocks eliminated on it."""
         below, diagonal, above = self._blocks()
-        levels, eliminated = [], []
+        levels: list[tuple[jax.Array, ...]] = []
+        eliminated = []
         while diagonal.shape[0] > 1:
             even = matrix_inverse(diagonal[::2])
             nothing = jnp.zeros_like(even[:1])

@@ -80,12 +80,12 @@ class Layer(nnx.Module):
     weights is ``factor()``, a pytree: make it once and pass it to every ``inverse``.
 
     Attributes:
-        size: length of x and of y; None where any will do.
+        size: length of x and of y, int; None where any will do.
         structured: whether time and memory stay near linear in size.
     """
 
     structured: ClassVar[bool] = False
-    size: int | None = None
+    size: Any = None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """y of one x, both (size,)."""

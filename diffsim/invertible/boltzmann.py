@@ -1,4 +1,4 @@
-"""Learned starts with tied weights: a restricted Boltzmann machine, or a deep belief net of them."""
+"""Learned starts with tied weights: restricted Boltzmann machines and deep belief nets."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -138,7 +138,7 @@ def train_dbn(
     (x_mean, x_scale), (y_mean, y_scale) = standard(x), standard(y)
     below, seen = (x - x_mean) / x_scale, (y - y_mean) / y_scale
     keys = jax.random.split(key, len(hidden))
-    settings = {"steps": steps, "batch": batch, "rate": rate}
+    settings: dict[str, Any] = {"steps": steps, "batch": batch, "rate": rate}
     stack = []
     for width, used in zip(hidden[:-1], keys):
         stack.append(train_rbm(below, width, key=used, **settings))

@@ -77,7 +77,8 @@ def invert(
     """
     if method not in METHODS or domain not in DOMAINS:
         raise ValueError(
-            f"method, domain: expected one of {METHODS} and of {DOMAINS}, got {method!r}, {domain!r}"
+            f"method, domain: expected one of {METHODS} and of {DOMAINS}, "
+            f"got {method!r}, {domain!r}"
         )
     y, n, dtype = _targets(network, y, size)
     layers = read(network, jax.ShapeDtypeStruct((n,), dtype)) if method in METHODS[:2] else None
@@ -137,9 +138,9 @@ def preimages(
     )  # fmt: skip
     found = jax.vmap(one)(starts.astype(dtype))
     fine = (found.status == Status.OK) | (found.status == Status.ILL_CONDITIONED)
-    apart = jnp.finfo(dtype).eps ** 0.5 if apart is None else apart
     distance = jnp.linalg.norm(found.x[:, None] - found.x[None], axis=-1)
-    near = distance <= apart * (1 + jnp.linalg.norm(found.x, axis=-1))
+    least = jnp.finfo(dtype).eps ** 0.5 if apart is None else apart
+    near = distance <= least * (1 + jnp.linalg.norm(found.x, axis=-1))
     earlier = jnp.tril(jnp.ones(near.shape, bool), -1)
     return Preimages(found.x, found.residual, fine & ~jnp.any(near & earlier & fine, axis=1))
 

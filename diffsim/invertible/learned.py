@@ -1,5 +1,6 @@
 """Learned starts: a network trained as the inverse of another, like the coder of an autoencoder."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ class LearnedInverse(nnx.Module):
     """
 
     def __init__(self, sizes: Sequence[int], scales: Any, *, rngs: nnx.Rngs, dtype: Any):
-        pairs = list(zip(sizes[:-1], sizes[1:]))
+        pairs = list(itertools.pairwise(sizes))
         self.weights = nnx.List(
             [parameter("weight", normal(rngs, (b, a), dtype) / a**0.5) for a, b in pairs]
         )
@@ -76,8 +77,8 @@ def learn_inverse(
         raise ValueError(f"x: expected shape (count, n), got {x.shape}")
     y = jax.vmap(network)(x)
     first, later = jax.random.split(key)
-    sizes = (y.shape[1], *hidden, x.shape[1])
-    scales = (*standard(x), *standard(y))
+    sizes = [y.shape[1], *hidden, x.shape[1]]
+    scales = standard(x) + standard(y)
     start = LearnedInverse(sizes, scales, rngs=nnx.Rngs(params=first), dtype=x.dtype)
     graph, state, fixed = nnx.split(start, nnx.Param, ...)
 

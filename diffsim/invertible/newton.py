@@ -37,6 +37,12 @@ def begin(f: Callable, x: jax.Array) -> Search:
     return Search(x, f(x), damping, jnp.asarray(False), zero + 1, zero)
 
 
+def transpose(push: Callable, x: jax.Array) -> Callable:
+    """w → Jᵀ w of a linear function of vectors like x."""
+    transposed = jax.linear_transpose(push, x)
+    return lambda w: transposed(w)[0]
+
+
 def cgls(push: Callable, pull: Callable, right: jax.Array, x: jax.Array, shift, tolerance, limit):
     """min ‖J x − right‖² + shift ‖x‖² from zero; also the number of iterations.
 
@@ -84,8 +90,7 @@ def improve(f: Callable, state: Search, goal: jax.Array, scale: jax.Array, limit
         r, push = jax.linearize(f, s.x)
         relative = jnp.minimum(jnp.linalg.norm(r) / scale, 1)
 
-        def pull(w, transposed=jax.linear_transpose(push, s.x)):
-            return transposed(w)[0]
+        pull = transpose(push, s.x)
 
         if dense:
             u, values, vt = jnp.linalg.svd(jacobian(push, s.x), full_matrices=False)
@@ -169,7 +174,7 @@ def assess(f: Callable, state: Search, noise: jax.Array):
     n, m = state.x.shape[0], state.residual.shape[0]
     if max(n, m) <= DENSE:
         matrix = jnp.nan_to_num(jacobian(push, state.x))
-        u, values, vt = jnp.linalg.svd(matrix, full_matrices=False)
+        u, values, _vt = jnp.linalg.svd(matrix, full_matrices=False)
         unit = jnp.finfo(values.dtype).eps
         kept = values > max(n, m) * unit * values[0]
         inverse = jnp.where(kept, 1 / jnp.where(kept, values, 1), 0)
@@ -178,9 +183,7 @@ def assess(f: Callable, state: Search, noise: jax.Array):
         error = jnp.sqrt(jnp.sum(step**2) + jnp.sum(spread**2))
         return error, n - jnp.sum(kept, dtype=jnp.int32)
 
-    def pull(w, transposed=jax.linear_transpose(push, state.x)):
-        return transposed(w)[0]
-
+    pull = transpose(push, state.x)
     drawn = jax.random.normal(jax.random.key(1), (m,), noise.dtype)
     step, _ = cgls(push, pull, state.residual + noise * drawn, state.x, 0.0, 1e-2, 50)
     return jnp.linalg.norm(step), jnp.int32(max(n - m, 0))

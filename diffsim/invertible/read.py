@@ -70,18 +70,18 @@ READERS: dict[str, Callable[..., list[Layer]]] = {
 }
 
 
+NAMED: dict[str, Callable[[Callable], Layer]] = {
+    "softplus": lambda f: act.Softplus(),
+    "elu": lambda f: act.Elu(),
+    "leaky_relu": lambda f: act.LeakyRelu(-f(-1.0)),
+}
+
+
 def _named(name: str, f: Callable) -> Layer | None:
     """The activation that jax.nn calls ``name``, if f, of one number, is that."""
-    makers: dict[str, Callable[[], Layer]] = {
-        "softplus": act.Softplus,
-        "elu": act.Elu,
-        "leaky_relu": lambda: act.LeakyRelu(-f(-1.0)),
-    }
-    if name not in makers:
-        return None
-    layer = makers[name]()
-    here = jnp.linspace(-3.0, 3.0, 7)
     with jax.ensure_compile_time_eval():
+        layer = NAMED[name](f)
+        here = jnp.linspace(-3.0, 3.0, 7)
         same = np.allclose([f(float(v)) for v in here], layer(here), rtol=1e-5, atol=1e-6)
     return layer if same else None
 
@@ -132,12 +132,12 @@ class _Reader:
             name = str(eqn.params.get("name"))
 
             def f(v: float) -> float:
-                at = [
-                    jnp.full(shape, v, eqn.invars[0].aval.dtype) if k is None else k for k in known
-                ]
+                dtype = eqn.invars[0].aval.dtype
+                at = [jnp.full(shape, v, dtype) if k is None else k for k in known]
                 return float(jax.core.eval_jaxpr(inner.jaxpr, inner.consts, *at)[0].ravel()[0])
 
-            layer = _named(name, f) if sum(k is None for k in known) == 1 else None
+            fixed = not any(isinstance(k, jax.core.Tracer) for k in known)
+            layer = _named(name, f) if name in NAMED and fixed else None
             if layer is not None:
                 self.layers.append(layer)
             else:

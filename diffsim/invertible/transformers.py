@@ -69,7 +69,7 @@ class Spline:
         inner = self.least + (1 - self.least) * jax.nn.softplus(raw) / jnp.log(2.0).astype(p.dtype)
         return edges(widths), edges(heights), jnp.pad(inner, 1, constant_values=1)
 
-    def _bin(self, value: jax.Array, knots: jax.Array, p: jax.Array):
+    def _bin(self, value: jax.Array, knots: int, p: jax.Array):
         """Inside or not, the value moved inside, and the bin's corner, sizes and slopes."""
         inside = jnp.abs(value) < self.bound
         value = jnp.where(inside, value, 0)

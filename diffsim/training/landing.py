@@ -56,7 +56,7 @@ def slopes_of(task: HitToTarget, serve: BallState) -> Callable:
     """Gradients of the task's loss for rows of weights and of targets."""
 
     def loss(weights, target):
-        return task.replace(target=target).loss(weights, serve)
+        return dataclasses.replace(task, target=target).loss(weights, serve)
 
     return native.jit(jax.vmap(native.each(jax.grad(loss))))
 
@@ -80,8 +80,6 @@ def learn(weights: jax.Array, points: jax.Array, settings: Settings, key: jax.Ar
 
     def loss(state, weights, points):
         return jnp.mean((jax.vmap(nnx.merge(graph, state))(weights) - points) ** 2)
-
-    from diffsim.invertible.learned import fit
 
     state = fit(loss, state, (weights, points), later, steps=settings.steps, batch=128, rate=3e-3)
     return nnx.merge(graph, state)
