@@ -16,6 +16,7 @@ _PARTS = (
     "delay",
     "gradients",
     "identification",
+    "invertible",
     "losses",
     "motion",
     "quadrature",

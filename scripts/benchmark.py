@@ -5,6 +5,7 @@ from typing import Any
 import tyro
 
 import diffsim.delay.benchmark
+import diffsim.invertible.benchmark
 import diffsim.losses.benchmark
 import diffsim.physics.mujoco_contact
 import diffsim.quadrature.benchmark
@@ -13,6 +14,7 @@ BENCHMARKS: dict[str, Any] = {
     "delay": diffsim.delay.benchmark.benchmark,
     "mujoco-contact": diffsim.physics.mujoco_contact.benchmark,
     "infogain": diffsim.losses.benchmark.benchmark,
+    "invertible": diffsim.invertible.benchmark.main,
     "sphere": diffsim.quadrature.benchmark.main,
 }
 

@@ -1,0 +1,166 @@
+"""The contract of an invertible layer, and what it inherits: checks, log-determinant, condition."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from diffsim import _check
+
+
+def parameter(name: str, value: Any, shape: tuple[int, ...] | None = None) -> nnx.Param:
+    """``value`` as a trainable array, checked for shape and, where concrete, finite."""
+    return nnx.Param(_check.in_range(name, _check.floating(name, value, shape)))
+
+
+def square(name: str, value: Any, ndim: int = 2) -> nnx.Param:
+    """A parameter whose last two axes are equal.
+
+    Raises:
+        ValueError: another shape, or entries that are not finite.
+    """
+    array = jnp.asarray(value)
+    if array.ndim != ndim or array.shape[-1] != array.shape[-2]:
+        raise ValueError(f"{name}: expected a square matrix (n, n), got shape {array.shape}")
+    return parameter(name, array)
+
+
+def normal(rngs: nnx.Rngs, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
+    """Standard normal numbers from the stream ``params``."""
+    return jax.random.normal(rngs.params(), shape, dtype or jnp.result_type(float))
+
+
+def reciprocal(values: jax.Array, floor: Any = 0.0) -> jax.Array:
+    """1 / values; NaN where |values| ≤ floor, as a singular layer has no inverse."""
+    fine = jnp.abs(values) > floor
+    return jnp.where(fine, 1 / jnp.where(fine, values, 1), jnp.nan)
+
+
+def matrix_inverse(matrix: jax.Array) -> jax.Array:
+    """A⁻¹ of one matrix or a stack, refined once: X ← X(2I − AX); NaN where singular.
+
+    Singular is ‖A‖₁‖A⁻¹‖₁ u ≥ 1: no digit of a solution would be right.
+    """
+    if matrix.shape[-1] == 1:
+        return reciprocal(matrix)
+    unit = jnp.finfo(matrix.dtype).eps
+    found = jnp.linalg.inv(matrix)
+    found = found + found @ (jnp.eye(matrix.shape[-1], dtype=matrix.dtype) - matrix @ found)
+
+    def size(a):
+        return jnp.max(jnp.sum(jnp.abs(a), axis=-2), axis=-1)
+
+    fine = size(matrix) * size(found) * unit < 1  # False for NaN
+    return jnp.where(fine[..., None, None], found, jnp.nan)
+
+
+def largest_gain(f: Callable, x: jax.Array, iterations: int = 60) -> jax.Array:
+    """‖J‖₂ of f at x by power iteration on JᵀJ: from below, within a few per cent."""
+    push = jax.linearize(f, x)[1]
+    pull = jax.linear_transpose(push, x)
+
+    def body(_, state):
+        v, _ = state
+        w = push(v)
+        back = pull(w)[0]
+        return back / jnp.linalg.norm(back), jnp.linalg.norm(w)
+
+    v = jax.random.normal(jax.random.key(0), x.shape, x.dtype)
+    v = v / jnp.linalg.norm(v)
+    return jax.lax.fori_loop(0, iterations, body, (v, jnp.zeros((), x.dtype)))[1]
+
+
+class Layer(nnx.Module):
+    """y = f(x) with an inverse; for one vector, so ``jax.vmap`` it for a batch.
+
+    To add one: subclass with ``forward``, ``backward`` and ``log_det``, and a line in the
+    constructor table, from which it inherits its tests. What the inverse needs beyond the
+    weights is ``factor()``, a pytree: make it once and pass it to every ``inverse``.
+
+    Attributes:
+        size: length of x and of y, int; None where any will do.
+        structured: whether time and memory stay near linear in size.
+    """
+
+    structured: ClassVar[bool] = False
+    size: Any = None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """y of one x, both (size,)."""
+        return self.forward(self._vector("x", x))
+
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
+        """x of one y, both (size,); NaN where there is none. ``factor`` as from ``factor()``."""
+        y = self._vector("y", y)
+        return self.backward(y, self.factor() if factor is None else factor)
+
+    def log_det(self, x: jax.Array) -> jax.Array:
+        """log |det ∂y/∂x| at x, ()."""
+        raise NotImplementedError
+
+    def condition(self, x: jax.Array | None = None) -> jax.Array:
+        """κ = ‖J‖₂‖J⁻¹‖₂ of the Jacobian at x, by power iteration unless a layer knows better.
+
+        Args:
+            x: where, (size,); a linear layer needs none.
+        """
+        x = self._somewhere() if x is None else self._vector("x", x)
+        back = largest_gain(lambda y: self.inverse(y, self.factor()), self(x))
+        return largest_gain(self.forward, x) * back
+
+    def factor(self) -> Any:
+        """What the inverse needs and can be kept: a pytree, empty for most layers."""
+        return ()
+
+    def forward(self, x: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+        raise NotImplementedError
+
+    def _vector(self, name: str, value: jax.Array) -> jax.Array:
+        array = _check.floating(name, value)
+        if array.ndim != 1 or self.size not in (None, array.shape[0]):
+            expected = "(n,)" if self.size is None else f"({self.size},)"
+            raise ValueError(
+                f"{name}: {type(self).__name__} expected shape {expected}, got {array.shape}; "
+                "vmap over a batch"
+            )
+        return array
+
+    def _somewhere(self) -> jax.Array:
+        if self.size is None:
+            raise ValueError(f"x: {type(self).__name__} has no size, expected a point")
+        types = [leaf.dtype for leaf in jax.tree.leaves(self)]
+        floats = [dtype for dtype in types if jnp.issubdtype(dtype, jnp.floating)]
+        return jnp.zeros(self.size, floats[0] if floats else None)
+
+
+class Linear(Layer):
+    """y = A x: a layer whose determinant does not depend on x."""
+
+    def log_det(self, x: jax.Array) -> jax.Array:
+        return self.log_abs_det()
+
+    def log_abs_det(self) -> jax.Array:
+        """log |det A|, ()."""
+        raise NotImplementedError
+
+    def matrix(self) -> jax.Array:
+        """A, (size, size): for looking at small ones."""
+        return jax.vmap(self.forward, out_axes=1)(jnp.eye(self.size, dtype=self._somewhere().dtype))
+
+
+class Orthogonal(Linear):
+    """y = Q x with QᵀQ = I: the inverse is the transpose, κ = 1."""
+
+    def log_det(self, x: jax.Array) -> jax.Array:
+        return jnp.zeros((), x.dtype)
+
+    def log_abs_det(self) -> jax.Array:
+        return jnp.zeros((), self._somewhere().dtype)
+
+    def condition(self, x: jax.Array | None = None) -> jax.Array:
+        return jnp.ones((), (self._somewhere() if x is None else x).dtype)

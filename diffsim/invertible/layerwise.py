@@ -1,0 +1,83 @@
+"""The first rungs: undo the network layer by layer, and follow an error back through it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffsim.invertible.activations import Activation
+from diffsim.invertible.base import Layer
+from diffsim.invertible.dense import Rectangular
+from diffsim.invertible.status import Inversion, Status
+
+
+def undo(layers: list[Layer], factors: Any, y: jax.Array, clip: bool):
+    """x, the outputs of all layers on the way, and whether a target was outside or clipped."""
+    outputs, outside, clipped = [], jnp.asarray(False), jnp.asarray(False)
+    for layer, factor in reversed(list(zip(layers, factors))):
+        if isinstance(layer, Activation):
+            beyond = jnp.any(~layer.reached(y) & ~jnp.isnan(y))
+            if clip or layer.domain == "clip":
+                clipped = clipped | beyond
+                y = layer.clipped(y)
+            else:
+                outside = outside | beyond
+                y = jnp.where(layer.reached(y), y, jnp.nan)
+            outputs.append(y)
+            y = layer.backward(y, ())
+        else:
+            outputs.append(y)
+            y = layer.inverse(y, factor)
+    return y, outputs[::-1], outside, clipped
+
+
+def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], tangent: jax.Array):
+    """A perturbation of y, and a rounding of every value on the way, carried back to x.
+
+    Returns the norm of what arrives and the layer that magnified it most, relative to the values.
+    """
+    growths, key = [], jax.random.key(0)
+    for i in reversed(range(len(layers))):
+        layer, y = layers[i], outputs[i]
+        unit = jnp.finfo(y.dtype).eps
+
+        def back(y, layer=layer, factor=factors[i]):
+            activation = isinstance(layer, Activation)
+            return layer.backward(y, ()) if activation else layer.inverse(y, factor)
+
+        x, pushed = jax.jvp(back, (y,), (tangent,))
+        before = jnp.linalg.norm(tangent) / jnp.linalg.norm(y)
+        growths.append(jnp.linalg.norm(pushed) / jnp.linalg.norm(x) / before)
+        rounding = (
+            unit * jnp.abs(x) * jax.random.normal(jax.random.fold_in(key, i), x.shape, x.dtype)
+        )
+        tangent = pushed + rounding
+    dominant = jnp.argmax(jnp.nan_to_num(jnp.stack(growths[::-1]))).astype(jnp.int32)
+    return jnp.linalg.norm(tangent), dominant
+
+
+def exact(network: Any, layers: list[Layer], factors: Any, y: jax.Array, clip: bool) -> Inversion:
+    """The inversion of one y through square layers."""
+    finite = jnp.all(jnp.isfinite(y))
+    x, outputs, outside, clipped = undo(layers, factors, y, clip)
+    still = jax.lax.stop_gradient
+    kept, outputs, target = still(x), still(outputs), still(y)
+    residual = still(network(kept)) - target
+    unit = jnp.finfo(y.dtype).eps
+    noise = jax.random.normal(jax.random.key(1), y.shape, y.dtype)
+    tangent = residual + unit * jnp.abs(target) * noise
+    error, layer = follow_error(still(layers), still(factors), outputs, tangent)
+    broken = ~jnp.all(jnp.isfinite(x)) | ~jnp.isfinite(error)
+    hopeless = error > 0.1 * jnp.linalg.norm(kept)
+    status = jnp.select(
+        [~finite, outside, broken, clipped, hopeless],
+        [Status.NOT_FINITE, Status.OUT_OF_RANGE, Status.SINGULAR, Status.CLIPPED,
+         Status.ILL_CONDITIONED],
+        Status.OK,
+    ).astype(jnp.int32)  # fmt: skip
+    zero, norm = jnp.int32(0), jnp.linalg.norm(residual)
+    return Inversion(x, norm, still(error), status, zero, layer, jnp.int32(4))
+
+
+def is_square(layers: list[Layer]) -> bool:
+    return not any(isinstance(layer, Rectangular) for layer in layers)

@@ -1,0 +1,155 @@
+"""Which trajectory makes a return land where it is wanted: a learned forward model, inverted."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from rich.progress import track
+
+from diffsim import invertible
+from diffsim.invertible.learned import fit
+from diffsim.physics import BallState, native
+from diffsim.tasks import HitToTarget
+from diffsim.training.policy import MLP
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to learn the map from trajectory weights to landing point, and whom to compare."""
+
+    samples: int = 20_000
+    """Simulated trajectories to learn from."""
+    spread: float = 0.2
+    """Standard deviation of each trajectory weight around a trajectory that returns the serve."""
+    steps: int = 8000
+    """Updates of the forward model."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the forward model."""
+    targets: int = 100
+    """Wanted landing points, uniform over ``box``."""
+    box: tuple[tuple[float, float], tuple[float, float]] = ((0.5, -0.4), (1.1, 0.4))
+    """Lowest and highest (x, y) of the wanted points, m."""
+    descent: int = 100
+    """Gradient steps through the simulator of the optimisation that is compared."""
+    seed: int = 0
+    """Of serve, trajectories, first weights and targets."""
+
+
+def landing(task: HitToTarget, weights: jax.Array, serve: BallState) -> jax.Array:
+    """(x, y) of the return's landing on the other half in the real world, m; NaN if it does not."""
+    impacts = task.play(weights, serve, task.step).impacts
+    names = [surface.name for surface in task.world.surfaces]
+    driven = [surface.driven for surface in task.world.surfaces].index(True)
+    hit = impacts.valid & (impacts.surface == driven)
+    after = jnp.concatenate([jnp.zeros(1, bool), hit[:-1]]) & impacts.valid
+    legal = after & (impacts.surface == names.index("table")) & (impacts.before.position[:, 0] > 0)
+    where = jnp.sum(jnp.where(legal[:, None], impacts.before.position[:, :2], 0), axis=0)
+    return jnp.where(jnp.sum(legal) == 1, where, jnp.nan)
+
+
+def slopes_of(task: HitToTarget, serve: BallState) -> Callable:
+    """Gradients of the task's loss for rows of weights and of targets."""
+
+    def loss(weights, target):
+        return dataclasses.replace(task, target=target).loss(weights, serve)
+
+    return native.jit(jax.vmap(native.each(jax.grad(loss))))
+
+
+def descend(slopes: Callable, weights: jax.Array, targets: jax.Array, steps: int) -> jax.Array:
+    """Adam through the simulator, from each row of weights to its target."""
+    adam = optax.adam(optax.cosine_decay_schedule(0.05, steps))
+    state = adam.init(weights)
+    for _ in track(range(steps), "optimising", transient=True):
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes in an integer count
+            updates, state = adam.update(slopes(weights, targets), state)
+        weights = optax.apply_updates(weights, updates)
+    return weights
+
+
+def learn(weights: jax.Array, points: jax.Array, settings: Settings, key: jax.Array) -> nnx.Module:
+    """The forward model: a multilayer perceptron from weights to landing point."""
+    first, later = jax.random.split(key)
+    model = MLP(weights.shape[1], settings.hidden, 2, rngs=nnx.Rngs(params=first))
+    graph, state = nnx.split(model)
+
+    def loss(state, weights, points):
+        return jnp.mean((jax.vmap(nnx.merge(graph, state))(weights) - points) ** 2)
+
+    state = fit(loss, state, (weights, points), later, steps=settings.steps, batch=128, rate=3e-3)
+    return nnx.merge(graph, state)
+
+
+def compare(settings: Settings) -> dict[str, Any]:
+    """Landing errors of both ways on the real simulator, m, with what each of them cost.
+
+    One serve, one starting trajectory (of several random ones, optimised to land in the middle
+    of the box, the one that does so best). The learned model is inverted from there, so that of
+    all trajectories that land right a near one is taken.
+    """
+    key = jax.random.key(settings.seed)
+    serve_key, start_key, noise_key, fit_key, target_key = jax.random.split(key, 5)
+    task = HitToTarget.create()
+    serve = task.sample(serve_key)
+    low, high = jnp.asarray(settings.box)
+    slopes = slopes_of(task, serve)
+    played = native.jit(jax.vmap(native.each(lambda w: landing(task, w, serve))))
+    middle = jnp.broadcast_to((low + high) / 2, (settings.targets, 2))
+    starts = 0.3 * jax.random.normal(start_key, (settings.targets, task.weight_count))
+    starts = descend(slopes, starts, middle, 300)
+    start = starts[jnp.nanargmin(jnp.linalg.norm(played(starts) - middle, axis=1))]
+
+    noise = jax.random.normal(noise_key, (settings.samples, start.size), start.dtype)
+    points = played(start + settings.spread * noise)
+    fine = np.flatnonzero(np.all(np.isfinite(points), axis=1))
+    if len(fine) < 100:
+        raise ValueError(f"spread: expected 100 legal returns to learn from, got {len(fine)}")
+    held = len(fine) // 10
+    model = learn(noise[fine[held:]], points[fine[held:]], settings, fit_key)
+    predicted = jax.vmap(model)(noise[fine[:held]])
+    targets = jax.random.uniform(target_key, (settings.targets, 2), start.dtype, low, high)
+    found = jax.jit(
+        lambda model, y: invertible.invert(
+            model, y, start=jnp.zeros(start.size), method="newton", tolerance=1e-4
+        )
+    )(model, targets)
+    from_start = jnp.broadcast_to(start, (settings.targets, start.size))
+    descended = descend(slopes, from_start, targets, settings.descent)
+
+    def errors(weights):
+        return np.linalg.norm(np.asarray(played(weights) - targets), axis=1)
+
+    return {
+        "legal": len(fine),
+        "model": np.linalg.norm(np.asarray(predicted - points[fine[:held]]), axis=1),
+        "status": np.asarray(found.status),
+        "start": errors(from_start),
+        "inverted": errors(start + settings.spread * found.x),
+        "optimised": errors(descended),
+    }
+
+
+def rows(settings: Settings, found: dict[str, Any]) -> list[str]:
+    """The comparison as lines of text."""
+
+    def line(name, errors, calls):
+        fine = np.isfinite(errors)
+        cm = 100 * errors[fine]
+        text = f"{np.mean(cm):6.2f} {np.median(cm):7.2f} {np.max(cm):7.2f}" if cm.size else " none"
+        return f"{name:32s} {text}   {fine.sum():4d} of {errors.size:4d}   {calls}"
+
+    solved = int(np.sum(found["status"] == invertible.Status.OK))
+    return [
+        f"forward model from {found['legal']} legal returns; held-out error "
+        f"{100 * np.mean(found['model']):.2f} cm; inverted to 0.1 mm for {solved} targets",
+        f"{'landing error, cm':32s}   mean  median     max   legal           simulations a target",
+        line("starting trajectory", found["start"], "0"),
+        line("learned model inverted", found["inverted"], f"0 (+ {settings.samples} once)"),
+        line("optimised through the simulator", found["optimised"],
+             f"{settings.descent} with derivative"),
+    ]  # fmt: skip
