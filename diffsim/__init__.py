@@ -2,7 +2,8 @@
 
 The public names of :mod:`diffsim.physics` are here too; the other parts are subpackages, loaded
 when they are first named: ``diffsim.motion``, ``diffsim.tasks``, ``diffsim.gradients``,
-``diffsim.training``, ``diffsim.report``, ``diffsim.quadrature`` and ``diffsim.delay``.
+``diffsim.training``, ``diffsim.envs``, ``diffsim.report``, ``diffsim.quadrature`` and
+``diffsim.delay``.
 """
 
 import importlib as _importlib
@@ -13,7 +14,7 @@ from diffsim.physics import __all__ as _names
 
 __version__ = "0.1.0"
 
-_PARTS = ("delay", "gradients", "motion", "quadrature", "report", "tasks", "training")
+_PARTS = ("delay", "envs", "gradients", "motion", "quadrature", "report", "tasks", "training")
 __all__ = ["physics", *_names, *_PARTS]
 
 
