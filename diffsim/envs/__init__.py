@@ -15,6 +15,7 @@ from typing import Any
 from diffsim.envs.base import Channel, Env, EnvState, restart, table
 from diffsim.envs.hit_target import HitToTargetLoop
 from diffsim.envs.juggle import PaddleJuggle
+from diffsim.envs.paddle import PaddleEnv
 from diffsim.envs.rally import Rally
 
 ENVS: dict[str, Any] = {
@@ -48,6 +49,7 @@ __all__ = [
     "Env",
     "EnvState",
     "HitToTargetLoop",
+    "PaddleEnv",
     "PaddleJuggle",
     "Rally",
     "make",

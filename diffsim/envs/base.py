@@ -86,11 +86,15 @@ class Env(abc.ABC):
         """The state one period later under an action (actions,)."""
 
 
-def restart(env: Env, outcome: EnvState, key: jax.Array) -> tuple[EnvState, jax.Array]:
-    """A fresh start drawn with ``key`` where the episode ended, else ``outcome`` itself.
+def restart(env: Env, outcome: EnvState, fresh: EnvState) -> tuple[EnvState, jax.Array]:
+    """A fresh start in the place of an episode that ended, else ``outcome`` itself.
 
-    No gradient crosses from one episode to the next. The fresh start keeps the reward and the
-    metrics of the step that ended the episode.
+    No gradient crosses from one episode to the next. The fresh start takes over the reward and
+    the metrics of the step that ended the episode.
+
+    Args:
+        outcome: what a step led to.
+        fresh: from ``env.reset``.
 
     Returns:
         the state to go on from, and whether the episode ended by its rules or its limit, ().
@@ -98,12 +102,12 @@ def restart(env: Env, outcome: EnvState, key: jax.Array) -> tuple[EnvState, jax.
     >>> from diffsim.envs import PaddleJuggle
     >>> env = PaddleJuggle.create(limit=1)
     >>> outcome = env.step(env.reset(jax.random.key(0)), jnp.zeros(5))
-    >>> state, ended = restart(env, outcome, jax.random.key(1))
+    >>> state, ended = restart(env, outcome, env.reset(jax.random.key(1)))
     >>> bool(ended), int(outcome.steps), int(state.steps)
     (True, 1, 0)
     """
     ended = outcome.done | (outcome.steps >= env.limit)
-    fresh = env.reset(key).replace(reward=outcome.reward, metrics=outcome.metrics)
+    fresh = fresh.replace(reward=outcome.reward, metrics=outcome.metrics)
     return choose(ended, fresh, outcome), ended
 
 

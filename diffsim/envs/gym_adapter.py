@@ -60,7 +60,8 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
 
         def step(state, actions, keys):
             outcome = jax.vmap(one_step)(state, actions)
-            return *jax.vmap(lambda s, k: restart(env, s, k))(outcome, keys), outcome
+            fresh = jax.vmap(env.reset)(keys)
+            return *jax.vmap(lambda o, f: restart(env, o, f))(outcome, fresh), outcome
 
         self._reset = jax.jit(jax.vmap(env.reset))
         self._step = (jax.jit if alone else native.jit)(step)

@@ -1,0 +1,107 @@
+"""Runs in a step-wise task as a person sees them: one, or several gradients side by side."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from diffsim import envs
+from diffsim.report.plots import learning_curves
+from diffsim.training.closed_loop import LoopSettings, LoopTrainer
+from diffsim.training.episodes import Episodes
+from diffsim.training.evaluate import Measure
+from diffsim.training.loop import train
+from diffsim.training.metrics import MetricsWriter, read
+
+FRESH = 2_000_003  # seed of the starts used to evaluate, never those of training
+
+
+def run(settings: LoopSettings, console: Console | None = None) -> dict[str, Measure]:
+    """Train, telling how it goes, and measure the policy on 1,000 fresh starts."""
+    console = console or Console()
+    trainer = LoopTrainer(settings)
+
+    def progress(row):
+        if "return" in row:
+            console.print(
+                f"update {row['step']:>5.0f}  {row['seconds']:6.1f} s  return {row['return']:7.2f}  "
+                f"up {row['seconds_up']:5.2f} s  to the end {100 * row['survival_rate']:5.1f} %"
+            )
+
+    train(cast(Any, trainer), progress=progress)
+    measures = trainer.evaluate(jax.random.key(FRESH))
+    console.print(_table(settings.env, {settings.gradient: measures}))
+    return measures
+
+
+def compare(
+    env: str = "paddle-juggle",
+    gradients: tuple[str, ...] = ("analytic", "shac", "reinforce", "ppo"),
+    seeds: int = 3,
+    steps: int = 300,
+    ppo_steps: int = 600_000,
+    out: Path = Path("runs/compare-loop"),
+) -> None:
+    """Return against control steps and seconds, each gradient with several seeds.
+
+    Args:
+        env: the task.
+        gradients: of our trainer, and "ppo" for brax's.
+        seeds: runs of each; the curves are their median and range.
+        steps: updates of our trainer.
+        ppo_steps: control steps of PPO.
+        out: folder for the runs, ``steps.png`` and ``seconds.png``.
+    """
+    console = Console()
+    curves: dict[str, list] = {}
+    last: dict[str, dict[str, Measure]] = {}
+    for name in gradients:
+        for seed in range(seeds):
+            folder = out / f"{name}-{seed}"
+            console.print(f"{name}, seed {seed}")
+            if name == "ppo":
+                measures = _ppo(env, ppo_steps, seed, folder)
+            else:
+                settings = LoopSettings(env=env, gradient=name, steps=steps, seed=seed, out=folder)
+                measures = run(settings, console)
+            last[f"{name}, seed {seed}"] = measures
+            rows = read(folder / "metrics.csv")
+            curves.setdefault(name, []).append({k: [r[k] for r in rows] for k in rows[0]})
+    console.print(_table(env, last))
+    for x, file in (("control_steps", "steps.png"), ("seconds", "seconds.png")):
+        console.print(f"wrote {learning_curves(curves, path=out / file, x=x)}")
+
+
+def _ppo(name: str, budget: int, seed: int, folder: Path) -> dict[str, Measure]:
+    """brax's PPO; its seconds are those of training, without evaluation, as are ours."""
+    from diffsim.envs import brax_adapter
+
+    env = envs.make(name)
+    with MetricsWriter(folder) as metrics:
+
+        def progress(step: int, row: dict) -> None:
+            metrics.write({
+                "step": step, "control_steps": step,
+                "seconds": float(row.get("training/walltime", 0.0)),
+                "return": float(row["eval/episode_reward"]),
+                "seconds_up": env.period * float(row["eval/avg_episode_length"]),
+            })  # fmt: skip
+
+        policy = brax_adapter.train(
+            env, "ppo", budget, seed=seed, evaluations=11, progress=progress
+        )
+    return Episodes(env, lambda _, obs: policy(obs)).evaluate(None, jax.random.key(FRESH))
+
+
+def _table(name: str, measures: dict[str, dict[str, Measure]]) -> Table:
+    table = Table("", "to the end", "seconds", "return", title=f"{name}: 1,000 fresh starts, 95 %")
+    for label, row in measures.items():
+        rate = [f"{100 * x:.1f}" for x in row["survival_rate"]]
+        numbers = [
+            f"{row[key].value:.2f} [{row[key].low:.2f}, {row[key].high:.2f}]"
+            for key in ("seconds", "return")
+        ]
+        table.add_row(label, f"{rate[0]} % [{rate[1]}, {rate[2]}]", *numbers)
+    return table
