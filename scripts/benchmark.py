@@ -6,8 +6,10 @@ import tyro
 
 import diffsim.delay.benchmark
 import diffsim.quadrature.benchmark
+import diffsim.report.closed_loop
 
 BENCHMARKS: dict[str, Any] = {
+    "closed-loop": diffsim.report.closed_loop.compare,
     "delay": diffsim.delay.benchmark.benchmark,
     "sphere": diffsim.quadrature.benchmark.main,
 }

@@ -1,6 +1,7 @@
 """The contract of a step-wise task: pure functions of one state, batched from outside."""
 
 import abc
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -107,7 +108,7 @@ def restart(env: Env, outcome: EnvState, fresh: EnvState) -> tuple[EnvState, jax
     (True, 1, 0)
     """
     ended = outcome.done | (outcome.steps >= env.limit)
-    fresh = fresh.replace(reward=outcome.reward, metrics=outcome.metrics)
+    fresh = dataclasses.replace(fresh, reward=outcome.reward, metrics=outcome.metrics)
     return choose(ended, fresh, outcome), ended
 
 
@@ -123,7 +124,8 @@ def table(channels: tuple[Channel, ...]) -> str:
     ball x  m  0 ± 0.2
     ball z  m  1 ± 0.5
     """
-    names, units = (max(len(c[i]) for c in channels) for i in (0, 1))
+    names = max(len(c.name) for c in channels)
+    units = max(len(c.unit) for c in channels)
     return "\n".join(
         f"{c.name:{names}}  {c.unit:{units}}  {c.offset:g} ± {c.scale:g}" for c in channels
     )

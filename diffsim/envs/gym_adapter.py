@@ -82,11 +82,12 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
         actions = np.asarray(actions, self._state.obs.dtype)
         self._state, ended, outcome = self._step(self._state, actions, self._keys())
         terminated, ended = np.array(outcome.done), np.asarray(ended)
-        info = {name: np.array(value) for name, value in outcome.metrics.items()}
+        info: dict[str, Any] = {name: np.array(value) for name, value in outcome.metrics.items()}
         if ended.any():
-            last = np.full(self.num_envs, None, object)
-            last[:] = list(np.array(outcome.obs, np.float32))
-            info |= {"final_obs": np.where(ended, last, None), "_final_obs": ended.copy()}
+            info["final_obs"] = np.full(self.num_envs, None, object)
+            for index in np.flatnonzero(ended):
+                info["final_obs"][index] = np.array(outcome.obs[index], np.float32)
+            info["_final_obs"] = ended.copy()
         return (
             np.array(self._state.obs, np.float32), np.array(outcome.reward, np.float64),
             terminated, ended & ~terminated, info,

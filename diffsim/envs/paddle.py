@@ -1,6 +1,7 @@
 """What the paddle tasks share: servo-driven paddles, one control step of physics, the tables."""
 
 import abc
+import dataclasses
 import math
 from typing import Any, ClassVar
 
@@ -135,7 +136,7 @@ class PaddleEnv(Env):
         still = BallState(self.ball_middle, *jnp.zeros((2, 3), self.home.dtype))
         parked = self._start(still, state.memory)
         moved = self._moved(choose(state.done, parked, state), action)
-        kept = state.replace(reward=jnp.zeros_like(state.reward))
+        kept = dataclasses.replace(state, reward=jnp.zeros_like(state.reward))
         return choose(state.done, kept, moved)
 
     def _moved(self, state: EnvState, action: jax.Array) -> EnvState:
@@ -150,10 +151,14 @@ class PaddleEnv(Env):
         )  # fmt: skip
         ends = [servo.at(jnp.asarray(self.period, self.home.dtype)) for servo in servos]
         place, rate = (jnp.stack(parts) for parts in zip(*ends, strict=True))
-        after = state.replace(ball=rollout.final, place=place, rate=rate, steps=state.steps + 1)
+        after = dataclasses.replace(
+            state, ball=rollout.final, place=place, rate=rate, steps=state.steps + 1
+        )
         memory, reward, done, metrics = self.judge(state, after, rollout)
         obs = self.observe(after.ball, place, rate, memory)
-        return after.replace(memory=memory, obs=obs, reward=reward, done=done, metrics=metrics)
+        return dataclasses.replace(
+            after, memory=memory, obs=obs, reward=reward, done=done, metrics=metrics
+        )
 
 
 def fields(

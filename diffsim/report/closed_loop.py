@@ -1,5 +1,6 @@
 """Runs in a step-wise task as a person sees them: one, or several gradients side by side."""
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diffsim import envs
+from diffsim.report.files import replacing
 from diffsim.report.plots import learning_curves
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer
 from diffsim.training.episodes import Episodes
@@ -21,17 +23,7 @@ FRESH = 2_000_003  # seed of the starts used to evaluate, never those of trainin
 def run(settings: LoopSettings, console: Console | None = None) -> dict[str, Measure]:
     """Train, telling how it goes, and measure the policy on 1,000 fresh starts."""
     console = console or Console()
-    trainer = LoopTrainer(settings)
-
-    def progress(row):
-        if "return" in row:
-            console.print(
-                f"update {row['step']:>5.0f}  {row['seconds']:6.1f} s  return {row['return']:7.2f}  "
-                f"up {row['seconds_up']:5.2f} s  to the end {100 * row['survival_rate']:5.1f} %"
-            )
-
-    train(cast(Any, trainer), progress=progress)
-    measures = trainer.evaluate(jax.random.key(FRESH))
+    measures = _ours(LoopTrainer(settings), console)
     console.print(_table(settings.env, {settings.gradient: measures}))
     return measures
 
@@ -46,6 +38,8 @@ def compare(
 ) -> None:
     """Return against control steps and seconds, each gradient with several seeds.
 
+    Runs already finished in the folder are not repeated.
+
     Args:
         env: the task.
         gradients: of our trainer, and "ppo" for brax's.
@@ -58,20 +52,43 @@ def compare(
     curves: dict[str, list] = {}
     last: dict[str, dict[str, Measure]] = {}
     for name in gradients:
+        trainer = None  # compiled once for all seeds
         for seed in range(seeds):
             folder = out / f"{name}-{seed}"
-            console.print(f"{name}, seed {seed}")
-            if name == "ppo":
-                measures = _ppo(env, ppo_steps, seed, folder)
-            else:
-                settings = LoopSettings(env=env, gradient=name, steps=steps, seed=seed, out=folder)
-                measures = run(settings, console)
-            last[f"{name}, seed {seed}"] = measures
+            file = folder / "measures.json"
+            if not file.exists():
+                console.print(f"{name}, seed {seed}")
+                if name == "ppo":
+                    measures = _ppo(env, ppo_steps, seed, folder)
+                else:
+                    settings = LoopSettings(
+                        env=env, gradient=name, steps=steps, seed=seed, out=folder,
+                        checkpoint_every=steps,
+                    )  # fmt: skip
+                    trainer = trainer or LoopTrainer(settings)
+                    trainer.begin(settings)
+                    measures = _ours(trainer, console)
+                with replacing(file) as temporary:
+                    temporary.write_text(json.dumps(measures))
+            saved = json.loads(file.read_text())
+            last[f"{name}, seed {seed}"] = {key: Measure(*saved[key]) for key in saved}
             rows = read(folder / "metrics.csv")
-            curves.setdefault(name, []).append({k: [r[k] for r in rows] for k in rows[0]})
+            curves.setdefault(name, []).append({key: [r[key] for r in rows] for key in rows[0]})
     console.print(_table(env, last))
-    for x, file in (("control_steps", "steps.png"), ("seconds", "seconds.png")):
-        console.print(f"wrote {learning_curves(curves, path=out / file, x=x)}")
+    for x, picture in (("control_steps", "steps.png"), ("seconds", "seconds.png")):
+        console.print(f"wrote {learning_curves(curves, path=out / picture, x=x)}")
+
+
+def _ours(trainer: LoopTrainer, console: Console) -> dict[str, Measure]:
+    def progress(row):
+        if "return" in row:
+            console.print(
+                f"update {row['step']:5.0f}  {row['seconds']:6.1f} s  return {row['return']:7.2f}  "
+                f"up {row['seconds_up']:5.2f} s  to the end {100 * row['survival_rate']:5.1f} %"
+            )
+
+    train(cast(Any, trainer), progress=progress)
+    return trainer.evaluate(jax.random.key(FRESH))
 
 
 def _ppo(name: str, budget: int, seed: int, folder: Path) -> dict[str, Measure]:

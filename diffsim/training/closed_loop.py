@@ -115,15 +115,7 @@ class LoopTrainer:
     """
 
     def __init__(self, settings: LoopSettings):
-        self.settings = settings
         self.env = env = envs.make(settings.env)
-        key, actor_key, critic_key, start_key = jax.random.split(jax.random.key(settings.seed), 4)
-        seen, commands = len(env.observations), len(env.actions)
-        actor, params = Actor.create(seen, commands, settings.hidden, actor_key, settings.deviation)
-        critic, critic_state = Critic.create(
-            seen, settings.hidden, settings.critic_rate, critic_key
-        )
-        self.loop = Loop(env, actor, critic, settings.discount)
         rate = optax.linear_schedule(
             settings.learning_rate, 0.01 * settings.learning_rate, settings.steps
         )
@@ -131,13 +123,26 @@ class LoopTrainer:
             optax.clip_by_global_norm(settings.clip), optax.adam(rate, b1=0.7, b2=0.95)
         )
         self._fresh = jax.jit(lambda key: jax.vmap(env.reset)(self._split(key)))
+        self.begin(settings)
+        mean = self.loop.actor.mean
+        self._episodes = Episodes(env, lambda params, obs: jnp.tanh(mean(params, obs)))
+        self._update = native.jit(self._step)
+
+    def begin(self, settings: LoopSettings) -> None:
+        """Start anew; what is compiled is kept, so only seed and folder may differ."""
+        self.settings = settings
+        key, actor_key, critic_key, start_key = jax.random.split(jax.random.key(settings.seed), 4)
+        seen, commands = len(self.env.observations), len(self.env.actions)
+        actor, params = Actor.create(seen, commands, settings.hidden, actor_key, settings.deviation)
+        critic, critic_state = Critic.create(
+            seen, settings.hidden, settings.critic_rate, critic_key
+        )
+        self.loop = Loop(self.env, actor, critic, settings.discount)
+        self._validation = jax.random.fold_in(key, 1)
         self.state = LoopState(
             params, self._optimizer.init(params), critic_state, self._fresh(start_key), key,
             jnp.zeros((), int),
         )  # fmt: skip
-        self._update = native.jit(self._step)
-        self._episodes = Episodes(env, lambda params, obs: jnp.tanh(actor.mean(params, obs)))
-        self._validation = jax.random.fold_in(jax.random.key(settings.seed), 1_000_003)
 
     def _split(self, key: jax.Array) -> jax.Array:
         return jax.random.split(key, self.settings.batch)
@@ -166,11 +171,12 @@ class LoopTrainer:
         stretch, end, value = slope.stretch, slope.end, self.loop.critic.value
         after = jnp.concatenate([stretch.obs[:, 1:], end.obs[:, None]], axis=1)
         ended = ~jnp.concatenate([stretch.live[:, 1:], ~end.done[:, None]], axis=1)
-        goals = jax.vmap(
-            lambda *rows: td_lambda(*rows, self.settings.discount, self.settings.decay)
-        )(stretch.reward, value(state.target, after), ended)
-        rows = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in (stretch.obs, goals, stretch.live))
-        return self.loop.critic.fit(state, *rows, key)
+        goals = jax.vmap(td_lambda, (0, 0, 0, None, None))(
+            stretch.reward, value(state.target, after), ended,
+            self.settings.discount, self.settings.decay,
+        )  # fmt: skip
+        obs = stretch.obs.reshape(-1, stretch.obs.shape[-1])
+        return self.loop.critic.fit(state, obs, goals.ravel(), stretch.live.ravel(), key)
 
     def evaluations_per_step(self) -> int:
         """Control steps played for each update, a derivative counted as one."""

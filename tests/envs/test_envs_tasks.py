@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from diffsim import envs
 from diffsim.envs.court import events
@@ -92,7 +93,7 @@ def test_observation_table_tells_what_is_seen(name):
     np.testing.assert_allclose(seen[9 : 9 + count], state.place.ravel(), atol=1e-12)
     names = [c.name for c in env.observations]
     assert len(set(names)) == len(names)
-    assert "ball velocity z   m/s" in envs.table(env.observations) or count > 5
+    assert envs.table(env.observations).count("m/s") == 3 + count * 3 // 5
 
 
 def test_servo_solves_its_equation_and_turns_as_it_says():
@@ -108,7 +109,7 @@ def test_servo_solves_its_equation_and_turns_as_it_says():
     pose, moved = jax.jvp(servo, (time,), (jnp.ones(()),))
     np.testing.assert_allclose(pose.rotation.T @ pose.rotation, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(moved.position, pose.velocity, rtol=1e-12)
-    spin = np.cross(np.eye(3), -np.asarray(pose.angular_velocity))  # [Ω]×
+    spin = np.cross(pose.angular_velocity, np.eye(3)).T  # [Ω]×
     np.testing.assert_allclose(moved.rotation, spin @ pose.rotation, atol=1e-12)
 
 
@@ -141,7 +142,7 @@ def close_to_impact(env):
 def test_gradient_through_an_impact_forward_reverse_differences():
     env = envs.make("paddle-juggle")
     state = close_to_impact(env)
-    vector, unravel = jax.flatten_util.ravel_pytree((state.ball, state.place, state.rate))
+    vector, unravel = ravel_pytree((state.ball, state.place, state.rate))
 
     def outcome(x):
         ball, place, rate = unravel(x[5:])
@@ -162,26 +163,27 @@ def test_gradient_through_an_impact_forward_reverse_differences():
 def test_no_gradient_and_no_nan_crosses_a_reset():
     env = envs.make("paddle-juggle", limit=3)
 
-    def rewards(actions, state, keys):
+    def rewards(actions, state, fresh):
         def step(state, drawn):
-            action, key = drawn
-            state, ended = envs.restart(env, env.step(state, action), env.reset(key))
+            action, fresh = drawn
+            state, ended = envs.restart(env, env.step(state, action), fresh)
             return state, (state.reward, ended)
 
-        return jax.lax.scan(step, state, (actions, keys))[1]
+        return jax.lax.scan(step, state, (actions, fresh))[1]
 
-    # The third step, the last of its episode, is also one in which the ball is carried, so lost.
+    # A ball carried, so lost at once; then an episode cut by the limit; then one more step.
     state = close_to_impact(env)
-    state = state.replace(ball=state.ball.replace(velocity=jnp.array([0.0, 0.0, -0.01])))
-    keys = jax.random.split(jax.random.key(0), 7)
-    slopes, ended = jax.jit(jax.jacrev(rewards, has_aux=True))(jnp.zeros((7, 5)), state, keys)
-    ends = np.flatnonzero(ended)
-    assert len(ends) >= 2
+    state = state.replace(ball=BallState.create([0.0, 0.0, 1.0201], [0.0, 0.0, -0.01]))
+    fresh = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 5))
+    slopes, ended = native.function(jax.jacrev(rewards, has_aux=True))(
+        jnp.zeros((5, 5)), state, fresh
+    )
+    assert ended.tolist() == [True, False, False, True, False]
     assert np.isfinite(slopes).all()
     episode = np.concatenate([[0], np.cumsum(ended)[:-1]])
     size = np.abs(slopes).max(axis=-1)
     assert (size[episode[:, None] != episode[None, :]] == 0).all()
-    assert (np.diag(size)[~np.asarray(ended)] > 0).all()
+    assert (np.diag(size)[1:] > 0).all()
 
 
 def rows(env, surfaces, xs):
@@ -203,7 +205,7 @@ RALLY = {
     "stroke of the second": ([3], [1.5], (True, True), (False, False, False)),
     "net": ([1], [0.0], (True, False), (True, False, False)),
     "double bounce": ([0], [-1.2], (False, True), (False, True, True)),
-    "bounce on the striker's half": ([0], [-1.0], (True, False), (True, False, True)),
+    "the striker's own half": ([0], [-1.0], (True, False), (True, False, True)),
     "volley": ([2], [-1.5], (False, False), (False, False, True)),
     "the wrong paddle": ([3], [1.5], (False, True), (False, True, True)),
 }
@@ -219,7 +221,8 @@ def test_rules_of_the_rally(case):
     after = before.replace(ball=rollout.final)
     memory, reward, done, metrics = env.judge(before, after, rollout)
     assert (bool(memory["second"]), bool(memory["bounced"]), bool(done)) == expected
-    assert metrics["strokes"] == ("stroke" in case and "half" not in case)
+    assert int(metrics["strokes"]) == ("stroke" in case)
+    assert int(metrics["bounces"]) == case.startswith("bounce")
     assert np.isfinite(reward)
     assert len(list(events(rollout))) == 2
 
