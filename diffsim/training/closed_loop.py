@@ -125,7 +125,7 @@ class LoopTrainer:
         self._fresh = jax.jit(lambda key: jax.vmap(env.reset)(self._split(key)))
         self.begin(settings)
         mean = self.loop.actor.mean
-        self._episodes = Episodes(env, lambda params, obs: jnp.tanh(mean(params, obs)))
+        self._episodes = Episodes(env, lambda net, obs: jnp.tanh(mean({"network": net}, obs)))
         self._update = native.jit(self._step)
 
     def begin(self, settings: LoopSettings) -> None:
@@ -199,7 +199,7 @@ class LoopTrainer:
 
     def evaluate(self, key: jax.Array, count: int = 1000) -> dict[str, Measure]:
         """How whole episodes from fresh starts go; see :meth:`Episodes.evaluate`."""
-        return self._episodes.evaluate(self.state.params, key, count)
+        return self._episodes.evaluate(self.state.params["network"], key, count)
 
     def measure(self) -> dict[str, float]:
         """The same on one fixed batch of starts, without intervals."""

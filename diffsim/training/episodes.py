@@ -17,7 +17,8 @@ class Episodes:
 
     Args:
         env: the task.
-        act: ``act(params, obs) -> action``.
+        act: ``act(params, obs) -> action``. It must use every leaf of ``params``: XLA aborts on a
+            native region with an argument that is handed through to it and not used.
     """
 
     def __init__(self, env: Env, act: Callable[[Any, jax.Array], jax.Array]):

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 
 from diffsim import envs
 from diffsim.envs.court import events
@@ -133,57 +132,54 @@ def test_steps_are_pieces_of_one_simulation():
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
-def close_to_impact(env):
-    state = env.reset(jax.random.key(4))
-    ball = BallState.create([0.02, -0.01, 1.05], [0.2, -0.1, -2.5], [3.0, -4.0, 5.0])
-    return state.replace(ball=ball, rate=jnp.array([[0.1, 0.0, 0.3, 0.2, -0.1]]))
-
-
-def test_gradient_through_an_impact_forward_reverse_differences():
-    env = envs.make("paddle-juggle")
-    state = close_to_impact(env)
-    vector, unravel = ravel_pytree((state.ball, state.place, state.rate))
-
-    def outcome(x):
-        ball, place, rate = unravel(x[5:])
-        after = env.step(state.replace(ball=ball, place=place, rate=rate), x[:5])
-        return jnp.concatenate([after.obs, after.reward[None]]), after.metrics["strokes"]
-
-    x = jnp.concatenate([jnp.array([0.1, -0.2, 0.3, 0.05, -0.1]), vector])
-    forward, strokes = native.function(jax.jacfwd(outcome, has_aux=True))(x)
-    backward, _ = native.function(jax.jacrev(outcome, has_aux=True))(x)
-    assert strokes == 1
-    np.testing.assert_allclose(forward, backward, rtol=1e-9, atol=1e-9)
-    run, h = native.function(outcome), 1e-5
-    columns = [(run(x + h * e)[0] - run(x - h * e)[0]) / (2 * h) for e in jnp.eye(x.size)]
-    np.testing.assert_allclose(forward, jnp.stack(columns, axis=1), rtol=1e-5, atol=2e-6)
-    assert np.abs(np.asarray(forward)[:, :5]).max() > 0.1, "the action matters"
-
-
-def test_no_gradient_and_no_nan_crosses_a_reset():
+def test_gradient_through_impacts_and_resets():
+    """Forward = reverse = differences; none and no NaN crosses from one episode to the next."""
     env = envs.make("paddle-juggle", limit=3)
 
-    def rewards(actions, state, fresh):
+    def rewards(actions, ball, state, fresh):
         def step(state, drawn):
             action, fresh = drawn
             state, ended = envs.restart(env, env.step(state, action), fresh)
-            return state, (state.reward, ended)
+            return state, (state.reward, ended, state.metrics["strokes"])
 
-        return jax.lax.scan(step, state, (actions, fresh))[1]
+        shift = jax.tree.map(lambda part, row: part + row, state.ball, BallState(*ball))
+        return jax.lax.scan(step, state.replace(ball=shift), (actions, fresh))[1]
 
-    # A ball carried, so lost at once; then an episode cut by the limit; then one more step.
-    state = close_to_impact(env)
-    state = state.replace(ball=BallState.create([0.0, 0.0, 1.0201], [0.0, 0.0, -0.01]))
-    fresh = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 5))
-    slopes, ended = native.function(jax.jacrev(rewards, has_aux=True))(
-        jnp.zeros((5, 5)), state, fresh
-    )
-    assert ended.tolist() == [True, False, False, True, False]
+    # An episode with an impact, cut by the limit; then a ball carried, so lost at once; another.
+    starts = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 6))
+    state = jax.tree.map(lambda leaf: leaf[0], starts)
+    ball = BallState.create([0.02, -0.01, 1.05], [0.2, -0.1, -2.5], [3.0, -4.0, 5.0])
+    state = state.replace(ball=ball, rate=jnp.array([[0.1, 0.0, 0.3, 0.2, -0.1]]))
+    carried = BallState.create([0.0, 0.0, 1.0201], [0.0, 0.0, -0.01])
+    balls = jax.tree.map(lambda all_, one: all_.at[2].set(one), starts.ball, carried)
+    fresh = starts.replace(ball=balls)
+
+    actions = jnp.tile(jnp.array([0.1, -0.2, 0.3, 0.05, -0.1]), (6, 1)).at[3].set(0.0)
+
+    def flat(x):
+        values, *rest = rewards(x[:30].reshape(6, 5), x[30:].reshape(3, 3), state, fresh)
+        return values, rest
+
+    x = jnp.concatenate([actions.ravel(), jnp.zeros(9)])
+    slopes, (ended, strokes) = native.function(jax.jacrev(flat, has_aux=True))(x)
+    assert ended.tolist() == [False, False, True, True, False, False]
+    assert strokes[0] == 1
+
+    by_action = np.asarray(slopes[:, :30]).reshape(6, 6, 5)
     assert np.isfinite(slopes).all()
     episode = np.concatenate([[0], np.cumsum(ended)[:-1]])
-    size = np.abs(slopes).max(axis=-1)
+    size = np.abs(by_action).max(axis=-1)
     assert (size[episode[:, None] != episode[None, :]] == 0).all()
-    assert (np.diag(size)[1:] > 0).all()
+    assert (np.diag(size)[np.array([0, 1, 2, 4, 5])] > 0).all()
+    assert np.abs(slopes[:3, 30:]).max() > 1e-3
+    assert (slopes[3:, 30:] == 0).all()
+
+    forward = native.function(lambda x, way: jax.jvp(flat, (x,), (way,), has_aux=True)[1])
+    run, h = native.function(flat), 1e-6
+    for way in jax.random.normal(jax.random.key(3), (3, x.size)):
+        np.testing.assert_allclose(forward(x, way), slopes @ way, rtol=1e-9, atol=1e-10)
+        difference = (run(x + h * way)[0] - run(x - h * way)[0]) / (2 * h)
+        np.testing.assert_allclose(slopes @ way, difference, rtol=1e-5, atol=1e-7)
 
 
 def rows(env, surfaces, xs):
