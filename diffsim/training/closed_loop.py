@@ -19,6 +19,14 @@ from diffsim.training.evaluate import Measure
 from diffsim.training.loop_gradients import GRADIENTS, Loop
 from diffsim.training.unroll import Actor
 
+_FILLED = ("batch", "learning_rate", "deviation", "least_deviation")
+# Backpropagation needs few episodes and little noise, estimators from values more of both.
+SUITED: dict[str, tuple] = {
+    "analytic": (64, 3e-3, 0.1, 0.03),
+    "reinforce": (256, 2e-3, 0.25, 0.1),
+    "evolution-strategies": (32, 1e-2, 0.1, 0.03),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class LoopSettings:
@@ -31,15 +39,15 @@ class LoopSettings:
     reinforce (score function with reward-to-go), interpolated, or evolution-strategies."""
     steps: int = 400
     """Updates of the policy."""
-    batch: int = 64
-    """Episodes played side by side."""
+    batch: int | None = None
+    """Episodes played side by side; None, here and below, for what suits the gradient."""
     horizon: int = 32
     """Control steps of an update."""
     discount: float = 0.99
     """γ, of a control step."""
     decay: float = 0.95
     """λ of the critic's targets."""
-    learning_rate: float = 3e-3
+    learning_rate: float | None = None
     """Of Adam, falling linearly to a hundredth."""
     critic_rate: float = 2e-3
     """Of the critic's Adam."""
@@ -47,9 +55,9 @@ class LoopSettings:
     """Largest norm of the gradient; larger ones are scaled down."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of policy and critic."""
-    deviation: float = 0.1
+    deviation: float | None = None
     """Standard deviation of each command at the start."""
-    least_deviation: float = 0.03
+    least_deviation: float | None = None
     """Below which it does not fall."""
     seed: int = 0
     """Of everything drawn at random."""
@@ -68,13 +76,20 @@ class LoopSettings:
             "deviation", "least_deviation", "log_every", "checkpoint_every",
         )  # fmt: skip
         for name in positive:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: expected > 0, got {value}")
         for name, table in (("env", envs.ENVS), ("gradient", GRADIENTS)):
             if getattr(self, name) not in table:
                 raise ValueError(
                     f"{name}: expected one of {', '.join(table)}, got {getattr(self, name)!r}"
                 )
+
+    def filled(self) -> "LoopSettings":
+        """With what suits the gradient in the place of each None."""
+        suited = dict(zip(_FILLED, SUITED.get(self.gradient, SUITED["analytic"])))
+        open_ = {name: suited[name] for name in _FILLED if getattr(self, name) is None}
+        return dataclasses.replace(self, **open_)
 
     def save(self, path: Path) -> None:
         """Write as JSON, to a temporary name first."""
@@ -116,13 +131,11 @@ class LoopTrainer:
 
     def __init__(self, settings: LoopSettings):
         self.env = env = envs.make(settings.env)
-        rate = optax.linear_schedule(
-            settings.learning_rate, 0.01 * settings.learning_rate, settings.steps
-        )
+        top: Any = settings.filled().learning_rate
+        rate = optax.linear_schedule(top, 0.01 * top, settings.steps)
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(settings.clip), optax.adam(rate, b1=0.7, b2=0.95)
         )
-        self._fresh = jax.jit(lambda key: jax.vmap(env.reset)(self._split(key)))
         self.begin(settings)
         mean = self.loop.actor.mean
         self._episodes = Episodes(env, lambda net, obs: jnp.tanh(mean({"network": net}, obs)))
@@ -130,7 +143,8 @@ class LoopTrainer:
 
     def begin(self, settings: LoopSettings) -> None:
         """Start anew; what is compiled is kept, so only seed and folder may differ."""
-        self.settings = settings
+        self.settings: Any = settings.filled()  # no None is left
+        settings = self.settings
         key, actor_key, critic_key, start_key = jax.random.split(jax.random.key(settings.seed), 4)
         seen, commands = len(self.env.observations), len(self.env.actions)
         actor, params = Actor.create(seen, commands, settings.hidden, actor_key, settings.deviation)
@@ -139,13 +153,13 @@ class LoopTrainer:
         )
         self.loop = Loop(self.env, actor, critic, settings.discount)
         self._validation = jax.random.fold_in(key, 1)
-        self.state = LoopState(
+        self.state = _strong(LoopState(
             params, self._optimizer.init(params), critic_state, self._fresh(start_key), key,
             jnp.zeros((), int),
-        )  # fmt: skip
+        ))  # fmt: skip
 
-    def _split(self, key: jax.Array) -> jax.Array:
-        return jax.random.split(key, self.settings.batch)
+    def _fresh(self, key: jax.Array) -> EnvState:
+        return jax.vmap(self.env.reset)(jax.random.split(key, self.settings.batch))
 
     def _step(self, state: LoopState):
         key, noise_key, slope_key, fit_key, fresh_key = jax.random.split(state.key, 5)
@@ -160,10 +174,10 @@ class LoopTrainer:
         floor = jnp.log(jnp.asarray(self.settings.least_deviation))
         params["log_deviation"] = jnp.maximum(params["log_deviation"], floor)
         critic = self._fitted(state.critic, slope, fit_key)
-        fresh = jax.vmap(self.env.reset)(self._split(fresh_key))
+        fresh = self._fresh(fresh_key)
         states, _ = jax.vmap(lambda end, new: restart(self.env, end, new))(slope.end, fresh)
         new = LoopState(params, optimizer, critic, states, key, state.step + 1)
-        return new, slope.value, optax.tree.norm(slope.grad)
+        return _strong(new), slope.value, optax.tree.norm(slope.grad)
 
     def _fitted(self, state: CriticState, slope, key: jax.Array) -> CriticState:
         if self.settings.gradient != "shac":
@@ -209,3 +223,13 @@ class LoopTrainer:
         played = int(self.state.step) * self.evaluations_per_step()
         means = {names.get(name, name): measure.value for name, measure in measures.items()}
         return {"control_steps": played, **means}
+
+
+def _strong(tree: Any) -> Any:
+    """Without weak types, so that the update compiles once: its output is like its input."""
+
+    def strong(leaf):
+        number = jnp.issubdtype(leaf.dtype, jnp.number)
+        return jax.lax.convert_element_type(leaf, leaf.dtype) if number else leaf
+
+    return jax.tree.map(strong, tree)
