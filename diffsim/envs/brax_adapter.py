@@ -19,6 +19,7 @@ from brax.envs.base import State
 from brax.training.agents.apg import train as apg
 from brax.training.agents.es import train as es
 from brax.training.agents.ppo import train as ppo
+from brax.training.agents.ppo.networks import make_ppo_networks
 from brax.training.agents.sac import train as sac
 
 from diffsim.envs import ENVS, Env, make
@@ -94,16 +95,19 @@ def replicated_puts() -> Iterator[None]:
         del jax.device_put_replicated
 
 
-# Of each trainer: the function, the name of its budget, environment steps in a unit of it (a
-# function of its settings), and settings that suit these tasks.
+# Of each trainer: the function, the name of its budget, and settings that suit these tasks.
 TRAINERS: dict[str, tuple[Callable, str, dict[str, Any]]] = {
     "ppo": (
         ppo.train,
         "num_timesteps",
         {
-            "num_envs": 256, "batch_size": 256, "num_minibatches": 8, "unroll_length": 20,
-            "num_updates_per_batch": 4, "learning_rate": 5e-4, "entropy_cost": 3e-3,
-            "discounting": 0.98, "gae_lambda": 0.95, "normalize_observations": True,
+            "num_envs": 256, "batch_size": 64, "num_minibatches": 16, "unroll_length": 10,
+            "num_updates_per_batch": 4, "learning_rate": 1e-3, "entropy_cost": 1e-3,
+            "discounting": 0.99, "gae_lambda": 0.95, "normalize_observations": True,
+            "num_eval_envs": 64, "network_factory": functools.partial(
+                make_ppo_networks, policy_hidden_layer_sizes=(64, 64),
+                value_hidden_layer_sizes=(64, 64),
+            ),
         },
     ),
     "sac": (

@@ -54,9 +54,9 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
         self.single_observation_space, self.single_action_space = _spaces(env)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        # XLA aborts on a native loop over one copy alone, so that is compiled plainly.
-        alone = num_envs == 1
-        one_step = env.step if alone else native.each(env.step)
+        # XLA aborts on a native loop over one copy alone, so there are two at least.
+        self._copies = max(num_envs, 2)
+        one_step = native.each(env.step)
 
         def step(state, actions, keys):
             outcome = jax.vmap(one_step)(state, actions)
@@ -64,34 +64,37 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
             return *jax.vmap(lambda o, f: restart(env, o, f))(outcome, fresh), outcome
 
         self._reset = jax.jit(jax.vmap(env.reset))
-        self._step = (jax.jit if alone else native.jit)(step)
+        self._step = native.jit(step)
         self._state: Any = None
 
     def _keys(self) -> jax.Array:
         seed = int(self.np_random.integers(2**31))
-        return jax.random.split(jax.random.key(seed), self.num_envs)
+        return jax.random.split(jax.random.key(seed), self._copies)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         super().reset(seed=seed)
         self._state = self._reset(self._keys())
-        return np.array(self._state.obs, np.float32), {}
+        return self._own(self._state.obs), {}
+
+    def _own(self, rows: jax.Array, dtype: Any = np.float32) -> np.ndarray:
+        return np.array(rows[: self.num_envs], dtype)
 
     def step(self, actions: np.ndarray):
         if self._state is None:
             raise gymnasium.error.ResetNeeded("step: expected a reset first")
-        actions = np.asarray(actions, self._state.obs.dtype)
+        rows = np.arange(self._copies) % self.num_envs
+        actions = np.asarray(actions, self._state.obs.dtype)[rows]
         self._state, ended, outcome = self._step(self._state, actions, self._keys())
-        terminated, ended = np.array(outcome.done), np.asarray(ended)
-        info: dict[str, Any] = {name: np.array(value) for name, value in outcome.metrics.items()}
+        terminated, ended = self._own(outcome.done, bool), self._own(ended, bool)
+        info: dict[str, Any] = {name: self._own(m) for name, m in outcome.metrics.items()}
         if ended.any():
+            last = self._own(outcome.obs)
             info["final_obs"] = np.full(self.num_envs, None, object)
             for index in np.flatnonzero(ended):
-                info["final_obs"][index] = np.array(outcome.obs[index], np.float32)
+                info["final_obs"][index] = last[index]
             info["_final_obs"] = ended.copy()
-        return (
-            np.array(self._state.obs, np.float32), np.array(outcome.reward, np.float64),
-            terminated, ended & ~terminated, info,
-        )  # fmt: skip
+        reward = self._own(outcome.reward, np.float64)
+        return self._own(self._state.obs), reward, terminated, ended & ~terminated, info
 
 
 class GymEnv(gymnasium.Env):

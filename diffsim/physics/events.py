@@ -238,8 +238,8 @@ def refine(
     everything else, so first and second derivatives are those of the implicit function theorem:
     ds/dθ = −(∂gap/∂θ)/(∂gap/∂s). A grazing impact gets derivative 0 instead of infinity.
 
-    Where no root was ``found``, s stays as it is: a Newton step from there can lead so far off
-    the arc that its derivative overflows, which turns a gradient NaN though it is not used.
+    Where no root was ``found``, s stays as it is: a Newton step from there can lead to times at
+    which a path overflows, and then gradients turn NaN though the step is not used.
     """
     for _ in range(2):
         skin, rate = gap(near_at(s), radius)

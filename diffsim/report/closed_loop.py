@@ -33,7 +33,7 @@ def compare(
     gradients: tuple[str, ...] = ("analytic", "shac", "reinforce", "ppo"),
     seeds: int = 3,
     steps: int = 300,
-    ppo_steps: int = 600_000,
+    ppo_steps: int = 1_000_000,
     out: Path = Path("runs/compare-loop"),
 ) -> None:
     """Return against control steps and seconds, each gradient with several seeds.

@@ -174,8 +174,8 @@ def test_gradient_through_impacts_and_resets():
     assert np.abs(slopes[:3, 30:]).max() > 1e-3
     assert (slopes[3:, 30:] == 0).all()
 
-    forward = native.function(lambda x, way: jax.jvp(flat, (x,), (way,), has_aux=True)[1])
     run, h = native.function(flat), 1e-6
+    forward = native.function(lambda x, way: jax.jvp(flat, (x,), (way,), has_aux=True)[1])
     for way in jax.random.normal(jax.random.key(3), (3, x.size)):
         np.testing.assert_allclose(forward(x, way), slopes @ way, rtol=1e-9, atol=1e-10)
         difference = (run(x + h * way)[0] - run(x - h * way)[0]) / (2 * h)
