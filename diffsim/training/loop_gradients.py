@@ -76,19 +76,26 @@ def _pathwise(loop, params, critic, states, noise):
     return costs, terms, *seen
 
 
-def _scores(loop, params, stretch: Stretch) -> Callable:
-    """The score function's objective: a function of the parameters whose gradient is the estimate.
+def _values_only(loop, params, states, noise):
+    """Costs, ends and stretches of each row, without a derivative."""
+    one = native.each(lambda params, state, noise: loop.cost(params, None, state, noise))
+    costs, seen = jax.vmap(one, (None, 0, 0))(params, states, noise)
+    return costs, *seen
 
-    Each action answers for the rewards after it, less their mean over the other rollouts.
+
+def _score(loop, stretch: Stretch) -> tuple[Callable, jax.Array]:
+    """Σ_t w_t log π(u_t | obs_t) of one row, and the weights w (n, T) that make it the estimate.
+
+    Each action answers for the costs after it, less their mean over the other rollouts.
     """
-    steps = jax.vmap(jax.vmap(loop.actor.log_prob, (None, 0, 0)), (None, 0, 0))
     costs = -stretch.reward / stretch.reward.shape[1]
+    weights = jax.grad(policy_gradient_objective)(jnp.zeros_like(costs), costs, loop.discount)
 
-    def objective(params):
-        log_probs = jnp.where(stretch.live, steps(params, stretch.obs, stretch.command), 0)
-        return policy_gradient_objective(log_probs, costs, loop.discount)
+    def scored(params, obs, command, weight):
+        logs = jax.vmap(loop.actor.log_prob, (None, 0, 0))(params, obs, command)
+        return jnp.sum(weight * logs)
 
-    return objective
+    return scored, jnp.where(stretch.live, weights, 0)
 
 
 def analytic(loop, params, critic, states, noise, key) -> Slope:
@@ -105,52 +112,44 @@ def shac(loop, params, critic, states, noise, key) -> Slope:
 
 def reinforce(loop, params, critic, states, noise, key) -> Slope:
     """The score function with reward-to-go and a leave-one-out baseline: values only."""
-    play = native.each(lambda *args: loop.cost(args[0], None, *args[1:]))
-    costs, (end, stretch) = jax.vmap(play, (None, 0, 0))(params, states, noise)
-    slope = jax.grad(_scores(loop, params, stretch))(params)
-    return Slope(jnp.mean(costs), slope, end, stretch)
+    costs, end, stretch = _values_only(loop, params, states, noise)
+    scored, weights = _score(loop, stretch)
+
+    def total(params):
+        rows = jax.vmap(scored, (None, 0, 0, 0))(params, stretch.obs, stretch.command, weights)
+        return jnp.sum(rows)
+
+    return Slope(jnp.mean(costs), jax.grad(total)(params), end, stretch)
 
 
 def interpolated(loop, params, critic, states, noise, key) -> Slope:
     """Analytic and score function weighted by inverse variance, cross-fitted over rollouts."""
+    count = noise.shape[0]
+    if count % FOLDS:
+        raise ValueError(f"batch: expected a multiple of {FOLDS}, got {count}")
     costs, terms, end, stretch = _pathwise(loop, params, None, states, noise)
-    count = costs.shape[0]
-    unravel = ravel_pytree(params)[1]
-    # Row i's part of the score function's estimate, times n so that their mean is the estimate.
-    each = jax.vmap(loop.actor.log_prob, (None, 0, 0))
-    weights = jax.grad(
-        lambda logs: policy_gradient_objective(
-            logs, -stretch.reward / noise.shape[1], loop.discount
-        )
-    )(jnp.zeros_like(stretch.reward))
-
-    def part(obs, command, weight, live):
-        def total(params):
-            return count * jnp.sum(jnp.where(live, weight * each(params, obs, command), 0))
-
-        return ravel_pytree(jax.grad(total)(params))[0]
-
-    rough = jax.vmap(part)(stretch.obs, stretch.command, weights, stretch.live)
-    smooth = jax.vmap(lambda tree: ravel_pytree(tree)[0])(terms)
+    scored, weights = _score(loop, stretch)
+    parts = jax.vmap(jax.grad(scored), (None, 0, 0, 0))(
+        params, stretch.obs, stretch.command, count * weights
+    )
+    smooth, rough = (jax.vmap(lambda tree: ravel_pytree(tree)[0])(tree) for tree in (terms, parts))
     alphas = cross_fitted(smooth, rough, FOLDS)
     weight = jnp.repeat(alphas, count // FOLDS)[:, None]
     mixed = jnp.mean(weight * smooth + (1 - weight) * rough, axis=0)
-    return Slope(jnp.mean(costs), unravel(mixed), end, stretch, {"alpha": jnp.mean(alphas)})
+    grad = ravel_pytree(params)[1](mixed)
+    return Slope(jnp.mean(costs), grad, end, stretch, {"alpha": jnp.mean(alphas)})
 
 
 def by_method(method: gradients.Method) -> Callable[..., Slope]:
     """Any estimator of :mod:`diffsim.gradients`, perturbing the parameters: ES, SPSA, PGPE, …"""
 
     def slope(loop, params, critic, states, noise, key) -> Slope:
-        play = native.each(lambda *args: loop.cost(args[0], None, *args[1:]))
-
         def mean(params):
-            costs, seen = jax.vmap(play, (None, 0, 0))(params, states, noise)
-            return jnp.mean(costs), seen
+            return jnp.mean(_values_only(loop, params, states, noise)[0])
 
-        value, (end, stretch) = mean(params)
-        loss = gradients.surrogate(lambda params: mean(params)[0], method)
-        return Slope(value, jax.grad(lambda p: loss(p, key=key))(params), end, stretch)
+        costs, end, stretch = _values_only(loop, params, states, noise)
+        loss = gradients.surrogate(mean, method)
+        return Slope(jnp.mean(costs), jax.grad(loss)(params, key=key), end, stretch)
 
     return slope
 
