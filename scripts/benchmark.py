@@ -11,6 +11,7 @@ import diffsim.report.closed_loop
 BENCHMARKS: dict[str, Any] = {
     "closed-loop": diffsim.report.closed_loop.compare,
     "delay": diffsim.delay.benchmark.benchmark,
+    "growth": diffsim.report.closed_loop.growth,
     "sphere": diffsim.quadrature.benchmark.main,
 }
 

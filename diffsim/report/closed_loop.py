@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from diffsim import envs
 from diffsim.report.files import replacing
 from diffsim.report.plots import learning_curves
+from diffsim.training import sensitivity
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure
@@ -77,6 +79,31 @@ def compare(
     console.print(_table(env, last))
     for x, picture in (("control_steps", "steps.png"), ("seconds", "seconds.png")):
         console.print(f"wrote {learning_curves(curves, path=out / picture, x=x)}")
+
+
+def growth(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> float:
+    """How fast d(ball at t)/d(ball at 0) grows along the episodes of a trained policy.
+
+    Args:
+        folder: of a run of :func:`run`.
+        steps: control steps to follow.
+        starts: episodes.
+        seed: of the starts.
+
+    Returns:
+        The rate, 1/s; see :func:`diffsim.training.sensitivity.growth`.
+    """
+    trainer = LoopTrainer.restored(folder)
+    env: Any = trainer.env
+    begin = jax.vmap(env.reset)(jax.random.split(jax.random.key(seed), starts))
+    norms, rate = sensitivity.growth(
+        env, trainer.act, trainer.state.params["network"], begin, steps
+    )
+    for step in range(steps // 8, steps + 1, steps // 8):
+        middle = np.nanmedian(norms[:, step - 1])
+        print(f"{step * env.period:5.2f} s  median size of the Jacobian {middle:10.3g}")
+    print(f"growth rate {rate:.2f} per second")
+    return rate
 
 
 def _ours(trainer: LoopTrainer, console: Console) -> dict[str, Measure]:

@@ -13,6 +13,7 @@ from flax import struct
 from diffsim import envs
 from diffsim.envs import EnvState, restart
 from diffsim.physics import native
+from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.critic import Critic, CriticState, td_lambda
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure
@@ -97,6 +98,16 @@ class LoopSettings:
         temporary.write_text(json.dumps(dataclasses.asdict(self), default=str, indent=2))
         temporary.replace(path)
 
+    @classmethod
+    def load(cls, path: Path) -> "LoopSettings":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        data = json.loads(path.read_text())
+        return cls(**data | {"hidden": tuple(data["hidden"]), "out": Path(data["out"])})
+
 
 @struct.dataclass
 class LoopState:
@@ -137,9 +148,20 @@ class LoopTrainer:
             optax.clip_by_global_norm(settings.clip), optax.adam(rate, b1=0.7, b2=0.95)
         )
         self.begin(settings)
-        mean = self.loop.actor.mean
-        self._episodes = Episodes(env, lambda net, obs: jnp.tanh(mean({"network": net}, obs)))
+        self._episodes = Episodes(env, self.act)
         self._update = native.jit(self._step)
+
+    @classmethod
+    def restored(cls, folder: Path) -> "LoopTrainer":
+        """The run in ``folder`` at its last checkpoint.
+
+        Raises:
+            FileNotFoundError: no settings or no checkpoint there.
+        """
+        trainer = cls(LoopSettings.load(folder / "settings.json"))
+        saved = Checkpoints(folder / "checkpoints").restore((trainer.state, jnp.zeros(())))
+        trainer.state = saved[0]
+        return trainer
 
     def begin(self, settings: LoopSettings) -> None:
         """Start anew; what is compiled is kept, so only seed and folder may differ."""
@@ -157,6 +179,10 @@ class LoopTrainer:
             params, self._optimizer.init(params), critic_state, self._fresh(start_key), key,
             jnp.zeros((), int),
         ))  # fmt: skip
+
+    def act(self, network: Any, obs: jax.Array) -> jax.Array:
+        """The policy without its noise: ``state.params["network"]`` and observation to action."""
+        return jnp.tanh(self.loop.actor.mean({"network": network}, obs))
 
     def _fresh(self, key: jax.Array) -> EnvState:
         return jax.vmap(self.env.reset)(jax.random.split(key, self.settings.batch))

@@ -21,20 +21,13 @@ def growth(
     Lyapunov exponent as ``length`` grows.
 
     Args:
-        act: ``act(params, obs) -> action``.
+        act: ``act(params, obs) -> action``, using every leaf of ``params``.
         starts: leaves (n, …).
         length: control steps.
 
     Returns:
         norms (n, length), NaN from where an episode ended; and the rate, 1/s: the slope of the
         median of their logarithms over the second half of the steps.
-
-    >>> from diffsim.envs import PaddleJuggle
-    >>> env = PaddleJuggle.create()
-    >>> starts = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 2))
-    >>> norms, rate = growth(env, lambda params, obs: jnp.zeros(5), None, starts, 4)
-    >>> norms.shape
-    (2, 4)
     """
 
     def balls(moved, params, start):

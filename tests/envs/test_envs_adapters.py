@@ -105,6 +105,7 @@ def test_brax_creates_the_tasks_by_name(name, brax_envs):
     assert kinds(after) == kinds(state)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_brax_apg_learns_through_resets(brax_envs):
     """It differentiates through the wrapped steps, and sees more starts than it has envs."""

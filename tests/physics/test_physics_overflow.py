@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from diffsim.physics import BallState, Paddle, Pose, World, native, simulate
 
 
+@pytest.mark.slow
 def test_a_ball_slow_against_a_paddle_whose_path_overflows_in_the_past():
     """Where no impact is found, the search must not look where the path is infinite."""
     world = World.create([Paddle()])
