@@ -9,12 +9,15 @@ import diffsim.invertible.benchmark
 import diffsim.losses.benchmark
 import diffsim.physics.mujoco_contact
 import diffsim.quadrature.benchmark
+import diffsim.report.closed_loop
 
 BENCHMARKS: dict[str, Any] = {
+    "closed-loop": diffsim.report.closed_loop.compare,
     "delay": diffsim.delay.benchmark.benchmark,
     "mujoco-contact": diffsim.physics.mujoco_contact.benchmark,
     "infogain": diffsim.losses.benchmark.benchmark,
     "invertible": diffsim.invertible.benchmark.main,
+    "growth": diffsim.report.closed_loop.growth,
     "sphere": diffsim.quadrature.benchmark.main,
 }
 

@@ -229,13 +229,19 @@ def _newton(arc: Arc, s: jax.Array, gap_: jax.Array, rate: jax.Array) -> jax.Arr
     return s - jnp.where(steep, gap_ / jnp.where(steep, arc.duration * rate, 1.0), 0.0)
 
 
-def refine(near_at: Callable, radius: jax.Array, arc: Arc, s: jax.Array) -> jax.Array:
+def refine(
+    near_at: Callable, radius: jax.Array, arc: Arc, s: jax.Array, found: jax.Array
+) -> jax.Array:
     """Two Newton steps on gap(s) = 0 from a root without derivative.
 
     Each step leaves the root where it is and doubles the order to which s depends rightly on
     everything else, so first and second derivatives are those of the implicit function theorem:
     ds/dθ = −(∂gap/∂θ)/(∂gap/∂s). A grazing impact gets derivative 0 instead of infinity.
+
+    Where no root was ``found``, s stays as it is: a Newton step from there can lead to times at
+    which a path overflows, and then gradients turn NaN though the step is not used.
     """
     for _ in range(2):
-        s = _newton(arc, s, *gap(near_at(s), radius))
+        skin, rate = gap(near_at(s), radius)
+        s = _newton(arc, s, skin, jnp.where(found, rate, 0.0))
     return s

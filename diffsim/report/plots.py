@@ -31,11 +31,18 @@ SPEED = COLORS[3]
 GHOSTS = 9  # faint paddles along the path
 NAMED = 8  # up to this many rallies have a colour and a legend entry each
 
-AXES = {"step": "training step", "evaluations": "rollouts simulated", "seconds": "wall time (s)"}
+AXES = {
+    "step": "training step",
+    "evaluations": "rollouts simulated",
+    "control_steps": "control steps simulated",
+    "seconds": "wall time (s)",
+}
 PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     ("loss", (("loss", "-", "loss"),)),
     ("rate", (("hit_rate", "-", "paddle hit"), ("legal_rate", "--", "legal landing"))),
     ("landing error (cm)", (("landing_error_cm", "-", "landing error"),)),
+    ("return of an episode", (("return", "-", "return"),)),
+    ("time without a drop (s)", (("seconds_up", "-", "time without a drop"),)),
 )
 
 
@@ -141,7 +148,7 @@ def learning_curves(
             Columns: the one named by ``x``, and any of loss, hit_rate, legal_rate (fractions)
             and landing_error_cm.
         path: the file, .png, .pdf or .svg.
-        x: "step", "evaluations" or "seconds".
+        x: "step", "evaluations", "control_steps" or "seconds".
         band: "range" (smallest to largest) or "quartiles" (25 % to 75 %).
 
     Returns:

@@ -91,7 +91,7 @@ class Impulse:
         found, s, chosen = first_contact(world, paths, arc, jnp.where(held, rest, NO_SURFACE))
         chosen = jnp.where(found | ~held, chosen, rest)
         surface = select(surfaces, chosen)
-        s = jnp.where(found, refine(lambda s: near_at(s, chosen), radius, arc, s), one)
+        s = refine(lambda s: near_at(s, chosen), radius, arc, jnp.where(found, s, one), found)
         before, near = arc(s), near_at(s, chosen)
         on_patch = near.margin >= 0
         hit = found & on_patch

@@ -1,0 +1,170 @@
+"""The tasks as brax environments, and brax's own trainers on them; the only file that needs brax.
+
+>>> import brax.envs
+>>> import diffsim.envs.brax_adapter
+>>> brax.envs.create("diffsim-paddle-juggle").observation_size
+19
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from brax import envs as brax_envs
+from brax.envs.base import Env as BraxBase
+from brax.envs.base import State
+from brax.training.agents.apg import train as apg
+from brax.training.agents.es import train as es
+from brax.training.agents.ppo import train as ppo
+from brax.training.agents.ppo.networks import make_ppo_networks
+from brax.training.agents.sac import train as sac
+
+from diffsim.envs import ENVS, Env, make
+
+
+class BraxEnv(BraxBase):
+    """A task as a brax environment, its :class:`EnvState` the ``pipeline_state``.
+
+    brax's auto-reset puts back the first state of an episode, always the same. Here the state it
+    puts back is drawn anew at every step (a draw costs little), so each episode has a fresh start
+    under brax's own wrappers and trainers.
+
+    Args:
+        env: the task.
+    """
+
+    def __init__(self, env: Env):
+        self.env = env
+
+    def reset(self, rng: jax.Array) -> State:
+        key, start_key = jax.random.split(rng)
+        start = self.env.reset(start_key)
+        return self._state(start, {}, {"key": key})
+
+    def step(self, state: State, action: jax.Array) -> State:
+        after = self.env.step(state.pipeline_state, action)
+        info = dict(state.info)
+        if "first_pipeline_state" in info:  # of brax's AutoResetWrapper
+            info["key"], start_key = jax.random.split(info["key"])
+            fresh = self.env.reset(start_key)
+            info |= {"first_pipeline_state": fresh, "first_obs": fresh.obs}
+        return self._state(after, state.metrics, info)
+
+    def _state(self, state, metrics, info) -> State:
+        done = state.done.astype(state.reward.dtype)
+        return State(state, state.obs, state.reward, done, metrics | state.metrics, info)
+
+    @property
+    def observation_size(self) -> int:
+        return len(self.env.observations)
+
+    @property
+    def action_size(self) -> int:
+        return len(self.env.actions)
+
+    @property
+    def backend(self) -> str:
+        return "diffsim"
+
+
+def _create(name: str, **settings: Any) -> BraxEnv:
+    return BraxEnv(make(name, **settings))
+
+
+for _name in ENVS:
+    brax_envs.register_environment(f"diffsim-{_name}", functools.partial(_create, _name))
+
+
+@contextlib.contextmanager
+def replicated_puts() -> Iterator[None]:
+    """Give jax back ``device_put_replicated``, which brax 0.14 calls and jax 0.10 dropped."""
+    if hasattr(jax, "device_put_replicated"):
+        yield
+        return
+
+    def put(tree, devices):
+        return jax.pmap(lambda _: tree, devices=devices)(jnp.arange(len(devices)))
+
+    jax.device_put_replicated = put
+    try:
+        yield
+    finally:
+        del jax.device_put_replicated
+
+
+# Of each trainer: the function, the name of its budget, and settings that suit these tasks.
+TRAINERS: dict[str, tuple[Callable, str, dict[str, Any]]] = {
+    "ppo": (
+        ppo.train,
+        "num_timesteps",
+        {
+            "num_envs": 256, "batch_size": 64, "num_minibatches": 16, "unroll_length": 10,
+            "num_updates_per_batch": 4, "learning_rate": 1e-3, "entropy_cost": 1e-3,
+            "discounting": 0.99, "gae_lambda": 0.95, "normalize_observations": True,
+            "num_eval_envs": 64, "network_factory": functools.partial(
+                make_ppo_networks, policy_hidden_layer_sizes=(64, 64),
+                value_hidden_layer_sizes=(64, 64),
+            ),
+        },
+    ),
+    "sac": (
+        sac.train,
+        "num_timesteps",
+        {
+            "num_envs": 32, "batch_size": 128, "grad_updates_per_step": 8, "learning_rate": 1e-3,
+            "min_replay_size": 2048, "max_replay_size": 200_000, "discounting": 0.98,
+        },
+    ),
+    "apg": (
+        apg.train,
+        "policy_updates",
+        {"num_envs": 64, "horizon_length": 32, "learning_rate": 2e-3, "max_gradient_norm": 1.0},
+    ),
+    "es": (
+        es.train,
+        "num_timesteps",
+        {"population_size": 64, "learning_rate": 1e-2, "perturbation_std": 0.05},
+    ),
+}  # fmt: skip
+
+
+def train(
+    env: Env,
+    algorithm: str,
+    budget: int,
+    *,
+    seed: int = 0,
+    evaluations: int = 5,
+    progress: Callable[[int, dict], None] = lambda *_: None,
+    **settings: Any,
+) -> Callable[[jax.Array], jax.Array]:
+    """Train on a task with one of brax's own trainers.
+
+    Args:
+        env: the task.
+        algorithm: "ppo", "sac", "apg" or "es".
+        budget: environment steps; for apg, updates of the policy.
+        evaluations: how often to evaluate, at least 2.
+        progress: called at each with the steps done (apg: evaluations) and brax's metrics.
+        settings: of brax's ``train``, in place of those in ``TRAINERS``.
+
+    Returns:
+        The policy, observation to action.
+
+    Raises:
+        ValueError: no such algorithm.
+    """
+    if algorithm not in TRAINERS:
+        raise ValueError(f"algorithm: expected one of {', '.join(TRAINERS)}, got {algorithm!r}")
+    function, unit, defaults = TRAINERS[algorithm]
+    arguments = defaults | {"episode_length": env.limit} | settings
+    with replicated_puts():
+        make_policy, params, _ = function(
+            BraxEnv(env), **{unit: budget}, seed=seed, num_evals=evaluations,
+            progress_fn=progress, **arguments,
+        )  # fmt: skip
+    policy, unused = make_policy(params, deterministic=True), jax.random.key(0)
+    return lambda obs: policy(obs, unused)[0]

@@ -1,0 +1,101 @@
+"""What the table-tennis tasks share: the court, its bounds, and how good a stroke is."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffsim.envs.paddle import fields
+from diffsim.physics import BallState, Paddle, Rollout, World, net, table
+from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
+from diffsim.physics.vector import safe_sqrt
+
+LEVEL = TABLE_HEIGHT + 0.02  # of the centre of a ball on the table, m
+TABLE, NET, PADDLE = range(3)  # surfaces of the world in order; the second paddle is the next
+OVER_NET = TABLE_HEIGHT + NET_HEIGHT + 0.05  # of a ball that clears the net with 3 cm to spare, m
+
+
+def aim_quality(ball: BallState, target: jax.Array, gravity: jax.Array) -> jax.Array:
+    """1 / (1 + q) of a ball that has just left the paddle,  q = |l − target|²/0.5² + (low/0.1)².
+
+    Args:
+        ball: just after the stroke.
+        target: (x, y) on the table, across the net, (2,), m.
+        gravity: magnitude, m/s².
+
+    Returns:
+        (), from l, where it would land, and how much too low it would pass over the net, in a
+        vacuum: a slope for every stroke, also for one that really ends in the net.
+
+    >>> ball = BallState.create([-1.5, 0.0, 1.0], [5.0, 0.0, 1.3])
+    >>> round(float(aim_quality(ball, jnp.asarray([0.9, 0.0]), jnp.asarray(9.81))), 2)
+    0.99
+    """
+    x, v = ball.position, ball.velocity
+    rise = v[2] ** 2 + 2 * gravity * (x[2] - LEVEL)
+    time = (v[2] + safe_sqrt(jnp.maximum(rise, 0))) / gravity
+    off = (x[:2] + v[:2] * time - target) / 0.5
+    ahead = v[0] * jnp.sign(target[0])
+    forward = ahead > 0.5
+    crossing = jnp.where(forward, -x[0] * jnp.sign(target[0]) / jnp.where(forward, ahead, 1), 0)
+    height = x[2] + v[2] * crossing - 0.5 * gravity * crossing**2
+    low = jnp.where(forward, jnp.maximum(OVER_NET - height, 0), 0) / 0.1
+    return 1 / (1 + jnp.sum(off**2) + low**2)
+
+
+def reach_cost(ball: BallState, place: jax.Array) -> jax.Array:
+    """How far a ball beside a paddle is from its centre: g d²/(0.1² + d²), g = e^{−(Δx/0.3)²}.
+
+    Args:
+        ball: now.
+        place: of the paddle, (5,), its centre first.
+
+    Returns:
+        (), in [0, 1]: near 0 for a ball far away along x or right before the paddle.
+    """
+    apart = ball.position - place[:3]
+    squared = jnp.sum(apart[1:] ** 2)
+    return jnp.exp(-((apart[0] / 0.3) ** 2)) * squared / (0.1**2 + squared)
+
+
+def court(world: World | None, sides: tuple[int, ...], reach: Any, **rest: Any) -> dict[str, Any]:
+    """The settings of a task with paddles at the ends ``sides`` (sign of x) of a table.
+
+    Raises:
+        ValueError: the world is not a table, a net and as many driven paddles, in this order.
+    """
+    if world is None:
+        paddles = [Paddle(0.08, 0.78, 0.4, name=f"paddle {i + 1}") for i in range(len(sides))]
+        world = World.create([table(0.9, 0.25), net(), *paddles])
+    names = [surface.name for surface in world.surfaces]
+    driven = [surface.driven for surface in world.surfaces]
+    if names[:2] != ["table", "net"] or driven != [False, False, *(True for _ in sides)]:
+        raise ValueError(
+            f"world: expected table, net and {len(sides)} driven surfaces in order, got {names}"
+        )
+    return fields(
+        world,
+        [[1.55 * side, 0.0, 0.98, 0.0, 0.0] for side in sides],
+        [(-side, 0.0, 0.15) for side in sides],
+        reach,
+        ball_scale=((1.5,) * 3, (5.0,) * 3, (50.0,) * 3),
+        ball_middle=(0.0, 0.0, 1.0),
+        **rest,
+    )
+
+
+def out(ball: BallState) -> jax.Array:
+    """Whether the ball has left the court: below z = 0.5 m, |x| > 2.4 m or |y| > 1.5 m."""
+    x, y, z = ball.position
+    return (z < 0.5) | (jnp.abs(x) > 2.4) | (jnp.abs(y) > 1.5)
+
+
+def events(rollout: Rollout) -> Iterator[tuple[jax.Array, jax.Array, BallState, BallState]]:
+    """Each impact in order of time: whether it is one, the surface, the ball before and after."""
+    impacts = rollout.impacts
+    for row in range(impacts.valid.shape[0]):
+        yield jax.tree.map(
+            lambda leaf, r=row: leaf[r],
+            (impacts.valid, impacts.surface, impacts.before, impacts.after),
+        )

@@ -1,0 +1,167 @@
+"""Gradients of a closed loop's return in the policy's parameters: one function for each.
+
+All share one objective, the return of a stretch of T steps (:func:`unroll.discounted`), so they
+can be compared; only how they get its gradient differs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.flatten_util import ravel_pytree
+
+from diffsim import gradients
+from diffsim.envs import Env, EnvState
+from diffsim.gradients.inverse_variance import cross_fitted
+from diffsim.gradients.rewards import policy_gradient_objective
+from diffsim.physics import native
+from diffsim.training.critic import Critic
+from diffsim.training.unroll import Actor, Stretch, discounted, unroll
+
+FOLDS = 4
+
+
+@struct.dataclass
+class Loop:
+    """A policy in its task, and how far to look.
+
+    Attributes:
+        env: the task.
+        actor: the policy.
+        critic: what stands for the rest of an episode.
+        discount: γ.
+    """
+
+    env: Env
+    actor: Actor
+    critic: Critic
+    discount: float = struct.field(pytree_node=False, default=0.99)
+
+    def play(self, params: Any, state: EnvState, noise: jax.Array) -> tuple[EnvState, Stretch]:
+        """See :func:`unroll`."""
+        return unroll(self.env, self.actor, params, state, noise)
+
+    def cost(self, params, critic, state, noise) -> tuple[jax.Array, tuple[EnvState, Stretch]]:
+        """Minus the return of one stretch; with a critic's parameters, bootstrapped by it."""
+        end, stretch = self.play(params, state, noise)
+        value = 0.0 if critic is None else self.critic.value(critic, end.obs)
+        return -discounted(stretch, end, self.discount, value), (end, stretch)
+
+
+@struct.dataclass
+class Slope:
+    """What an estimator hands back: the cost, its gradient, and the stretches it saw.
+
+    Attributes:
+        value: mean cost of a step, ().
+        grad: tree like the parameters.
+        end: states at the end of each stretch.
+        stretch: the stretches, leaves (batch, T, …).
+        info: the estimator's own numbers.
+    """
+
+    value: jax.Array
+    grad: Any
+    end: EnvState
+    stretch: Stretch
+    info: dict[str, jax.Array] = struct.field(default_factory=dict)
+
+
+def _pathwise(loop, params, critic, states, noise):
+    """Costs (n,), gradients (leaves (n, …)), ends and stretches of each row."""
+    one = native.each(jax.value_and_grad(loop.cost, has_aux=True))
+    (costs, seen), terms = jax.vmap(one, (None, None, 0, 0))(params, critic, states, noise)
+    return costs, terms, *seen
+
+
+def _values_only(loop, params, states, noise):
+    """Costs, ends and stretches of each row, without a derivative."""
+    one = native.each(lambda params, state, noise: loop.cost(params, None, state, noise))
+    costs, seen = jax.vmap(one, (None, 0, 0))(params, states, noise)
+    return costs, *seen
+
+
+def _score(loop, stretch: Stretch) -> tuple[Callable, jax.Array]:
+    """Σ_t w_t log π(u_t | obs_t) of one row, and the weights w (n, T) that make it the estimate.
+
+    Each action answers for the costs after it, less their mean over the other rollouts.
+    """
+    costs = -stretch.reward / stretch.reward.shape[1]
+    weights = jax.grad(policy_gradient_objective)(jnp.zeros_like(costs), costs, loop.discount)
+
+    def scored(params, obs, command, weight):
+        logs = jax.vmap(loop.actor.log_prob, (None, 0, 0))(params, obs, command)
+        return jnp.sum(weight * logs)
+
+    return scored, jnp.where(stretch.live, weights, 0)
+
+
+def analytic(loop, params, critic, states, noise, key) -> Slope:
+    """Backpropagation through policy and physics over the stretch, which is simply cut."""
+    costs, terms, end, stretch = _pathwise(loop, params, None, states, noise)
+    return Slope(jnp.mean(costs), _mean(terms), end, stretch)
+
+
+def shac(loop, params, critic, states, noise, key) -> Slope:
+    """The same, with the critic's value of the last state for what comes after (SHAC)."""
+    costs, terms, end, stretch = _pathwise(loop, params, critic, states, noise)
+    return Slope(jnp.mean(costs), _mean(terms), end, stretch)
+
+
+def reinforce(loop, params, critic, states, noise, key) -> Slope:
+    """The score function with reward-to-go and a leave-one-out baseline: values only."""
+    costs, end, stretch = _values_only(loop, params, states, noise)
+    scored, weights = _score(loop, stretch)
+
+    def total(params):
+        rows = jax.vmap(scored, (None, 0, 0, 0))(params, stretch.obs, stretch.command, weights)
+        return jnp.sum(rows)
+
+    return Slope(jnp.mean(costs), jax.grad(total)(params), end, stretch)
+
+
+def interpolated(loop, params, critic, states, noise, key) -> Slope:
+    """Analytic and score function weighted by inverse variance, cross-fitted over rollouts."""
+    count = noise.shape[0]
+    if count % FOLDS:
+        raise ValueError(f"batch: expected a multiple of {FOLDS}, got {count}")
+    costs, terms, end, stretch = _pathwise(loop, params, None, states, noise)
+    scored, weights = _score(loop, stretch)
+    parts = jax.vmap(jax.grad(scored), (None, 0, 0, 0))(
+        params, stretch.obs, stretch.command, count * weights
+    )
+    smooth, rough = (jax.vmap(lambda tree: ravel_pytree(tree)[0])(tree) for tree in (terms, parts))
+    alphas = cross_fitted(smooth, rough, FOLDS)
+    weight = jnp.repeat(alphas, count // FOLDS)[:, None]
+    mixed = jnp.mean(weight * smooth + (1 - weight) * rough, axis=0)
+    grad = ravel_pytree(params)[1](mixed)
+    return Slope(jnp.mean(costs), grad, end, stretch, {"alpha": jnp.mean(alphas)})
+
+
+def by_method(method: gradients.Method) -> Callable[..., Slope]:
+    """Any estimator of :mod:`diffsim.gradients`, perturbing the parameters: ES, SPSA, PGPE, …"""
+
+    def slope(loop, params, critic, states, noise, key) -> Slope:
+        def mean(params):
+            return jnp.mean(_values_only(loop, params, states, noise)[0])
+
+        costs, end, stretch = _values_only(loop, params, states, noise)
+        loss = gradients.surrogate(mean, method)
+        return Slope(jnp.mean(costs), jax.grad(loss)(params, key=key), end, stretch)
+
+    return slope
+
+
+GRADIENTS: dict[str, Callable[..., Slope]] = {
+    "analytic": analytic,
+    "shac": shac,
+    "reinforce": reinforce,
+    "interpolated": interpolated,
+    "evolution-strategies": by_method(gradients.EvolutionStrategies(sigma=0.03, samples=8)),
+}
+
+
+def _mean(tree):
+    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), tree)

@@ -1,0 +1,66 @@
+"""Train on a task with one of brax's own trainers, and write how it went."""
+
+import os
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+
+@dataclass
+class Options:
+    """Train on a task with one of brax's own trainers."""
+
+    env: str = "paddle-juggle"
+    """paddle-juggle, hit-to-target or rally."""
+    algorithm: str = "ppo"
+    """ppo, sac, apg or es."""
+    budget: int = 500_000
+    """Environment steps; for apg, updates of the policy."""
+    limit: int | None = None
+    """Control steps of an episode, in place of the task's own."""
+    evaluations: int = 6
+    """How often to evaluate, the first one before training."""
+    seed: int = 0
+    """Of everything drawn at random."""
+    out: Path = Path("runs/brax")
+    """Folder for metrics.csv and TensorBoard files."""
+    set: dict[str, float] = field(default_factory=dict)
+    """Settings of brax's trainer, e.g. --set num_envs 64 learning_rate 1e-3."""
+
+
+def main(options: Options) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
+    warnings.filterwarnings("ignore", category=DeprecationWarning)  # brax's own
+
+    from diffsim.envs import brax_adapter, make
+    from diffsim.training.metrics import MetricsWriter
+
+    started = time.perf_counter()
+    with MetricsWriter(options.out) as metrics:
+
+        def progress(step: int, row: dict) -> None:
+            seconds = time.perf_counter() - started
+            reward, length = row["eval/episode_reward"], row["eval/avg_episode_length"]
+            metrics.write(
+                {"step": step, "seconds": seconds, "return": float(reward), "length": float(length)}
+            )
+            print(f"{step:>9}  {seconds:7.1f} s  return {reward:8.2f}  length {length:6.1f}")
+
+        try:
+            env = make(options.env, **({} if options.limit is None else {"limit": options.limit}))
+            settings = {k: int(v) if v.is_integer() else v for k, v in options.set.items()}
+            brax_adapter.train(
+                env, options.algorithm, options.budget, seed=options.seed,
+                evaluations=options.evaluations, progress=progress, **settings,
+            )  # fmt: skip
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+    print(f"wrote {metrics.path}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
