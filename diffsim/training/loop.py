@@ -15,7 +15,7 @@ from flax import nnx, struct
 from diffsim.gradients import estimate, surrogate
 from diffsim.physics import native
 from diffsim.tasks import HostTask, Task
-from diffsim.training import host
+from diffsim.training import host, sharding
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.evaluate import mean_interval, outcomes
 from diffsim.training.metrics import MetricsWriter
@@ -80,7 +80,8 @@ class Trainer:
         seed = nnx.Rngs(network_key)
         network = MLP(inputs, settings.hidden, self.task.weight_count, rngs=seed)
         self._graph, params = nnx.split(network)
-        self.state = TrainState(params, self._optimizer.init(params), key, jnp.zeros((), int))
+        state = TrainState(params, self._optimizer.init(params), key, jnp.zeros((), int))
+        self.state = sharding.replicated(state)
 
     def compile(self) -> float:
         """Compile the update without doing one; the seconds that took."""
@@ -105,7 +106,8 @@ class Trainer:
 
     def policy(self, params: Any = None) -> Callable[[jax.Array], jax.Array]:
         """Observation to trajectory weights, with the present or other parameters."""
-        return nnx.merge(self._graph, self.state.params if params is None else params)
+        params = sharding.local(self.state.params) if params is None else params
+        return nnx.merge(self._graph, params)
 
     def serves(self, key: jax.Array) -> Any:
         """A batch of starts."""
@@ -127,16 +129,22 @@ class Trainer:
         return TrainState(params, optimizer, key, state.step + 1)
 
     def _step(self, state: TrainState):
-        key, starts, noise_key = self._drawn(state)
-        keys = jax.random.split(noise_key, self.settings.batch)
+        key, *keys = jax.random.split(state.key, 3)
+        rows = [jax.random.split(each, self.settings.batch) for each in keys]
+        value, slope = sharding.averaged(self._value_and_slope)(state.params, rows)
+        return self._applied(state, key, slope), value, optax.tree.norm(slope)
+
+    def _value_and_slope(self, params, keys):
+        """Over serves and noise drawn from these keys, whichever device has them."""
+        serve_keys, noise_keys = keys
+        starts = jax.vmap(self.task.sample)(serve_keys)
         loss = surrogate(self._loss, self.settings.method())
 
         def objective(params):
             weights = self._answers(params, starts)
-            return jnp.mean(jax.vmap(lambda w, s, k: loss(w, s, key=k))(weights, starts, keys))
+            return jnp.mean(jax.vmap(lambda w, s, k: loss(w, s, key=k))(weights, starts, noise_keys))
 
-        value, slope = jax.value_and_grad(objective)(state.params)
-        return self._applied(state, key, slope), value, optax.tree.norm(slope)
+        return jax.value_and_grad(objective)(params)
 
     def _host_step(self, state: TrainState):
         """The same with the simulator between the compiled forward pass and pullback."""
@@ -147,13 +155,15 @@ class Trainer:
 
     def evaluations_per_step(self) -> int:
         """Simulations an update takes, a derivative counted as one."""
-        start = self.task.sample(self.state.key)
+        start = self.task.sample(self._validation)
         weights = jnp.zeros(self.task.weight_count, start.position.dtype)
         if host.is_host(self.task):
             each = host.box(self.task).evaluations(weights, self.settings.method())
             return each * self.settings.batch
         one = jax.eval_shape(
-            lambda: estimate(self._loss, self.settings.method())(weights, start, key=self.state.key)
+            lambda: estimate(self._loss, self.settings.method())(
+                weights, start, key=self._validation
+            )
         )
         return one.evaluations * self.settings.batch
 
@@ -171,9 +181,10 @@ class Trainer:
         return value, size
 
     def _blame(self, value: float, size: float) -> str:
-        _, serve_key, _ = jax.random.split(self.state.key, 3)
+        state = sharding.local(self.state)
+        _, serve_key, _ = jax.random.split(state.key, 3)
         starts = self.serves(serve_key)
-        terms = self._terms(self._answers(self.state.params, starts), starts)
+        terms = self._terms(self._answers(state.params, starts), starts)
         bad = [name for name, term in terms.items() if not bool(jnp.all(jnp.isfinite(term)))]
         where = f"in the loss term {' and '.join(bad)}" if bad else "in the gradient"
         return (
@@ -183,7 +194,7 @@ class Trainer:
     def measure(self) -> dict[str, float]:
         """Loss terms and real-world measures on one fixed batch of serves."""
         starts = self.serves(self._validation)
-        weights = self._answers(self.state.params, starts)
+        weights = self._answers(sharding.local(self.state.params), starts)
         terms, outcome = self._terms(weights, starts), outcomes(self.task, weights, starts)
         means = {name: float(jnp.mean(term)) for name, term in terms.items()}
         return {
