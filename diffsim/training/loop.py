@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class Trainer:
         settings = Settings.load(folder / "settings.json")
         trainer = cls(settings.task(), settings)
         trainer.state, _ = Checkpoints(folder / "checkpoints").restore(
-            (trainer.state, jnp.zeros(2))
+            (trainer.state, sharding.replicated(jnp.zeros(2)))
         )
         return trainer
 
@@ -172,9 +173,11 @@ class Trainer:
 
         Raises:
             FloatingPointError: either is not finite; the state from before the update is kept.
+            ProcessLostError: another process of the run has gone.
         """
-        new, value, size = self._update(self.state)
-        value, size = float(value), float(size)
+        with sharding.together():
+            new, value, size = self._update(self.state)
+            value, size = float(value), float(size)
         if not (jnp.isfinite(value) and jnp.isfinite(size)):
             raise FloatingPointError(self._blame(value, size))
         self.state = new
@@ -210,7 +213,9 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
     """Run to the last step, writing metrics and checkpoints; resumes where it is asked to.
 
     The folder gets ``settings.json``, ``metrics.csv``, TensorBoard files and ``checkpoints/``. An
-    interrupt (Ctrl-C) saves a checkpoint before it is passed on.
+    interrupt (Ctrl-C) saves a checkpoint before it is passed on. Of several processes, which must
+    see one folder, the first alone writes metrics and measures, and an interrupt saves nothing, as
+    it may come to each at another step.
 
     Args:
         trainer: the run.
@@ -223,6 +228,7 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
         FloatingPointError: a loss or gradient is not finite; the state that leads to it is saved
             in ``failure/``.
         FileExistsError: the folder has checkpoints and ``resume`` is off.
+        ProcessLostError: another process of the run has gone.
     """
     settings = trainer.settings
     folder = settings.out / "checkpoints"
@@ -232,11 +238,20 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
     spent = np.zeros(2)  # on updates: wall clock and processor, s
     cost = trainer.evaluations_per_step()
     if settings.resume:
-        trainer.state, saved = checkpoints.restore((trainer.state, jnp.zeros(2)))
+        trainer.state, saved = checkpoints.restore(
+            (trainer.state, sharding.replicated(jnp.zeros(2)))
+        )
         spent = np.array(saved, float)
-    settings.save(settings.out / "settings.json")
+    first = sharding.first()
+    if first:
+        settings.save(settings.out / "settings.json")
 
-    with MetricsWriter(settings.out, int(trainer.state.step) + settings.resume) as metrics:
+    def save(into: Checkpoints, step: int) -> None:
+        with sharding.together():
+            into.save(step, (trainer.state, sharding.replicated(jnp.asarray(spent))))
+
+    begin = int(trainer.state.step) + settings.resume
+    with MetricsWriter(settings.out, begin) if first else nullcontext() as metrics:
 
         def report() -> None:
             step = int(trainer.state.step)
@@ -251,7 +266,7 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
 
         # The first row; or that of a step after which the run was interrupted too soon.
         step = int(trainer.state.step)
-        if due(step) and (not metrics.rows or metrics.rows[-1]["step"] < step):
+        if first and due(step) and (not metrics.rows or metrics.rows[-1]["step"] < step):
             report()
         try:
             while (step := int(trainer.state.step)) < settings.steps:
@@ -261,15 +276,16 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
                 step += 1
                 if progress is not None:
                     progress({"step": step})
-                if due(step):
+                if first and due(step):
                     report()
                 if step % settings.checkpoint_every == 0 or step == settings.steps:
-                    checkpoints.save(step, (trainer.state, jnp.asarray(spent)))
+                    save(checkpoints, step)
         except FloatingPointError:
-            Checkpoints(settings.out / "failure").save(step, (trainer.state, jnp.asarray(spent)))
+            save(Checkpoints(settings.out / "failure"), step)
             raise
         except KeyboardInterrupt:
-            checkpoints.save(int(trainer.state.step), (trainer.state, jnp.asarray(spent)))
+            if jax.process_count() == 1:
+                save(checkpoints, int(trainer.state.step))
             raise
     return folder
 

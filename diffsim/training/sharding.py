@@ -1,6 +1,7 @@
 """Several devices and processes: serves divided over all of them, everything else on each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -53,6 +54,24 @@ def connect(
 def first() -> bool:
     """Whether this is process 0, the one that writes and prints."""
     return jax.process_index() == 0
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What all processes do together; an error of JAX in it is another process's end.
+
+    Raises:
+        ProcessLostError: that.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise ProcessLostError(
+            f"process {jax.process_index()}: lost another of the {jax.process_count()} processes "
+            f"(start them again with --resume): {error}"
+        ) from error
 
 
 def averaged(f: Callable) -> Callable:
