@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 _AXIS = "serves"
@@ -49,6 +50,9 @@ def connect(
         coordinator, processes, process,
         heartbeat_timeout_seconds=patience, shutdown_timeout_seconds=patience,
     )  # fmt: skip
+    # Processes find each other for the first exchange within 30 s or not at all: before they
+    # compile, which takes some longer than others.
+    multihost_utils.sync_global_devices("connected")
 
 
 def first() -> bool:
@@ -58,10 +62,10 @@ def first() -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """What all processes do together; an error of JAX in it is another process's end.
+    """What all processes do together: where it fails, one of the others has gone or failed.
 
     Raises:
-        ProcessLostError: that.
+        ProcessLostError: that, instead of the error of the exchange that failed.
     """
     try:
         yield
@@ -69,8 +73,8 @@ def together() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         raise ProcessLostError(
-            f"process {jax.process_index()}: lost another of the {jax.process_count()} processes "
-            f"(start them again with --resume): {error}"
+            f"process {jax.process_index()} of {jax.process_count()}: another one has gone or "
+            f"failed; start all again with --resume ({error})"
         ) from error
 
 
