@@ -143,7 +143,9 @@ class Trainer:
 
         def objective(params):
             weights = self._answers(params, starts)
-            return jnp.mean(jax.vmap(lambda w, s, k: loss(w, s, key=k))(weights, starts, noise_keys))
+            return jnp.mean(
+                jax.vmap(lambda w, s, k: loss(w, s, key=k))(weights, starts, noise_keys)
+            )
 
         return jax.value_and_grad(objective)(params)
 
@@ -168,6 +170,7 @@ class Trainer:
         )
         return one.evaluations * self.settings.batch
 
+    @sharding.together()
     def update(self) -> tuple[float, float]:
         """One update; the loss and the gradient's norm.
 
@@ -175,9 +178,8 @@ class Trainer:
             FloatingPointError: either is not finite; the state from before the update is kept.
             ProcessLostError: another process of the run has gone.
         """
-        with sharding.together():
-            new, value, size = self._update(self.state)
-            value, size = float(value), float(size)
+        new, value, size = self._update(self.state)
+        value, size = float(value), float(size)
         if not (jnp.isfinite(value) and jnp.isfinite(size)):
             raise FloatingPointError(self._blame(value, size))
         self.state = new
@@ -209,6 +211,7 @@ class Trainer:
         }
 
 
+@sharding.together()
 def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | None = None) -> Path:
     """Run to the last step, writing metrics and checkpoints; resumes where it is asked to.
 
@@ -247,8 +250,7 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
         settings.save(settings.out / "settings.json")
 
     def save(into: Checkpoints, step: int) -> None:
-        with sharding.together():
-            into.save(step, (trainer.state, sharding.replicated(jnp.asarray(spent))))
+        into.save(step, (trainer.state, sharding.replicated(jnp.asarray(spent))))
 
     begin = int(trainer.state.step) + settings.resume
     with MetricsWriter(settings.out, begin) if first else nullcontext() as metrics:

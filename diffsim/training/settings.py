@@ -79,10 +79,18 @@ class Settings:
     """Seconds without a sign of life after which a process is taken for dead."""
 
     def __post_init__(self):
-        for name in ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip",
-                     "patience"):
+        for name in (
+            "steps",
+            "batch",
+            "log_every",
+            "checkpoint_every",
+            "learning_rate",
+            "clip",
+            "patience",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
+        self._check_processes()
         names: dict[str, Any] = {
             "gradient": gradients.METHODS,
             "generator": GENERATORS,
@@ -98,6 +106,18 @@ class Settings:
         if self.gradient == "complex-step":
             raise ValueError("gradient: expected a method for real weights, got 'complex-step'")
         self.method()
+
+    def _check_processes(self) -> None:
+        given, auto = (self.processes, self.process), self.coordinator == "auto"
+        if self.coordinator is None and given != (None, None):
+            raise ValueError("coordinator: expected host:port or auto with processes, got None")
+        if self.coordinator is None or (auto and None in given):
+            return
+        if None in given or not 0 <= cast(int, self.process) < cast(int, self.processes):
+            raise ValueError(
+                "process: expected 0 <= process < processes with a coordinator, got "
+                f"process {self.process} and processes {self.processes}"
+            )
 
     def connect(self) -> None:
         """Join the other processes, if there are any; before anything is computed."""

@@ -28,26 +28,12 @@ def connect(
         process: which one this is, from 0.
         patience: s without a sign of life after which a process is taken for dead.
 
-    Raises:
-        ValueError: some of the three are given, but not all.
-
     >>> connect(None, None, None)
-    >>> connect("10.0.0.1:1234", 2, None)
-    Traceback (most recent call last):
-    ...
-    ValueError: process: expected one with coordinator 10.0.0.1:1234, got None
     """
-    given = {"coordinator": coordinator, "processes": processes, "process": process}
-    if all(value is None for value in given.values()):
+    if coordinator is None:
         return
-    if coordinator == "auto":
-        coordinator = None
-    else:
-        for name, value in given.items():
-            if value is None:
-                raise ValueError(f"{name}: expected one with coordinator {coordinator}, got None")
     jax.distributed.initialize(
-        coordinator, processes, process,
+        None if coordinator == "auto" else coordinator, processes, process,
         heartbeat_timeout_seconds=patience, shutdown_timeout_seconds=patience,
     )  # fmt: skip
     # Processes find each other for the first exchange within 30 s or not at all: before they
