@@ -16,19 +16,23 @@ def main() -> None:
     settings = tyro.cli(Settings, default=Settings.defaults(sys.argv), description=__doc__)
 
     from diffsim.report import training as report
+    from diffsim.training.sharding import ProcessLostError
 
     try:
         report.run(settings)
     except KeyboardInterrupt:
         print(f"\ninterrupted; go on with --resume --out {settings.out}", file=sys.stderr)
         sys.exit(130)
-    except (FileExistsError, FileNotFoundError, FloatingPointError, TypeError) as error:
+    except ProcessLostError as error:
+        fail(error)
+        os._exit(2)  # an orderly end would wait for the other process
+    except (FileExistsError, FileNotFoundError, FloatingPointError, TypeError, ValueError) as error:
         sys.exit(fail(error))
 
 
 def fail(error: Exception) -> int:
     """One line on the error stream, and the exit code of a usage error."""
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {error}", file=sys.stderr, flush=True)
     return 2
 
 

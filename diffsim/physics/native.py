@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
 
 # Sums handed to a library and loops split over threads cannot be part of a native function.
@@ -101,7 +102,19 @@ def each(f: Callable) -> Callable:
     """
     if jax.default_backend() != "cpu":
         return f
-    return jax.custom_batching.sequential_vmap(native(f))
+    looping = jax.custom_batching.sequential_vmap(native(f))
+    single = jax.custom_batching.custom_vmap(looping)
+
+    @single.def_vmap
+    def _(size, batched, *args):
+        if size == 1:  # a loop of one turn is taken apart; what is left crashes the compiler
+            args = jax.tree.map(lambda x, b: jnp.repeat(x, 2, 0) if b else x, args, tuple(batched))
+        axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, tuple(batched))
+        out = jax.vmap(looping, axes)(*args)
+        out = jax.tree.map(lambda x: x[:1], out) if size == 1 else out
+        return out, jax.tree.map(lambda _: True, out)
+
+    return single
 
 
 def looped(loss: Callable) -> Callable:

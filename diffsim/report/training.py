@@ -14,11 +14,16 @@ from diffsim.training import Settings, Trainer, evaluate, train
 from diffsim.training.evaluate import FRESH, rows
 from diffsim.training.host import is_host
 from diffsim.training.metrics import read
+from diffsim.training.sharding import first
 
 
 def run(settings: Settings, console: Console | None = None) -> None:
-    """Train, print the measures before and after on fresh serves, and draw the pictures."""
-    console = console or Console()
+    """Train, print the measures before and after on fresh serves, and draw the pictures.
+
+    Of several processes the first one prints and draws.
+    """
+    settings.connect()
+    console = console or Console(quiet=not first())
     task = settings.task()
     trainer = Trainer(task, settings)
     serves = jax.random.key(settings.seed + FRESH)
@@ -49,8 +54,9 @@ def run(settings: Settings, console: Console | None = None) -> None:
     for (name, old), (_, new) in zip(before, after, strict=True):
         table.add_row(name, old, new)
     console.print(table)
-    for file in pictures(settings, trainer):
-        console.print(f"wrote {file}")
+    if first():
+        for file in pictures(settings, trainer):
+            console.print(f"wrote {file}")
 
 
 def pictures(settings: Settings, trainer: Trainer, count: int = 4) -> list:

@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from flax import nnx, struct
 from diffsim.gradients import estimate, surrogate
 from diffsim.physics import native
 from diffsim.tasks import HostTask, Task
-from diffsim.training import host
+from diffsim.training import host, sharding
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.evaluate import mean_interval, outcomes
 from diffsim.training.metrics import MetricsWriter
@@ -80,7 +81,8 @@ class Trainer:
         seed = nnx.Rngs(network_key)
         network = MLP(inputs, settings.hidden, self.task.weight_count, rngs=seed)
         self._graph, params = nnx.split(network)
-        self.state = TrainState(params, self._optimizer.init(params), key, jnp.zeros((), int))
+        state = TrainState(params, self._optimizer.init(params), key, jnp.zeros((), int))
+        self.state = sharding.replicated(state)
 
     def compile(self) -> float:
         """Compile the update without doing one; the seconds that took."""
@@ -99,13 +101,14 @@ class Trainer:
         settings = Settings.load(folder / "settings.json")
         trainer = cls(settings.task(), settings)
         trainer.state, _ = Checkpoints(folder / "checkpoints").restore(
-            (trainer.state, jnp.zeros(2))
+            (trainer.state, sharding.replicated(jnp.zeros(2)))
         )
         return trainer
 
     def policy(self, params: Any = None) -> Callable[[jax.Array], jax.Array]:
         """Observation to trajectory weights, with the present or other parameters."""
-        return nnx.merge(self._graph, self.state.params if params is None else params)
+        params = sharding.local(self.state.params) if params is None else params
+        return nnx.merge(self._graph, params)
 
     def serves(self, key: jax.Array) -> Any:
         """A batch of starts."""
@@ -127,16 +130,24 @@ class Trainer:
         return TrainState(params, optimizer, key, state.step + 1)
 
     def _step(self, state: TrainState):
-        key, starts, noise_key = self._drawn(state)
-        keys = jax.random.split(noise_key, self.settings.batch)
+        key, *keys = jax.random.split(state.key, 3)
+        rows = [jax.random.split(each, self.settings.batch) for each in keys]
+        value, slope = sharding.averaged(self._value_and_slope)(state.params, rows)
+        return self._applied(state, key, slope), value, optax.tree.norm(slope)
+
+    def _value_and_slope(self, params, keys):
+        """Over serves and noise drawn from these keys, whichever device has them."""
+        serve_keys, noise_keys = keys
+        starts = jax.vmap(self.task.sample)(serve_keys)
         loss = surrogate(self._loss, self.settings.method())
 
         def objective(params):
             weights = self._answers(params, starts)
-            return jnp.mean(jax.vmap(lambda w, s, k: loss(w, s, key=k))(weights, starts, keys))
+            return jnp.mean(
+                jax.vmap(lambda w, s, k: loss(w, s, key=k))(weights, starts, noise_keys)
+            )
 
-        value, slope = jax.value_and_grad(objective)(state.params)
-        return self._applied(state, key, slope), value, optax.tree.norm(slope)
+        return jax.value_and_grad(objective)(params)
 
     def _host_step(self, state: TrainState):
         """The same with the simulator between the compiled forward pass and pullback."""
@@ -147,21 +158,25 @@ class Trainer:
 
     def evaluations_per_step(self) -> int:
         """Simulations an update takes, a derivative counted as one."""
-        start = self.task.sample(self.state.key)
+        start = self.task.sample(self._validation)
         weights = jnp.zeros(self.task.weight_count, start.position.dtype)
         if host.is_host(self.task):
             each = host.box(self.task).evaluations(weights, self.settings.method())
             return each * self.settings.batch
         one = jax.eval_shape(
-            lambda: estimate(self._loss, self.settings.method())(weights, start, key=self.state.key)
+            lambda: estimate(self._loss, self.settings.method())(
+                weights, start, key=self._validation
+            )
         )
         return one.evaluations * self.settings.batch
 
+    @sharding.together()
     def update(self) -> tuple[float, float]:
         """One update; the loss and the gradient's norm.
 
         Raises:
             FloatingPointError: either is not finite; the state from before the update is kept.
+            ProcessLostError: another process of the run has gone.
         """
         new, value, size = self._update(self.state)
         value, size = float(value), float(size)
@@ -171,9 +186,10 @@ class Trainer:
         return value, size
 
     def _blame(self, value: float, size: float) -> str:
-        _, serve_key, _ = jax.random.split(self.state.key, 3)
+        state = sharding.local(self.state)
+        _, serve_key, _ = jax.random.split(state.key, 3)
         starts = self.serves(serve_key)
-        terms = self._terms(self._answers(self.state.params, starts), starts)
+        terms = self._terms(self._answers(state.params, starts), starts)
         bad = [name for name, term in terms.items() if not bool(jnp.all(jnp.isfinite(term)))]
         where = f"in the loss term {' and '.join(bad)}" if bad else "in the gradient"
         return (
@@ -183,7 +199,7 @@ class Trainer:
     def measure(self) -> dict[str, float]:
         """Loss terms and real-world measures on one fixed batch of serves."""
         starts = self.serves(self._validation)
-        weights = self._answers(self.state.params, starts)
+        weights = self._answers(sharding.local(self.state.params), starts)
         terms, outcome = self._terms(weights, starts), outcomes(self.task, weights, starts)
         means = {name: float(jnp.mean(term)) for name, term in terms.items()}
         return {
@@ -195,11 +211,14 @@ class Trainer:
         }
 
 
+@sharding.together()
 def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | None = None) -> Path:
     """Run to the last step, writing metrics and checkpoints; resumes where it is asked to.
 
     The folder gets ``settings.json``, ``metrics.csv``, TensorBoard files and ``checkpoints/``. An
-    interrupt (Ctrl-C) saves a checkpoint before it is passed on.
+    interrupt (Ctrl-C) saves a checkpoint before it is passed on. Of several processes, which must
+    see one folder, the first alone writes metrics and measures, and an interrupt saves nothing, as
+    it may come to each at another step.
 
     Args:
         trainer: the run.
@@ -212,6 +231,7 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
         FloatingPointError: a loss or gradient is not finite; the state that leads to it is saved
             in ``failure/``.
         FileExistsError: the folder has checkpoints and ``resume`` is off.
+        ProcessLostError: another process of the run has gone.
     """
     settings = trainer.settings
     folder = settings.out / "checkpoints"
@@ -221,11 +241,19 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
     spent = np.zeros(2)  # on updates: wall clock and processor, s
     cost = trainer.evaluations_per_step()
     if settings.resume:
-        trainer.state, saved = checkpoints.restore((trainer.state, jnp.zeros(2)))
+        trainer.state, saved = checkpoints.restore(
+            (trainer.state, sharding.replicated(jnp.zeros(2)))
+        )
         spent = np.array(saved, float)
-    settings.save(settings.out / "settings.json")
+    first = sharding.first()
+    if first:
+        settings.save(settings.out / "settings.json")
 
-    with MetricsWriter(settings.out, int(trainer.state.step) + settings.resume) as metrics:
+    def save(into: Checkpoints, step: int) -> None:
+        into.save(step, (trainer.state, sharding.replicated(jnp.asarray(spent))))
+
+    begin = int(trainer.state.step) + settings.resume
+    with MetricsWriter(settings.out, begin) if first else nullcontext() as metrics:
 
         def report() -> None:
             step = int(trainer.state.step)
@@ -240,7 +268,7 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
 
         # The first row; or that of a step after which the run was interrupted too soon.
         step = int(trainer.state.step)
-        if due(step) and (not metrics.rows or metrics.rows[-1]["step"] < step):
+        if first and due(step) and (not metrics.rows or metrics.rows[-1]["step"] < step):
             report()
         try:
             while (step := int(trainer.state.step)) < settings.steps:
@@ -250,15 +278,16 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
                 step += 1
                 if progress is not None:
                     progress({"step": step})
-                if due(step):
+                if first and due(step):
                     report()
                 if step % settings.checkpoint_every == 0 or step == settings.steps:
-                    checkpoints.save(step, (trainer.state, jnp.asarray(spent)))
+                    save(checkpoints, step)
         except FloatingPointError:
-            Checkpoints(settings.out / "failure").save(step, (trainer.state, jnp.asarray(spent)))
+            save(Checkpoints(settings.out / "failure"), step)
             raise
         except KeyboardInterrupt:
-            checkpoints.save(int(trainer.state.step), (trainer.state, jnp.asarray(spent)))
+            if jax.process_count() == 1:
+                save(checkpoints, int(trainer.state.step))
             raise
     return folder
 

@@ -14,6 +14,7 @@ from diffsim.motion.arm import arm_generator
 from diffsim.tasks import ROBOTS, ArmHitsTarget, HitToTarget, HostTask, Serves, Task
 from diffsim.tasks.arm import REACH
 from diffsim.tasks.mujoco_task import MujocoHits
+from diffsim.training import sharding
 
 # A simulator with noise from its time steps wants larger differences, a slow one fewer of them.
 NOISY = {"samples": 2, "step": 0.05}
@@ -67,11 +68,29 @@ class Settings:
     """Folder for metrics, checkpoints and pictures."""
     resume: bool = False
     """Go on from the last checkpoint in the folder."""
+    coordinator: str | None = None
+    """With several processes: host:port of the first one, or auto, to take this and the next two
+    from the environment (Slurm, Open MPI, Kubernetes). All of them must see the folder."""
+    processes: int | None = None
+    """How many there are; the serves are divided over the devices of all of them."""
+    process: int | None = None
+    """Which one this is, from 0."""
+    patience: int = 100
+    """Seconds without a sign of life after which a process is taken for dead."""
 
     def __post_init__(self):
-        for name in ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip"):
+        for name in (
+            "steps",
+            "batch",
+            "log_every",
+            "checkpoint_every",
+            "learning_rate",
+            "clip",
+            "patience",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
+        self._check_processes()
         names: dict[str, Any] = {
             "gradient": gradients.METHODS,
             "generator": GENERATORS,
@@ -87,6 +106,22 @@ class Settings:
         if self.gradient == "complex-step":
             raise ValueError("gradient: expected a method for real weights, got 'complex-step'")
         self.method()
+
+    def _check_processes(self) -> None:
+        given, auto = (self.processes, self.process), self.coordinator == "auto"
+        if self.coordinator is None and given != (None, None):
+            raise ValueError("coordinator: expected host:port or auto with processes, got None")
+        if self.coordinator is None or (auto and None in given):
+            return
+        if None in given or not 0 <= cast(int, self.process) < cast(int, self.processes):
+            raise ValueError(
+                "process: expected 0 <= process < processes with a coordinator, got "
+                f"process {self.process} and processes {self.processes}"
+            )
+
+    def connect(self) -> None:
+        """Join the other processes, if there are any; before anything is computed."""
+        sharding.connect(self.coordinator, self.processes, self.process, self.patience)
 
     def method(self) -> gradients.Method:
         """The gradient estimator, with ``sigma`` and ``samples`` where they are given."""

@@ -1,0 +1,178 @@
+"""Training on several devices and processes is training on one, to rounding."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from point import Point
+from sharded import numbers, settings
+
+from diffsim.training import Settings, Trainer, train
+from diffsim.training.metrics import read
+from diffsim.training.sharding import averaged
+
+ROOT = Path(__file__).parents[2]
+# Sums over serves come in another order; Adam divides by gradients that are small.
+CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+
+
+def start(command, devices=1):
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = os.environ | {
+        "PYTHONPATH": paths,
+        "JAX_ENABLE_X64": "1",
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, *command], env=environment, **pipes)
+
+
+def ended(process, code=0):
+    """What a process printed."""
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == code, out + err
+    return out + err if code else out
+
+
+def start_run(out, devices=1, **changes):
+    script = str(ROOT / "tests" / "sharded.py")
+    return start([script, json.dumps({"out": str(out), **changes})], devices)
+
+
+def processes(count):
+    """The settings that make each of ``count`` processes part of one run."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    shared = {"coordinator": f"localhost:{port}", "processes": count, "patience": 10}
+    return [shared | {"process": process} for process in range(count)]
+
+
+def final(printed):
+    return np.array(json.loads(printed.strip().splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run on one device."""
+    trainer = Trainer(Point(), settings(tmp_path_factory.mktemp("straight")))
+    train(trainer)
+    return trainer
+
+
+def same_but_for_clocks(ours, theirs):
+    ours, theirs = (read(folder / "metrics.csv") for folder in (ours, theirs))
+    assert len(ours) == len(theirs) > 0
+    for mine, other in zip(ours, theirs):
+        for name in set(mine) - {"seconds", "cpu_seconds"}:
+            np.testing.assert_allclose(mine[name], other[name], **CLOSE, err_msg=name)
+
+
+def test_eight_devices_are_one(straight, tmp_path):
+    other = start_run(tmp_path, devices=8)
+    np.testing.assert_allclose(final(ended(other)), numbers(straight), **CLOSE)
+    same_but_for_clocks(tmp_path, straight.settings.out)
+
+
+def test_a_run_that_lost_a_process_goes_on_in_one_from_its_checkpoint(straight, tmp_path):
+    first, second = processes(2)
+    runs = start_run(tmp_path, **first), start_run(tmp_path, **second, die=7)
+    assert "process 0 of 2: another one has gone or failed; start all again with --resume" in (
+        ended(runs[0], 3)
+    )
+    ended(runs[1], -9)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["5"]
+    trainer = Trainer(Point(), settings(tmp_path, resume=True))
+    done = []
+    train(trainer, progress=lambda row: done.append(row["step"]))
+    assert min(done) == 6
+    np.testing.assert_allclose(numbers(trainer), numbers(straight), **CLOSE)
+    same_but_for_clocks(tmp_path, straight.settings.out)
+
+
+@pytest.mark.slow
+def test_a_run_of_one_process_goes_on_in_two_with_two_devices_each(straight, tmp_path):
+    def stop(row):
+        if row["step"] == 6:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        train(Trainer(Point(), settings(tmp_path)), progress=stop)
+    runs = [start_run(tmp_path, 2, **each, resume=True) for each in processes(2)]
+    np.testing.assert_allclose(final(ended(runs[0])), numbers(straight), **CLOSE)
+    ended(runs[1])
+    same_but_for_clocks(tmp_path, straight.settings.out)
+
+
+@pytest.mark.slow
+def test_the_loss_of_the_first_process_ends_the_others(tmp_path):
+    first, second = processes(2)
+    runs = start_run(tmp_path, **first, die=7), start_run(tmp_path, **second)
+    ended(runs[0], -9)
+    out, err = runs[1].communicate(timeout=300)
+    # Ours, or that of JAX's own watch if it comes first, which aborts.
+    assert runs[1].returncode in (3, -6)
+    assert "another one has gone or failed" in out or "another task died" in err
+    train(Trainer(Point(), settings(tmp_path, resume=True)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gradient", ["pathwise", "score-function"])
+def test_the_game_itself_is_the_same_on_eight_devices(tmp_path, gradient):
+    flags = {"gradient": gradient, "steps": 3, "batch": 8, "log_every": 1}
+    one = Settings(out=tmp_path / "one", **flags)
+    train(Trainer(one.task(), one))
+    code = (
+        "from pathlib import Path; from diffsim.training import *; "
+        f"s = Settings(out=Path({str(tmp_path / 'eight')!r}), **{flags}); "
+        "train(Trainer(s.task(), s))"
+    )
+    ended(start(["-c", code], devices=8))
+    same_but_for_clocks(tmp_path / "eight", one.out)
+
+
+@pytest.mark.slow
+def test_the_script_runs_in_two_processes(tmp_path):
+    def script(**flags):
+        few = {"steps": 2, "batch": 2, "log_every": 1, "out": tmp_path} | flags
+        words = [word for name, value in few.items() for word in (f"--{name}", str(value))]
+        words = [word.replace("_", "-") if word.startswith("--") else word for word in words]
+        return start([str(ROOT / "scripts" / "train.py"), *words])
+
+    first, second = (script(**each) for each in processes(2))
+    assert "1,000 fresh serves" in ended(first)
+    assert ended(second) == ""
+    assert (tmp_path / "rallies.gif").exists()
+    assert len(read(tmp_path / "metrics.csv")) == 3
+
+
+def test_shares_are_equal(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 3)
+    with pytest.raises(ValueError, match="batch: expected a multiple of the 3 devices, got 8"):
+        averaged(lambda _, rows: rows.mean())(None, jnp.zeros(8))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"processes": 2, "process": 0}, "coordinator: expected host:port or auto"),
+        ({"coordinator": "localhost:1234"}, "process: expected 0 <= process < processes"),
+        ({"coordinator": "a:1", "processes": 2, "process": 2}, "got process 2 and processes 2"),
+        ({"patience": 0}, "patience: expected > 0"),
+    ],
+)
+def test_settings_that_make_no_run_are_refused(tmp_path, given, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(settings(tmp_path), **given)
