@@ -253,7 +253,8 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
         into.save(step, (trainer.state, sharding.replicated(jnp.asarray(spent))))
 
     begin = int(trainer.state.step) + settings.resume
-    with MetricsWriter(settings.out, begin) if first else nullcontext() as metrics:
+    writer: Any = MetricsWriter(settings.out, begin) if first else nullcontext()
+    with writer as metrics:
 
         def report() -> None:
             step = int(trainer.state.step)
