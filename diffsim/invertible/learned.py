@@ -80,7 +80,8 @@ def learn_inverse(
     sizes = [y.shape[1], *hidden, x.shape[1]]
     scales = standard(x) + standard(y)
     start = LearnedInverse(sizes, scales, rngs=nnx.Rngs(params=first), dtype=x.dtype)
-    graph, state, fixed = nnx.split(start, nnx.Param, ...)
+    graph, *states = nnx.split(start, nnx.Param, ...)
+    state, fixed = states
 
     def loss(state, x, y):
         found = jax.vmap(nnx.merge(graph, state, fixed))(y)
