@@ -117,6 +117,16 @@ def choose(condition: jax.Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
+def strong(tree: Any) -> Any:
+    """Without weak types: a step's output is then like its input, so that a loop compiles once."""
+
+    def convert(leaf):
+        number = jnp.issubdtype(leaf.dtype, jnp.number)
+        return jax.lax.convert_element_type(leaf, leaf.dtype) if number else leaf
+
+    return jax.tree.map(convert, tree)
+
+
 def table(channels: tuple[Channel, ...]) -> str:
     """A table of channels as text, one line each.
 

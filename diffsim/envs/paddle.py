@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from diffsim import _check
-from diffsim.envs.base import Channel, Env, EnvState, choose
+from diffsim.envs.base import Channel, Env, EnvState, choose, strong
 from diffsim.envs.servo import Servo
 from diffsim.motion.rotation import facing
 from diffsim.physics import BallState, Rollout, World, simulate
@@ -113,7 +113,7 @@ class PaddleEnv(Env):
         """Memory, reward, done and metrics of a step that took ``before`` to ``after``."""
 
     def reset(self, key: jax.Array) -> EnvState:
-        return self._start(*self.serve(key))
+        return strong(self._start(*self.serve(key)))
 
     def _start(self, ball: BallState, memory: dict[str, jax.Array]) -> EnvState:
         still = jnp.zeros_like(self.home)
@@ -137,7 +137,7 @@ class PaddleEnv(Env):
         parked = self._start(still, state.memory)
         moved = self._moved(choose(state.done, parked, state), action)
         kept = dataclasses.replace(state, reward=jnp.zeros_like(state.reward))
-        return choose(state.done, kept, moved)
+        return strong(choose(state.done, kept, moved))
 
     def _moved(self, state: EnvState, action: jax.Array) -> EnvState:
         targets = self.home + self.reach * jnp.clip(action, -1, 1).reshape(self.home.shape)

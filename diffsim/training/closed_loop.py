@@ -12,6 +12,7 @@ from flax import struct
 
 from diffsim import envs
 from diffsim.envs import EnvState, restart
+from diffsim.envs.base import strong
 from diffsim.physics import native
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.critic import Critic, CriticState, td_lambda
@@ -175,7 +176,7 @@ class LoopTrainer:
         )
         self.loop = Loop(self.env, actor, critic, settings.discount)
         self._validation = jax.random.fold_in(key, 1)
-        self.state = _strong(LoopState(
+        self.state = strong(LoopState(
             params, self._optimizer.init(params), critic_state, self._fresh(start_key), key,
             jnp.zeros((), int),
         ))  # fmt: skip
@@ -203,7 +204,7 @@ class LoopTrainer:
         fresh = self._fresh(fresh_key)
         states, _ = jax.vmap(lambda end, new: restart(self.env, end, new))(slope.end, fresh)
         new = LoopState(params, optimizer, critic, states, key, state.step + 1)
-        return _strong(new), slope.value, optax.tree.norm(slope.grad)
+        return strong(new), slope.value, optax.tree.norm(slope.grad)
 
     def _fitted(self, state: CriticState, slope, key: jax.Array) -> CriticState:
         if self.settings.gradient != "shac":
@@ -249,13 +250,3 @@ class LoopTrainer:
         played = int(self.state.step) * self.evaluations_per_step()
         means = {names.get(name, name): measure.value for name, measure in measures.items()}
         return {"control_steps": played, **means}
-
-
-def _strong(tree: Any) -> Any:
-    """Without weak types, so that the update compiles once: its output is like its input."""
-
-    def strong(leaf):
-        number = jnp.issubdtype(leaf.dtype, jnp.number)
-        return jax.lax.convert_element_type(leaf, leaf.dtype) if number else leaf
-
-    return jax.tree.map(strong, tree)

@@ -22,7 +22,7 @@ def cast(env, dtype):
 
 
 def kinds(tree):
-    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
 
 
 @pytest.mark.parametrize("name", NAMES)
