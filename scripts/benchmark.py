@@ -8,11 +8,13 @@ import diffsim.delay.benchmark
 import diffsim.losses.benchmark
 import diffsim.physics.mujoco_contact
 import diffsim.quadrature.benchmark
+import diffsim.report.scaling
 
 BENCHMARKS: dict[str, Any] = {
     "delay": diffsim.delay.benchmark.benchmark,
     "mujoco-contact": diffsim.physics.mujoco_contact.benchmark,
     "infogain": diffsim.losses.benchmark.benchmark,
+    "scale": diffsim.report.scaling.benchmark,
     "sphere": diffsim.quadrature.benchmark.main,
 }
 
