@@ -10,6 +10,7 @@ import diffsim.losses.benchmark
 import diffsim.physics.mujoco_contact
 import diffsim.quadrature.benchmark
 import diffsim.report.closed_loop
+import diffsim.report.scaling
 
 BENCHMARKS: dict[str, Any] = {
     "closed-loop": diffsim.report.closed_loop.compare,
@@ -18,6 +19,7 @@ BENCHMARKS: dict[str, Any] = {
     "infogain": diffsim.losses.benchmark.benchmark,
     "invertible": diffsim.invertible.benchmark.main,
     "growth": diffsim.report.closed_loop.growth,
+    "scale": diffsim.report.scaling.benchmark,
     "sphere": diffsim.quadrature.benchmark.main,
 }
 

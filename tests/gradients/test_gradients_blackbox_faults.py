@@ -268,7 +268,9 @@ if __name__ == "__main__":
 
 
 def launch(tmp_path, text):
-    (tmp_path / "program.py").write_text(text)
+    # Ctrl-C is deaf in what a shell has started in the background; here it must be heard.
+    hears = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    (tmp_path / "program.py").write_text(hears + text)
     paths = os.pathsep.join([str(TESTS), str(TESTS.parent)])
     return subprocess.Popen(
         [sys.executable, "program.py"], cwd=tmp_path, text=True, start_new_session=True,

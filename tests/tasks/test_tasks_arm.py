@@ -51,6 +51,7 @@ def test_forward_mode_agrees_with_reverse_mode(task, case, slope):
         np.testing.assert_allclose(forward(weights, start, way), reverse, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_loss_is_finite_wherever_the_arm_is_sent(task, case, slope):
     _, start = case
     for size in (0.0, 1.0, 10.0):
