@@ -59,7 +59,7 @@ class Rectangular(Linear):
         weight: W, (m, n).
 
     >>> wide = Rectangular([[3.0, 4.0]])
-    >>> wide.inverse(jnp.array([25.0])).round(5).tolist()
+    >>> wide.inverse(jnp.array([25.0])).round().tolist()
     [3.0, 4.0]
     """
 
