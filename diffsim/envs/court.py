@@ -28,9 +28,9 @@ def aim_quality(ball: BallState, target: jax.Array, gravity: jax.Array) -> jax.A
         (), from l, where it would land, and how much too low it would pass over the net, in a
         vacuum: a slope for every stroke, also for one that really ends in the net.
 
-    >>> ball = BallState.create([-1.5, 0.0, 1.0], [5.0, 0.0, 1.3])
+    >>> ball = BallState.create([-1.5, 0.0, 1.0], [6.0, 0.0, 1.3])
     >>> round(float(aim_quality(ball, jnp.asarray([0.9, 0.0]), jnp.asarray(9.81))), 2)
-    0.99
+    0.96
     """
     x, v = ball.position, ball.velocity
     rise = v[2] ** 2 + 2 * gravity * (x[2] - LEVEL)
