@@ -84,6 +84,7 @@ def test_without_measured_spins():
     assert np.abs(z).max() < 4, z
 
 
+@pytest.mark.slow
 def test_what_is_never_met_is_not_determined(seen):
     found = identify(seen, WORLD, ("drag", "net.friction"))
     assert np.isinf(found.errors[1])

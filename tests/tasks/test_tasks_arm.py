@@ -30,6 +30,7 @@ def slope(task):
     return native.function(jax.value_and_grad(task.loss))
 
 
+@pytest.mark.slow
 def test_the_gradient_through_arm_and_impacts_is_that_of_differences(task, case, slope):
     weights, start = case
     gradient = slope(weights, start)[1]

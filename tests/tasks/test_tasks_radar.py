@@ -49,6 +49,7 @@ def slopes(antennas, received, *directions):
     return found, jax.vmap(push)(*directions), jax.vmap(pull)(jnp.eye(2))
 
 
+@pytest.mark.slow
 def test_from_antenna_and_echo_to_landing():
     setup, (clean, noises) = tracking(), echoes(24)
     directions = (
