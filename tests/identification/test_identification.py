@@ -134,14 +134,10 @@ def test_states_between_grid_points_and_across_an_impact():
     t = jnp.asarray(0.2)
     after = 0.2 - impact
     expected = (0.9 * (after - impact) + after) / impact
-    for derivative in (
-        lambda f: native.function(jax.grad(f)),
-        lambda f: native.function(jax.jacfwd(f)),
-    ):
-        assert float(derivative(height_at)(jnp.asarray(0.88), t)) == pytest.approx(expected)
-        assert float(derivative(height_at)(jnp.asarray(0.88), jnp.asarray(0.07))) == pytest.approx(
-            1
-        )
+    for derivative in (jax.grad, jax.jacfwd):
+        slope = native.function(derivative(height_at))
+        assert float(slope(jnp.asarray(0.88), t)) == pytest.approx(expected)
+        assert float(slope(jnp.asarray(0.88), jnp.asarray(0.07))) == pytest.approx(1)
 
 
 def test_csv_round_trip_and_rows_in_any_order(tmp_path, seen):
