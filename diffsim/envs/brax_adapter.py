@@ -103,7 +103,8 @@ TRAINERS: dict[str, tuple[Callable, str, dict[str, Any]]] = {
         {
             "num_envs": 256, "batch_size": 64, "num_minibatches": 16, "unroll_length": 10,
             "num_updates_per_batch": 4, "learning_rate": 3e-4, "max_grad_norm": 1.0,
-            "entropy_cost": 1e-3, "discounting": 0.99, "gae_lambda": 0.95, "normalize_observations": True,
+            "entropy_cost": 1e-3, "discounting": 0.99, "gae_lambda": 0.95,
+            "normalize_observations": True,
             "num_eval_envs": 64, "deterministic_eval": True, "network_factory": functools.partial(
                 make_ppo_networks, policy_hidden_layer_sizes=(64, 64),
                 value_hidden_layer_sizes=(64, 64),
