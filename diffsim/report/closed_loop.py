@@ -54,7 +54,6 @@ def compare(
     curves: dict[str, list] = {}
     last: dict[str, dict[str, Measure]] = {}
     for name in gradients:
-        trainer = None  # compiled once for all seeds
         for seed in range(seeds):
             folder = out / f"{name}-{seed}"
             file = folder / "measures.json"
@@ -67,9 +66,8 @@ def compare(
                         env=env, gradient=name, steps=steps, seed=seed, out=folder,
                         checkpoint_every=steps,
                     )  # fmt: skip
-                    trainer = trainer or LoopTrainer(settings)
-                    trainer.begin(settings)
-                    measures = _ours(trainer, console)
+                    # Anew for each seed, so that every run's seconds count its compilation.
+                    measures = _ours(LoopTrainer(settings), console)
                 with replacing(file) as temporary:
                     temporary.write_text(json.dumps(measures))
             saved = json.loads(file.read_text())
