@@ -18,7 +18,7 @@ class Circulant(Linear):
     Args:
         kernel: c, (n,), the first column of the matrix.
 
-    >>> Circulant([0.0, 1.0, 0.0])(jnp.array([1.0, 2.0, 3.0])).round(5).tolist()  # a shift
+    >>> Circulant([0.0, 1.0, 0.0])(jnp.array([1.0, 2.0, 3.0])).round().tolist()  # a shift
     [3.0, 1.0, 2.0]
     """
 
