@@ -19,11 +19,11 @@ def main(directory: Path = Path("data"), seed: int = 0, noise: float = 2e-3) -> 
         noise: standard deviation of a coordinate, m.
     """
     jax.config.update("jax_enable_x64", True)
+    from diffsim._files import replacing
     from diffsim.identification import write
     from diffsim.identification.fit import put
     from diffsim.identification.made import made
     from diffsim.physics import World
-    from diffsim.report.files import replacing
 
     world = put(World.create(), list(TRUTH), jnp.array(list(TRUTH.values())))
     with replacing(directory / "flights.csv") as file:

@@ -1,7 +1,6 @@
 """Makes data/gpr_ascan.npy and data/gpr_bscan.npy, with their truth in data/gpr_truth.json."""
 
 import json
-import os
 from pathlib import Path
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from diffsim._files import replacing
 from diffsim.delay.gpr import Layers, a_scan, layer_echoes
 
 SAMPLES, SAMPLE_RATE = 256, 8e9
@@ -45,13 +45,11 @@ def main(directory: Path = Path("data")) -> None:
         "amplitudes": np.round(np.asarray(amplitudes), 6).tolist(),
         "seed": SEED,
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    part = directory / ".part.npy"
     for name, array in (("gpr_ascan", scans[0]), ("gpr_bscan", scans)):
-        np.save(part, np.asarray(array, np.float32))
-        os.replace(part, directory / f"{name}.npy")
-    part.write_text(json.dumps(truth) + "\n")
-    os.replace(part, directory / "gpr_truth.json")
+        with replacing(directory / f"{name}.npy") as part:
+            np.save(part, np.asarray(array, np.float32))
+    with replacing(directory / "gpr_truth.json") as part:
+        part.write_text(json.dumps(truth) + "\n")
 
 
 if __name__ == "__main__":

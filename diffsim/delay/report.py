@@ -1,11 +1,11 @@
 """A signal file in, a table of delays and a picture of the spectrum over delay out."""
 
-import os
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from diffsim._files import replacing
 from diffsim.delay.covariance import signal_subspace, smoothed_covariance
 from diffsim.delay.estimate import DelayEstimate, estimate_delays
 from diffsim.delay.music import music_spectrum
@@ -163,12 +163,8 @@ def plot_spectrum(path: Path, samples: FrequencySamples, estimate: DelayEstimate
     axes.set(xlabel="delay (ns)", ylabel="pseudospectrum (dB)")
     axes.legend()
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as part:
         figure.savefig(part, format=path.suffix[1:] or "png")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _pulse(text: str | None, sample_rate: float):

@@ -1,6 +1,5 @@
 """Estimators side by side on one loss: bias, variance, error and cost, each with its interval."""
 
-import csv
 import functools
 import json
 import os
@@ -13,6 +12,7 @@ import jax
 import numpy as np
 from flax import struct
 
+from diffsim._files import replacing, write_rows
 from diffsim.gradients.base import Method, checked_key, posed, reduced
 from diffsim.gradients.flat import flatten
 from diffsim.gradients.registry import method as named
@@ -125,19 +125,17 @@ class Comparison:
         if target.suffix not in (".csv", ".json"):
             raise ValueError(f"path: expected a .csv or .json file, got {target.name!r}")
         records = self.records()
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        with temporary.open("w", newline="") as file:
-            if target.suffix == ".csv":
-                writer = csv.DictWriter(file, fieldnames=list(records[0]))
-                writer.writeheader()
-                writer.writerows(records)
-            else:
-                finite = [
-                    {k: None if v != v or v in (np.inf, -np.inf) else v for k, v in r.items()}
-                    for r in records
-                ]
-                json.dump({"replications": self.replications, "rows": finite}, file, indent=1)
-        temporary.replace(target)
+        if target.suffix == ".csv":
+            write_rows(target, records)
+            return
+        finite = [
+            {k: None if v != v or v in (np.inf, -np.inf) else v for k, v in r.items()}
+            for r in records
+        ]
+        with replacing(target) as temporary:
+            temporary.write_text(
+                json.dumps({"replications": self.replications, "rows": finite}, indent=1)
+            )
 
     def plot(self) -> Any:
         """A matplotlib Figure: bias beside deviation, and error against evaluations."""

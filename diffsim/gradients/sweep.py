@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._files import replacing
 from diffsim.gradients import keep_up
 from diffsim.gradients.base import Method, estimate
 from diffsim.gradients.compare import compare
@@ -163,10 +164,8 @@ class Store:
         if key not in self.done:
             made = make()
             self.done[key] = made
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self.done, indent=1))
-            temporary.replace(self.path)
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(self.done, indent=1))
         return self.done[key]
 
 

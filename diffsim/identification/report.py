@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from diffsim._files import checked, replacing
 from diffsim.identification.fit import Identified
 from diffsim.identification.observations import Observations
-from diffsim.report.files import checked, replacing
 
 _UNEXPLAINED = 4.0  # times the noise
 

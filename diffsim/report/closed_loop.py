@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diffsim import envs
-from diffsim.report.files import replacing
+from diffsim._files import replacing
 from diffsim.report.plots import learning_curves
 from diffsim.training import sensitivity
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer

@@ -1,6 +1,5 @@
 """Trainings with several gradients side by side: progress, a table, a figure and CSV files."""
 
-import csv
 import math
 import os
 from collections.abc import Sequence
@@ -12,12 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from diffsim._files import checked, write_rows
 from diffsim.gradients import METHODS
-from diffsim.report.files import checked, replacing
 from diffsim.report.plots import AXES, SUFFIXES, _quantiles, _save
 from diffsim.report.stage import COLORS, plain
 from diffsim.training.comparison import Plan, Run, differentiates
 from diffsim.training.comparison import run as runs_of
+from diffsim.training.evaluate import student_interval
 
 
 def run(plan: Plan, console: Console | None = None) -> list[Run]:
@@ -48,8 +48,8 @@ def run(plan: Plan, console: Console | None = None) -> list[Run]:
             bar.update(job, completed=len(done) * plan.steps)
     records = summary(done, plan.error, plan.clock)
     console.print(table(records, plan.error))
-    write(plan.out / "summary.csv", records)
-    write(plan.out / "curves.csv", [{"gradient": r.gradient, "seed": r.seed} | row
+    write_rows(plan.out / "summary.csv", records)
+    write_rows(plan.out / "curves.csv", [{"gradient": r.gradient, "seed": r.seed} | row
                                     for r in done for row in r.rows])  # fmt: skip
     error_against_cost(done, plan.error, plan.clock, path=plan.out / "error.png")
     for name in ("summary.csv", "curves.csv", "error.png"):
@@ -80,23 +80,12 @@ def summary(runs: Sequence[Run], error: float, clock: str = "seconds") -> list[d
             middle = float(np.quantile(values, 0.5, method="higher"))
             record |= {column: middle, f"{column}_low": min(values), f"{column}_high": max(values)}
         for column in ("landing_error_cm", "legal_rate"):
-            mean, low, high = _student([run.final[column].value for run in own])
+            mean, low, high = student_interval([run.final[column].value for run in own])
             if column == "legal_rate":
                 low, high = max(low, 0.0), min(high, 1.0)
             record |= {column: mean, f"{column}_low": low, f"{column}_high": high}
         records.append(record)
     return records
-
-
-def _student(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and its 95 % interval by Student's t; an interval of NaN from a single value."""
-    from scipy.stats import t
-
-    mean, count = float(np.mean(values)), len(values)
-    if count < 2:
-        return mean, math.nan, math.nan
-    half = float(t.ppf(0.975, count - 1)) * float(np.std(values, ddof=1)) / count**0.5
-    return mean, mean - half, mean + half
 
 
 def table(records: Sequence[dict[str, Any]], error: float) -> Table:
@@ -207,11 +196,3 @@ def _playing(run: Run, clock: str) -> dict[str, list[float]]:
             row["landing_error_cm"] if row["legal_rate"] > 0.5 else math.nan for row in run.rows
         ],
     }
-
-
-def write(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Records with equal keys as CSV, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(records[0]))
-        writer.writeheader()
-        writer.writerows(records)

@@ -11,8 +11,9 @@ import optax
 from flax import nnx
 from rich.progress import track
 
+from diffsim._files import checked, replacing
 from diffsim.losses import Dense, Diagonal, Infogain, from_distances, softmax_infogain
-from diffsim.report.files import checked, replacing
+from diffsim.training.evaluate import student_interval
 
 CLASSES, PIXELS = 10, 64
 # How wrong it is to read one digit as another, as when reading a meter.
@@ -103,10 +104,8 @@ def confusion(key: jax.Array, infogain: Infogain, options: Options, x, labels) -
 
 def interval(values: np.ndarray) -> tuple[float, float]:
     """Mean and half of its 95 % interval over the seeds (Student)."""
-    from scipy.stats import t
-
-    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return float(np.mean(values)), float(half)
+    mean, _, high = student_interval(values)
+    return mean, high - mean
 
 
 def compare(options: Options) -> dict[str, Measures]:

@@ -1,6 +1,5 @@
 """The comparison of gradients as a person sees it: progress, tables, figures, and an answer."""
 
-import csv
 import dataclasses
 import json
 import math
@@ -14,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from diffsim._files import replacing, write_rows
 from diffsim.gradients import sweep, verdict
 from diffsim.gradients.cases import CASES
-from diffsim.report.files import replacing
 from diffsim.report.stage import COLORS, plain
 
 CaseName = Literal["ball-with-wall", "pushing", "friction", "tennis", "chaos"]
@@ -159,10 +158,7 @@ def _table(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> Table:
 
 def _save(stem: Path, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """One table as CSV and as JSON."""
-    with replacing(stem.with_name(stem.name + ".csv")) as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(stem.with_name(stem.name + ".csv"), rows)
     with replacing(stem.with_name(stem.name + ".json")) as path:
         finite = [{k: v if _finite(v) else None for k, v in row.items()} for row in rows]
         path.write_text(json.dumps(finite, indent=1))

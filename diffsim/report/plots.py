@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from diffsim._files import checked, replacing
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
-from diffsim.report.files import checked, replacing
 from diffsim.report.stage import (
     COLORS,
     INK,

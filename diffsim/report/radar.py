@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._files import checked, replacing
 from diffsim.delay.radar import range_to_delay
 from diffsim.physics import BallState
-from diffsim.report.files import checked, replacing
 from diffsim.report.stage import BY_NAME, COLORS, INK, light, outline, plain
 from diffsim.tasks.radar import Landing, Located, RadarTracking
 

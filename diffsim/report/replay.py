@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from diffsim._files import checked, replacing
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
-from diffsim.report.files import checked, replacing
 from diffsim.report.stage import INK, VIEWS, Stage, ball_points, hues, paddles, paths_of
 from diffsim.report.track import Track, tracks
 

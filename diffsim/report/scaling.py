@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from diffsim.report.files import checked, replacing
+from diffsim._files import checked, replacing
 
 
 def benchmark(

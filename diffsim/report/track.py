@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from diffsim.physics.interpolate import hermite
 from diffsim.physics.simulate import Rollout, Status
 
 
@@ -12,8 +13,8 @@ from diffsim.physics.simulate import Rollout, Status
 class Track:
     """Cubic Hermite pieces through the states on the grid and on both sides of every impact.
 
-    x(u) = (1 − u)²[(1 + 2u) x₀ + u h v₀] + u²[(3 − 2u) x₁ − (1 − u) h v₁],  u = (t − t₀)/h.
-    The position is continuous and the velocity jumps at the impacts only.
+    See :func:`diffsim.physics.interpolate.hermite`. The position is continuous and the velocity
+    jumps at the impacts only.
 
     Attributes:
         times: of the knots, (k,), s; an impact has two, before and after.
@@ -108,11 +109,8 @@ class Track:
         u = np.asarray(u)[..., None]
         x0, x1 = self.positions[piece], self.positions[following]
         v0, v1 = self.velocities[piece], self.velocities[following]
-        position = (1 - u) ** 2 * ((1 + 2 * u) * x0 + u * h * v0)
-        position += u**2 * ((3 - 2 * u) * x1 - (1 - u) * h * v1)
-        secant = (x1 - x0) / np.where(h > 0, h, 1.0)
-        velocity = (1 - u) * (1 - 3 * u) * v0 + u * (3 * u - 2) * v1 + 6 * u * (1 - u) * secant
-        return position, velocity
+        apart = h > 0  # a track of one state stays there
+        return hermite(np.where(apart, u, 0.0), np.where(apart, h, 1.0), x0, v0, x1, v1)
 
 
 def tracks(rollouts: Rollout | list[Rollout]) -> list[Track]:

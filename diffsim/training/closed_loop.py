@@ -1,7 +1,6 @@
 """Train a policy in a step-wise task: one trainer, the gradient its argument."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from diffsim import envs
 from diffsim.envs import EnvState, restart
 from diffsim.envs.base import strong
 from diffsim.physics import native
-from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.critic import Critic, CriticState, td_lambda
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure
+from diffsim.training.loop import restore
 from diffsim.training.loop_gradients import GRADIENTS, Loop
+from diffsim.training.stored import Stored, check_one_of
 from diffsim.training.unroll import Actor
 
 _FILLED = ("batch", "learning_rate", "deviation", "least_deviation")
@@ -31,7 +31,7 @@ SUITED: dict[str, tuple] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class LoopSettings:
+class LoopSettings(Stored):
     """How to train a policy in a step-wise task."""
 
     env: str = "paddle-juggle"
@@ -73,41 +73,18 @@ class LoopSettings:
     """Go on from the last checkpoint in the folder."""
 
     def __post_init__(self):
-        positive = (
+        self.check_positive((
             "steps", "batch", "horizon", "discount", "learning_rate", "critic_rate", "clip",
             "deviation", "least_deviation", "log_every", "checkpoint_every",
-        )  # fmt: skip
-        for name in positive:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: expected > 0, got {value}")
-        for name, table in (("env", envs.ENVS), ("gradient", GRADIENTS)):
-            if getattr(self, name) not in table:
-                raise ValueError(
-                    f"{name}: expected one of {', '.join(table)}, got {getattr(self, name)!r}"
-                )
+        ))  # fmt: skip
+        check_one_of("env", self.env, envs.ENVS)
+        check_one_of("gradient", self.gradient, GRADIENTS)
 
     def filled(self) -> "LoopSettings":
         """With what suits the gradient in the place of each None."""
         suited = dict(zip(_FILLED, SUITED.get(self.gradient, SUITED["analytic"])))
         open_ = {name: suited[name] for name in _FILLED if getattr(self, name) is None}
         return dataclasses.replace(self, **open_)
-
-    def save(self, path: Path) -> None:
-        """Write as JSON, to a temporary name first."""
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(self), default=str, indent=2))
-        temporary.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> "LoopSettings":
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
-        data = json.loads(path.read_text())
-        return cls(**data | {"hidden": tuple(data["hidden"]), "out": Path(data["out"])})
 
 
 @struct.dataclass
@@ -160,8 +137,7 @@ class LoopTrainer:
             FileNotFoundError: no settings or no checkpoint there.
         """
         trainer = cls(LoopSettings.load(folder / "settings.json"))
-        saved = Checkpoints(folder / "checkpoints").restore((trainer.state, jnp.zeros(())))
-        trainer.state = saved[0]
+        restore(trainer, folder / "checkpoints")
         return trainer
 
     def begin(self, settings: LoopSettings) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from diffsim._files import replacing
 from diffsim.gradients import Method, estimate
 from diffsim.tasks import Task
 from diffsim.training.evaluate import FRESH, Measure, evaluate
@@ -140,9 +141,8 @@ def run(
             trainer.begin(dataclasses.replace(settings, resume=resume))
             train(trainer, progress=functools.partial(progress, gradient, seed))
             final = evaluate(trainer.task, trainer.policy(), jax.random.key(seed + FRESH))
-            temporary = result.with_suffix(".tmp")
-            temporary.write_text(json.dumps({"compile_seconds": seconds, "final": final}))
-            temporary.replace(result)
+            with replacing(result) as temporary:
+                temporary.write_text(json.dumps({"compile_seconds": seconds, "final": final}))
         data = json.loads(result.read_text())
         final = {name: Measure(*numbers) for name, numbers in data["final"].items()}
         rows = read(settings.out / "metrics.csv")

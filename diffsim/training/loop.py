@@ -100,9 +100,7 @@ class Trainer:
         folder = folder.parent if folder.name == "checkpoints" else folder
         settings = Settings.load(folder / "settings.json")
         trainer = cls(settings.task(), settings)
-        trainer.state, _ = Checkpoints(folder / "checkpoints").restore(
-            (trainer.state, sharding.replicated(jnp.zeros(2)))
-        )
+        restore(trainer, folder / "checkpoints")
         return trainer
 
     def policy(self, params: Any = None) -> Callable[[jax.Array], jax.Array]:
@@ -211,6 +209,17 @@ class Trainer:
         }
 
 
+def restore(trainer: Any, folder: Path) -> np.ndarray:
+    """Put a trainer's state to that of the last checkpoint; the (wall, processor) seconds spent.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+    """
+    clocks = sharding.replicated(jnp.zeros(2))
+    trainer.state, spent = Checkpoints(folder).restore((trainer.state, clocks))
+    return np.array(spent, float)
+
+
 @sharding.together()
 def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | None = None) -> Path:
     """Run to the last step, writing metrics and checkpoints; resumes where it is asked to.
@@ -241,10 +250,7 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
     spent = np.zeros(2)  # on updates: wall clock and processor, s
     cost = trainer.evaluations_per_step()
     if settings.resume:
-        trainer.state, saved = checkpoints.restore(
-            (trainer.state, sharding.replicated(jnp.zeros(2)))
-        )
-        spent = np.array(saved, float)
+        spent = restore(trainer, folder)
     first = sharding.first()
     if first:
         settings.save(settings.out / "settings.json")

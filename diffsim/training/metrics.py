@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from types import TracebackType
 
+from diffsim._files import replacing
+
 
 class MetricsWriter:
     """Appends rows to ``metrics.csv`` and to TensorBoard files in a folder.
@@ -23,9 +25,8 @@ class MetricsWriter:
         kept = [row for row in read(self.path) if row["step"] < first_step]
         self.rows: list[dict[str, float]] = []
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("")
-        temporary.replace(self.path)
+        with replacing(self.path) as temporary:
+            temporary.write_text("")
         for row in kept:
             self._append(row)
 

@@ -1,7 +1,6 @@
 """All settings of a training run, from which flags, checkpoints and evaluation are made."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -15,13 +14,14 @@ from diffsim.tasks import ROBOTS, ArmHitsTarget, HitToTarget, HostTask, Serves, 
 from diffsim.tasks.arm import REACH
 from diffsim.tasks.mujoco_task import MujocoHits
 from diffsim.training import sharding
+from diffsim.training.stored import Stored, check_one_of
 
 # A simulator with noise from its time steps wants larger differences, a slow one fewer of them.
 NOISY = {"samples": 2, "step": 0.05}
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(Stored):
     """How to train a network to hit a ball to a target."""
 
     gradient: str = "pathwise"
@@ -79,30 +79,14 @@ class Settings:
     """Seconds without a sign of life after which a process is taken for dead."""
 
     def __post_init__(self):
-        for name in (
-            "steps",
-            "batch",
-            "log_every",
-            "checkpoint_every",
-            "learning_rate",
-            "clip",
-            "patience",
-        ):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
+        self.check_positive(
+            ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip", "patience")
+        )
         self._check_processes()
-        names: dict[str, Any] = {
-            "gradient": gradients.METHODS,
-            "generator": GENERATORS,
-            "robot": ROBOTS,
-            "simulator": ("events", "mujoco"),
-        }
-        for name, table in names.items():
-            if getattr(self, name) not in table:
-                flag = "task" if name == "robot" else name
-                raise ValueError(
-                    f"{flag}: expected one of {', '.join(table)}, got {getattr(self, name)!r}"
-                )
+        check_one_of("gradient", self.gradient, gradients.METHODS)
+        check_one_of("generator", self.generator, GENERATORS)
+        check_one_of("task", self.robot, ROBOTS)
+        check_one_of("simulator", self.simulator, ("events", "mujoco"))
         if self.gradient == "complex-step":
             raise ValueError("gradient: expected a method for real weights, got 'complex-step'")
         self.method()
@@ -176,20 +160,3 @@ class Settings:
             gradient="spsa", robot="arm", simulator="mujoco", steps=600, batch=32,
             learning_rate=5e-3, checkpoint_every=50, out=Path("runs/mujoco"),
         )  # fmt: skip
-
-    def save(self, path: Path) -> None:
-        """Write as JSON, to a temporary name first."""
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(self), default=str, indent=2))
-        temporary.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> "Settings":
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
-        data = json.loads(path.read_text())
-        data |= {"hidden": tuple(data["hidden"]), "target": tuple(data["target"])}
-        return cls(**data | {"out": Path(data["out"])})
