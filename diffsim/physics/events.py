@@ -104,6 +104,17 @@ def fly(world: World, state: Body, start: jax.Array, duration: jax.Array) -> Arc
     return Arc(start, h, state.position, velocity, spin)
 
 
+def stable(world: World, state: Body, duration: jax.Array) -> jax.Array:
+    """Whether the air changes the velocity in ``duration`` by less than 1.5 times itself, ().
+
+    Beyond that an explicit step makes a ball faster that the air should slow down: the slope of
+    the drag along v is −2 |a|/|v|, and the Dormand–Prince step is stable down to −3.3/h.
+    """
+    air = world.acceleration(state.velocity, state.spin) - Vector.of(world.gravity)
+    change, speed = stop_gradient((air.dot(air) * duration**2, state.velocity.dot(state.velocity)))
+    return (change < 1.5**2 * speed) | (change == 0)  # squares; infinity is not below itself
+
+
 def slide(arc: Arc, velocity: Vector, spin: Vector) -> Arc:
     """The arc that goes evenly from the start of ``arc`` to the given velocity and spin."""
     v, w = arc.velocity[0], arc.spin[0]

@@ -12,7 +12,8 @@ from flax import struct
 from diffsim.physics import native
 from diffsim.physics.contact.base import Contact, Trace
 from diffsim.physics.contact.impulse import Impulse
-from diffsim.physics.state import BallState
+from diffsim.physics.events import stable
+from diffsim.physics.state import BallState, Body
 from diffsim.physics.surfaces import Path
 from diffsim.physics.world import World
 
@@ -23,6 +24,7 @@ class Status(enum.IntEnum):
     OK = 0
     IMPACTS_EXHAUSTED = 1
     NOT_FINITE = 2
+    TOO_FAST = 3  # for the step: it stays where drag would throw it back more than stop it
 
 
 @struct.dataclass
@@ -87,7 +89,8 @@ def simulate(
         step: longest time step, s; the grid is ``duration`` cut into equal steps.
         contact: the contact model, :class:`Impulse` by default.
         max_impacts: room for impacts (several a step are allowed); by default 8 and 10 more for
-            each second. A ball that needs more stops there with status IMPACTS_EXHAUSTED.
+            each second. A ball that needs more stops there with status IMPACTS_EXHAUSTED, as one
+            that is too fast for the step does with TOO_FAST (134 m/s at 0.1 s by default).
 
     Raises:
         ValueError: a wrong shape; a duration or step that is not positive; a path missing or
@@ -140,12 +143,14 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
     def run(world, state, paths, duration, contact):
         times = duration * jnp.linspace(0, 1, count + 1, dtype=duration.dtype)
         trace = contact.trace(world, paths, state, times, max_impacts)
-        return _rollout(state, times, trace, max_impacts)
+        final = jax.tree.map(lambda leaf: leaf[-1], trace.state)
+        calm = stable(world, Body.of(final), times[1])
+        return _rollout(state, times, trace, max_impacts, calm)
 
     return native.function(run)
 
 
-def _rollout(state: BallState, times: jax.Array, trace: Trace, max_impacts: int) -> Rollout:
+def _rollout(state: BallState, times, trace: Trace, max_impacts: int, calm: jax.Array) -> Rollout:
     """Sort the rows of a trace into the states on the grid and the impacts."""
     count = times.shape[0] - 1
 
@@ -179,5 +184,6 @@ def _rollout(state: BallState, times: jax.Array, trace: Trace, max_impacts: int)
     final = rows(trace.state, -1)
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(final)]))
     finished = trace.grid[-1] >= count
-    status = jnp.where(finished, Status.OK, Status.IMPACTS_EXHAUSTED)
+    cut = jnp.where(calm, Status.IMPACTS_EXHAUSTED, Status.TOO_FAST)
+    status = jnp.where(finished, Status.OK, cut)
     return Rollout(times, states, impacts, final, jnp.where(finite, status, Status.NOT_FINITE))

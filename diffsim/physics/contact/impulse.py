@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.contact.base import Trace, impulse_law
-from diffsim.physics.events import GRAZING_SPEED, first_contact, fly, refine, slide
+from diffsim.physics.events import GRAZING_SPEED, first_contact, fly, refine, slide, stable
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import gap, proximity
 from diffsim.physics.vector import choose, select
@@ -49,9 +49,11 @@ class Impulse:
 
         def step(carry, _):
             state, start, grid, rest = carry
-            running = grid < last
+            running = (grid < last) & stable(world, state, grid_step)
             end = jnp.where(running, grid_step * (grid + 1).astype(dtype), start)
-            arc = fly(world, state, start, jnp.maximum(end - start, 0.0))
+            # A ball that has stopped is at rest for the arc: a slope of zero times infinity is NaN.
+            moving = choose(running, state, jax.tree.map(jnp.zeros_like, state))
+            arc = fly(world, moving, start, jnp.maximum(end - start, 0.0))
             if world.surfaces:
                 carry, hit, chosen, before = self._meet(world, paths, arc, grid, rest)
             else:
