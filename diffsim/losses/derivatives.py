@@ -30,18 +30,28 @@ def _filled(primal: Any, tangent: Any) -> Any:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def losses(kernel: Kernel, x: jax.Array, labels: jax.Array, infogain: Any) -> tuple:
-    """Losses (n,) of rows x (n, C) with labels (n,) in range, and the kernel's residual.
+def losses(kernel: Kernel, x: jax.Array, labels: jax.Array, infogain: Any) -> jax.Array:
+    """Losses (n,) of rows x (n, C) with labels (n,) in range; alone, nothing is kept for slopes."""
+    return kernel.losses(x, labels, infogain)
 
-    The residual is to be taken as a constant.
-    """
+
+@functools.partial(losses.defjvp, symbolic_zeros=True)
+def _losses_jvp(kernel, primals, tangents):
+    (loss, _), (change, _) = _sums_jvp(kernel, primals, tangents)
+    return loss, change
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _sums(kernel, x, labels, infogain):
+    """The losses and the kernel's residual, which is to be taken as a constant."""
     return kernel.sums(x, labels, infogain)
 
 
-def _losses_jvp(kernel, primals, tangents):
+@functools.partial(_sums.defjvp, symbolic_zeros=True)
+def _sums_jvp(kernel, primals, tangents):
     x, labels, infogain = primals
     dx, _, dh = tangents
-    loss, residual = losses(kernel, x, labels, infogain)
+    loss, residual = _sums(kernel, x, labels, infogain)
     change = jnp.zeros_like(loss)
     if not _still(dx):
         everywhere, own = slopes(kernel, x, labels, infogain, residual)
@@ -51,9 +61,6 @@ def _losses_jvp(kernel, primals, tangents):
     if not _still(dh):
         change += jnp.sum(_rows_jvp(labels, infogain, dh) * _lags(x, residual), axis=1)
     return (loss, residual), (change, jax.tree.map(jnp.zeros_like, residual))
-
-
-losses.defjvp(_losses_jvp, symbolic_zeros=True)
 
 
 def _rows_jvp(labels, infogain, dh):
@@ -80,6 +87,7 @@ def slopes(kernel: Kernel, x: jax.Array, labels: jax.Array, infogain: Any, resid
     return kernel.slopes(x, labels, infogain, residual)
 
 
+@functools.partial(slopes.defjvp, symbolic_zeros=True)
 def _slopes_jvp(kernel, primals, tangents):
     x, labels, infogain, _ = primals
     dx, _, dh, _ = tangents
@@ -93,6 +101,3 @@ def _slopes_jvp(kernel, primals, tangents):
         change += jnp.sum(rows, axis=1, keepdims=True) * p - rows
     everywhere, own = slopes(kernel, *primals)
     return (everywhere, own), (change, None if own is None else jnp.zeros_like(own))
-
-
-slopes.defjvp(_slopes_jvp, symbolic_zeros=True)

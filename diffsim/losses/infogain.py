@@ -10,7 +10,7 @@ import numpy as np
 from diffsim._check import floating
 from diffsim.losses.base import Dense, Infogain
 from diffsim.losses.derivatives import losses
-from diffsim.losses.kernels import Kernel, chosen, row_chunk
+from diffsim.losses.kernels import Kernel, by_chunks, chosen, row_chunk
 
 # How the sum of the losses is normalised: (counted labels, all labels, first axis) -> divisor.
 REDUCTIONS: dict[str, Callable] = {
@@ -124,8 +124,8 @@ def softmax_infogain(
         labels = jnp.moveaxis(labels, axis, -1)
 
     def run(rows, labels, record):
-        size = row_chunk(rows.shape, record, 4)
-        return _by_chunks(lambda x, y: _row_losses(x, y, record, kernel), size, rows, labels)
+        size = row_chunk(rows, record)
+        return by_chunks(lambda x, y: _row_losses(x, y, record, kernel), size, rows, labels)
 
     return _total(run, x, x.shape[-1], labels, infogain, where, weights, reduction)
 
@@ -180,7 +180,7 @@ def softmax_infogain_head(
             x = jnp.matmul(rows, classifier, preferred_element_type=_sums_dtype(rows.dtype))
             return _row_losses(x, labels, record, None)
 
-        return _by_chunks(part, chunk, rows, jnp.asarray(labels))
+        return by_chunks(part, chunk, rows, jnp.asarray(labels))
 
     return _total(
         run, features, classifier.shape[1], jnp.asarray(labels), infogain, where, weights, reduction
@@ -192,20 +192,7 @@ def _sums_dtype(dtype: Any) -> Any:
 
 
 def _row_losses(x, labels, record, kernel):
-    return losses(kernel or chosen(record), x.astype(_sums_dtype(x.dtype)), labels, record)[0]
-
-
-def _by_chunks(f: Callable, size: int, *arrays: jax.Array) -> jax.Array:
-    """f over blocks of rows, one after the other, the last one shorter."""
-    count = arrays[0].shape[0]
-    if count <= size:
-        return f(*arrays)
-    whole = count // size * size
-    blocks = tuple(a[:whole].reshape(-1, size, *a.shape[1:]) for a in arrays)
-    out = jax.lax.map(lambda block: f(*block), blocks).reshape(whole)
-    if whole == count:
-        return out
-    return jnp.concatenate([out, f(*(a[whole:] for a in arrays))])
+    return losses(kernel or chosen(record), x.astype(_sums_dtype(x.dtype)), labels, record)
 
 
 def _total(run, x, classes, labels, infogain, where, weights, reduction):

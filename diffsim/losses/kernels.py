@@ -13,21 +13,23 @@ import jax.numpy as jnp
 
 from diffsim.losses.base import Dense, Infogain, Peaked
 
-CHUNK_BYTES = 1 << 19  # rows of H that are formed at once, when XLA cannot fuse them
+CHUNK_BYTES = 1 << 19  # of logits that are taken at once, where something else is written
 FOLDS = (8, 7, 6, 5, 4)
 VECTOR = 8
 
 
 class Kernel(NamedTuple):
-    """Two functions, of rows x (n, C) with labels (n,) in range.
+    """Three functions, of rows x (n, C) with labels (n,) in range.
 
     Attributes:
+        losses: (x, labels, H) -> losses (n,).
         sums: (x, labels, H) -> losses (n,) and a residual, a dict with at least ``top`` and
             ``log``, (n,) each: lse = top + log.
         slopes: (x, labels, H, residual) -> dL/dx in two parts, (n, C), and (n,) or None to be
             added at the labels: a scatter last of all keeps everything before it in one pass.
     """
 
+    losses: Callable[[jax.Array, jax.Array, Any], jax.Array]
     sums: Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, dict[str, jax.Array]]]
     slopes: Callable[
         [jax.Array, jax.Array, Any, dict[str, jax.Array]], tuple[jax.Array, jax.Array | None]
@@ -87,6 +89,11 @@ def _top(x: jax.Array) -> jax.Array:
 
 
 def _row_sums(x, labels, infogain):
+    # In blocks, as what the folds leave has to be written, and should stay near.
+    return by_chunks(lambda *block: _block_sums(*block, infogain), _fitting(x), x, labels)
+
+
+def _block_sums(x, labels, infogain):
     top = _top(x)
     # A zero that depends on x and H: every term must, as lax.reduce of several arrays cannot be
     # differentiated when only some change, and a second derivative through lax.map does that.
@@ -124,27 +131,48 @@ def _row_slopes(x, labels, infogain, residual):
     return jnp.where(x == column, peak[:, None], slopes), None
 
 
-ROWS = Kernel(_row_sums, _row_slopes)
+ROWS = Kernel(lambda *args: _row_sums(*args)[0], _row_sums, _row_slopes)
+
+
+def _peaked_losses(x, labels, infogain):
+    def block(x, labels):
+        # A comparison of integers beside exp is slow, and so is one sum alone (found by timing).
+        column, kind = _top(x)[:, None], x.dtype if x.shape[1] < 1 << 24 else labels.dtype
+        classes, own = jnp.arange(x.shape[1], dtype=kind), labels.astype(kind)[:, None]
+
+        def terms(part):
+            y = x[:, part]
+            return jnp.where(classes[part] == own, 0, jnp.exp(y - column)), column - y
+
+        return _peaked_loss(x, labels, infogain, column[:, 0], *_pass_sums(terms, x.shape[1]))[0]
+
+    return by_chunks(block, _fitting(x), x, labels)
 
 
 def _peaked_sums(x, labels, infogain):
-    peak, rest = infogain.parts(labels)
     top = _top(x)
     column = top[:, None]
-    lag = top - at_labels(x, labels)
     # exp is kept, as optax does: no fusion can both sum and scale it. The label's own is left out.
     beside = _indexed(jnp.exp(x - column), labels).set(0, **_TRUST)
     beside = jax.lax.optimization_barrier(beside)
-    if rest is None:
-        q = jnp.sum(beside, axis=1)
-    else:
+    if infogain.parts(labels)[1] is not None:
         q, lags = _pass_sums(lambda part: (beside[:, part], column - x[:, part]), x.shape[1])
+    else:
+        q, lags = jnp.sum(beside, axis=1), None
+    loss, residual = _peaked_loss(x, labels, infogain, top, q, lags)
+    return loss, {**residual, "beside": beside}
+
+
+def _peaked_loss(x, labels, infogain, top, q, lags):
+    """Losses from q = Σ exp(x_j − top) without the label's own and lags = Σ (top − x_j)."""
+    peak, rest = infogain.parts(labels)
+    lag = top - at_labels(x, labels)
     log = jnp.log1p(q + (jnp.exp(-lag) - 1))
     extra = peak if rest is None else peak - rest
     loss = jnp.where(extra != 0, extra * (lag + log), 0)
     if rest is not None:
         loss = loss + jnp.where(rest != 0, rest * (lags + x.shape[1] * log), 0)
-    return loss, {"top": top, "log": log, "q": q, "lag": lag, "beside": beside}
+    return loss, {"top": top, "log": log, "q": q, "lag": lag}
 
 
 def _peaked_slopes(x, labels, infogain, residual):
@@ -159,7 +187,7 @@ def _peaked_slopes(x, labels, infogain, residual):
     return slopes, (others * own - peak * q) / (own + q) + rest
 
 
-PEAKED = Kernel(_peaked_sums, _peaked_slopes)
+PEAKED = Kernel(_peaked_losses, _peaked_sums, _peaked_slopes)
 
 
 def chosen(infogain: Infogain) -> Kernel:
@@ -167,8 +195,26 @@ def chosen(infogain: Infogain) -> Kernel:
     return PEAKED if isinstance(infogain, Peaked) else ROWS
 
 
-def row_chunk(shape: tuple[int, int], infogain: Infogain, itemsize: int) -> int:
+def by_chunks(f: Callable, size: int, *arrays: jax.Array) -> Any:
+    """f over blocks of rows, one after the other, the last one shorter."""
+    count = arrays[0].shape[0]
+    if count <= size:
+        return f(*arrays)
+    whole = count // size * size
+    blocks = tuple(a[:whole].reshape(-1, size, *a.shape[1:]) for a in arrays)
+    out = jax.lax.map(lambda block: f(*block), blocks)
+    out = jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), out)
+    if whole == count:
+        return out
+    rest = f(*(a[whole:] for a in arrays))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
+
+
+def _fitting(x: Any) -> int:
+    """How many rows of x are worth CHUNK_BYTES."""
+    return max(1, CHUNK_BYTES // (x.dtype.itemsize * x.shape[1]))
+
+
+def row_chunk(x: Any, infogain: Infogain) -> int:
     """How many rows to take at once: all, unless rows of H have to be written out."""
-    if isinstance(infogain, Dense | Peaked):
-        return shape[0]
-    return max(1, min(shape[0], CHUNK_BYTES // (itemsize * shape[1])))
+    return x.shape[0] if isinstance(infogain, Dense | Peaked) else _fitting(x)

@@ -63,9 +63,9 @@ def kernel(interpret: bool = False) -> Kernel:
     >>> softmax_infogain(logits, labels, jnp.eye(3), kernel=kernel(interpret=True)).round(4).item()
     1.0986...
     """
+    sums = functools.partial(_call_sums, interpret=interpret)
     return Kernel(
-        functools.partial(_call_sums, interpret=interpret),
-        functools.partial(_call_slopes, interpret=interpret),
+        lambda *args: sums(*args)[0], sums, functools.partial(_call_slopes, interpret=interpret)
     )
 
 

@@ -52,7 +52,8 @@ class Track:
         # The impact itself says more than a grid point at the same time.
         apart = np.abs(grid[:, None] - impacts.time) > 1e-6 * grid[-1]
         keep = apart.all(axis=1)
-        if rollout.status in (Status.IMPACTS_EXHAUSTED, Status.TOO_FAST):  # later states repeat the last one
+        # Later states repeat the last one.
+        if rollout.status in (Status.IMPACTS_EXHAUSTED, Status.TOO_FAST):
             keep &= grid <= impacts.time.max(initial=0.0)
 
         def knots(of_state):
