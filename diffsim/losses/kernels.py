@@ -5,13 +5,13 @@ lse − x_j = (top − x_j) + log1p(q); at a single top k, dL/dx_k = ((S − h_k
 S − h_k summed without h_k: no digit is lost where the network is sure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from diffsim.losses.base import Dense, Infogain, Peaked
+from diffsim.losses.base import EVERY, Dense, Infogain, Peaked
 
 CHUNK_BYTES = 1 << 19  # of logits that are taken at once, where something else is written
 FOLDS = (8, 7, 6, 5, 4)
@@ -25,27 +25,24 @@ class Kernel(NamedTuple):
         losses: (x, labels, H) -> losses (n,).
         sums: (x, labels, H) -> losses (n,) and a residual, a dict with at least ``top`` and
             ``log``, (n,) each: lse = top + log.
-        slopes: (x, labels, H, residual) -> dL/dx in two parts, (n, C), and (n,) or None to be
-            added at the labels: a scatter last of all keeps everything before it in one pass.
+        slopes: (x, labels, H, residual) -> dL/dx, (n, C).
     """
 
     losses: Callable[[jax.Array, jax.Array, Any], jax.Array]
     sums: Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, dict[str, jax.Array]]]
-    slopes: Callable[
-        [jax.Array, jax.Array, Any, dict[str, jax.Array]], tuple[jax.Array, jax.Array | None]
-    ]
+    slopes: Callable[[jax.Array, jax.Array, Any, dict[str, jax.Array]], jax.Array]
 
 
 def at_labels(array: jax.Array, labels: jax.Array) -> jax.Array:
     """array[i, labels[i]]."""
-    return _indexed(array, labels).get(**_TRUST)
+    rows = jnp.arange(labels.shape[0], dtype=labels.dtype)
+    return array.at[rows, labels].get(mode="promise_in_bounds", unique_indices=True)
 
 
-_TRUST: dict[str, Any] = {"mode": "promise_in_bounds", "unique_indices": True}
-
-
-def _indexed(array, labels):
-    return array.at[jnp.arange(labels.shape[0], dtype=labels.dtype), labels]
+def _same(x: jax.Array, labels: jax.Array) -> jax.Array:
+    """Where a class is the label, (n, C). Floats are compared: beside exp, integers are slow."""
+    kind = x.dtype if x.shape[1] <= 1 << 24 else labels.dtype
+    return jnp.arange(x.shape[1], dtype=labels.dtype).astype(kind) == labels.astype(kind)[:, None]
 
 
 def _fold(classes: int) -> tuple[int, int]:
@@ -63,24 +60,33 @@ def _fold(classes: int) -> tuple[int, int]:
     return min(exact + [(f, n // VECTOR * VECTOR) for f, n in exact], key=cost)
 
 
-def _pass_sums(terms: Callable, classes: int) -> tuple[jax.Array, ...]:
-    """Sums over the classes of several (n, C) at once, in one pass; ``terms(slice)`` forms them."""
+_ADD = ((jnp.add, jnp.sum, 0), (jnp.add, jnp.sum, 0))
+_MAX_ADD = ((jnp.maximum, jnp.max, -jnp.inf), (jnp.add, jnp.sum, 0))
+
+
+def _pass(terms: Callable, classes: int, monoids: Sequence) -> tuple[jax.Array, ...]:
+    """Several (n, C) reduced over the classes in one pass; ``terms(slice)`` forms them.
+
+    Each monoid is an operation, the same over an axis, and its neutral element.
+    """
+    operations, over, neutral = zip(*monoids)
+
+    def total(arrays):
+        return tuple(reduced(a, axis=1) for reduced, a in zip(over, arrays))
+
     folds, width = _fold(classes)
     whole = folds * width
     if whole == 0:
-        return tuple(jnp.sum(t, axis=1) for t in terms(slice(None)))
+        return total(terms(EVERY))
     blocks = tuple(t.reshape(t.shape[0], folds, width) for t in terms(slice(0, whole)))
 
-    def add(left, right):
-        return tuple(a + b for a, b in zip(left, right))
+    def both(left, right):
+        return tuple(f(a, b) for f, a, b in zip(operations, left, right))
 
-    zeros = tuple(jnp.zeros((), t.dtype) for t in blocks)
+    start = tuple(jnp.asarray(e, t.dtype) for e, t in zip(neutral, blocks))
     # The barrier keeps the passes apart: XLA would write out exp to save computing it twice.
-    sums = jax.lax.optimization_barrier(jax.lax.reduce(blocks, zeros, add, (1,)))
-    if whole == classes:
-        return tuple(jnp.sum(s, axis=1) for s in sums)
-    rest = terms(slice(whole, classes))
-    return tuple(jnp.sum(s, axis=1) + jnp.sum(t, axis=1) for s, t in zip(sums, rest))
+    found = total(jax.lax.optimization_barrier(jax.lax.reduce(blocks, start, both, (1,))))
+    return found if whole == classes else both(found, total(terms(slice(whole, classes))))
 
 
 def _top(x: jax.Array) -> jax.Array:
@@ -90,7 +96,7 @@ def _top(x: jax.Array) -> jax.Array:
 
 def _row_sums(x, labels, infogain):
     # In blocks, as what the folds leave has to be written, and should stay near.
-    return by_chunks(lambda *block: _block_sums(*block, infogain), _fitting(x), x, labels)
+    return by_chunks(lambda x, k: _block_sums(x, k, infogain), _fitting(x), x, labels)
 
 
 def _block_sums(x, labels, infogain):
@@ -111,7 +117,7 @@ def _block_sums(x, labels, infogain):
             jnp.where(first, h + zero, 0),
         )
 
-    q, ties, loss, others, own = _pass_sums(terms, x.shape[1])
+    q, ties, loss, others, own = _pass(terms, x.shape[1], 5 * _ADD[:1])
     q = q + (ties - 1)
     log = jnp.log1p(q)
     residual = {"top": top, "log": log, "q": q, "others": others, "own": own, "ties": ties}
@@ -128,66 +134,58 @@ def _row_slopes(x, labels, infogain, residual):
     peak = (others - own * q) / (1 + q)
     column = jnp.where(ties == 1, top, jnp.inf)[:, None]
     slopes = jnp.exp(x - top[:, None]) * scale[:, None] - infogain.rows(labels)
-    return jnp.where(x == column, peak[:, None], slopes), None
+    return jnp.where(x == column, peak[:, None], slopes)
 
 
 ROWS = Kernel(lambda *args: _row_sums(*args)[0], _row_sums, _row_slopes)
 
 
-def _peaked_losses(x, labels, infogain):
-    def block(x, labels):
-        # A comparison of integers beside exp is slow, and so is one sum alone (found by timing).
-        column, kind = _top(x)[:, None], x.dtype if x.shape[1] < 1 << 24 else labels.dtype
-        classes, own = jnp.arange(x.shape[1], dtype=kind), labels.astype(kind)[:, None]
+def _top_and_lags(x, at):
+    """The largest logit and Σ_j (top − x_j), in one pass.
 
-        def terms(part):
-            y = x[:, part]
-            return jnp.where(classes[part] == own, 0, jnp.exp(y - column)), column - y
-
-        return _peaked_loss(x, labels, infogain, column[:, 0], *_pass_sums(terms, x.shape[1]))[0]
-
-    return by_chunks(block, _fitting(x), x, labels)
+    The differences are taken to the label's logit: if it stands out, so does the loss.
+    """
+    anchor = jnp.where(jnp.isfinite(at), at, 0)
+    top, lags = _pass(lambda part: (x[:, part], anchor[:, None] - x[:, part]), x.shape[1], _MAX_ADD)
+    return top, lags + x.shape[1] * (top - anchor)
 
 
-def _peaked_sums(x, labels, infogain):
-    top = _top(x)
-    column = top[:, None]
-    # exp is kept, as optax does: no fusion can both sum and scale it. The label's own is left out.
-    beside = _indexed(jnp.exp(x - column), labels).set(0, **_TRUST)
-    beside = jax.lax.optimization_barrier(beside)
-    if infogain.parts(labels)[1] is not None:
-        q, lags = _pass_sums(lambda part: (beside[:, part], column - x[:, part]), x.shape[1])
-    else:
-        q, lags = jnp.sum(beside, axis=1), None
-    loss, residual = _peaked_loss(x, labels, infogain, top, q, lags)
-    return loss, {**residual, "beside": beside}
-
-
-def _peaked_loss(x, labels, infogain, top, q, lags):
-    """Losses from q = Σ exp(x_j − top) without the label's own and lags = Σ (top − x_j)."""
+def _peaked_sums(x, labels, infogain, keep=True):
     peak, rest = infogain.parts(labels)
-    lag = top - at_labels(x, labels)
+    at = at_labels(x, labels)
+    top, lags = (_top(x), None) if rest is None else _top_and_lags(x, at)
+    same = _same(x, labels)
+
+    def beside(part):
+        return jnp.where(same[:, part], 0, jnp.exp(x[:, part] - top[:, None]))
+
+    if keep:  # as optax does: no fusion can both sum and scale it
+        others = jax.lax.optimization_barrier(beside(EVERY))
+        q = jnp.sum(others, axis=1)
+    else:  # the second sum is not used, but with it XLA vectorises the first
+        others, (q, _) = None, _pass(lambda part: (beside(part), x[:, part]), x.shape[1], _ADD)
+    lag = top - at
     log = jnp.log1p(q + (jnp.exp(-lag) - 1))
     extra = peak if rest is None else peak - rest
     loss = jnp.where(extra != 0, extra * (lag + log), 0)
     if rest is not None:
         loss = loss + jnp.where(rest != 0, rest * (lags + x.shape[1] * log), 0)
-    return loss, {"top": top, "log": log, "q": q, "lag": lag}
+    return loss, {"top": top, "log": log, "q": q, "lag": lag, "beside": others}
 
 
 def _peaked_slopes(x, labels, infogain, residual):
-    q, lag = residual["q"], residual["lag"]
+    q, own = residual["q"], jnp.exp(-residual["lag"])
     peak, rest = infogain.parts(labels)
-    own = jnp.exp(-lag)
-    if rest is None:
-        scale = peak / (own + q)
-        return residual["beside"] * scale[:, None], -scale * q
+    rest = jnp.zeros_like(q) if rest is None else rest
     others = (x.shape[1] - 1) * rest
     slopes = residual["beside"] * ((peak + others) / (own + q))[:, None] - rest[:, None]
-    return slopes, (others * own - peak * q) / (own + q) + rest
+    at_label = (others * own - peak * q) / (own + q)
+    return jnp.where(_same(x, labels), at_label[:, None], slopes)
 
 
-PEAKED = Kernel(_peaked_losses, _peaked_sums, _peaked_slopes)
+PEAKED = Kernel(
+    lambda x, labels, h: _peaked_sums(x, labels, h, keep=False)[0], _peaked_sums, _peaked_slopes
+)
 
 
 def chosen(infogain: Infogain) -> Kernel:
@@ -211,8 +209,11 @@ def by_chunks(f: Callable, size: int, *arrays: jax.Array) -> Any:
 
 
 def _fitting(x: Any) -> int:
-    """How many rows of x are worth CHUNK_BYTES."""
-    return max(1, CHUNK_BYTES // (x.dtype.itemsize * x.shape[1]))
+    """About how many rows are worth CHUNK_BYTES, if possible a divisor; all of them if few."""
+    if x.size * x.dtype.itemsize <= 4 * CHUNK_BYTES:
+        return max(1, x.shape[0])
+    most = max(1, CHUNK_BYTES // (x.dtype.itemsize * x.shape[1]))
+    return next((d for d in range(most, most // 2, -1) if x.shape[0] % d == 0), most)
 
 
 def row_chunk(x: Any, infogain: Infogain) -> int:

@@ -97,7 +97,7 @@ def _call_sums(x, labels, infogain, *, interpret):
 def _call_slopes(x, labels, infogain, residual, *, interpret):
     matrix = _matrix(infogain)
     one, row, whole = _specs(x, matrix)
-    slopes = pl.pallas_call(
+    return pl.pallas_call(
         functools.partial(_slopes_kernel, width=_padded(x.shape[1])),
         out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype),
         grid=labels.shape,
@@ -105,4 +105,3 @@ def _call_slopes(x, labels, infogain, residual, *, interpret):
         out_specs=row,
         interpret=interpret,
     )(x, labels, matrix, *(residual[name] for name in FACTS))
-    return slopes, None
