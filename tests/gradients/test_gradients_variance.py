@@ -278,7 +278,7 @@ BY_VALUES = ("score", "antithetic", "evolution-strategies", "pgpe", "smoothing-z
 COVERED = (
     [("quadratic", name) for name in covering(Q)]
     + [("step", name) for name in BY_VALUES]
-    + [("logistic", name) for name in (*BY_VALUES, "pathwise")]
+    + [("logistic", name) for name in (*BY_VALUES, "pathwise", "inverse-variance")]
 )
 
 
@@ -286,9 +286,7 @@ COVERED = (
     ("problem", "name", "count", "low", "high"),
     # 1,000 runs of 4 coordinates have a standard error of at most 0.7 %: four of them and 1.
     [pytest.param("quadratic", n, 1_000, 0.915, 0.98) for n in ("score", "inverse-variance")]
-    + [pytest.param(*case, 10_000, 0.93, 0.97, marks=pytest.mark.slow) for case in COVERED]
-    # Its error bars take the weights as known, which costs here 2.5 % (see the class).
-    + [pytest.param("logistic", "inverse-variance", 10_000, 0.915, 0.97, marks=pytest.mark.slow)],
+    + [pytest.param(*case, 10_000, 0.93, 0.97, marks=pytest.mark.slow) for case in COVERED],
 )
 def test_intervals_cover(problem, name, count, low, high):
     loss, x, gradient, _ = PROBLEMS[problem]
