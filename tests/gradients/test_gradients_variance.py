@@ -268,6 +268,8 @@ def covering(problem):
         "haar": RandomDirections(Haar(2), samples=128),
         "measure-valued": MeasureValued(sigma, 64),
         "inverse-variance": InverseVariance(law, 128),
+        "alpha-order": AlphaOrder(law, 128),
+        "best-constant": ScoreFunction(law, 128, BestConstant()),
         "relax": Relax(law, 128),
     }
 
@@ -275,10 +277,11 @@ def covering(problem):
 # A step's values see it, its derivatives do not; on a line directions are exact.
 BY_VALUES = ("score", "antithetic", "evolution-strategies", "pgpe", "smoothing-zeroth",
              "measure-valued", "relax")  # fmt: skip
+MIXED = ("inverse-variance", "alpha-order", "best-constant")
 COVERED = (
     [("quadratic", name) for name in covering(Q)]
     + [("step", name) for name in BY_VALUES]
-    + [("logistic", name) for name in (*BY_VALUES, "pathwise", "inverse-variance")]
+    + [("logistic", name) for name in (*BY_VALUES, "pathwise", *MIXED)]
 )
 
 
