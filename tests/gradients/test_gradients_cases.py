@@ -141,16 +141,22 @@ def test_verdicts():
         case.rows(KEY, 1)
 
 
-# What does not follow from the source's own settings, as shown above.
+# What is further from its source than the margin: see the notes of the cases.
 APART = {
     "ball-with-wall": {"score function descent ends at θ", "alpha-order descent ends at θ"},
+    "tennis": {"pathwise, cost at the end"},
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_in_full(name):
-    assert disagreeing(name) == APART.get(name, set())
+    rows = CASES[name].rows(KEY)
+    assert {row.what for row in rows if row.agrees is False} == APART.get(name, set())
+    if name == "tennis":  # as one batch shows it, it is the published one
+        ours = next(row.ours for row in rows if row.what in APART[name])
+        assert ours.low < 97.7 < 98.0 < ours.high
+        assert ours.high - ours.low > 4 * 3  # so that batches cannot tell what the margin asks
 
 
 @pytest.mark.slow

@@ -145,14 +145,15 @@ TENNIS = Case(
     source="Suh et al. 2022, arXiv 2202.00817: h .05 s, T 200, K 3 × 7 from 0, σ .01, N 1000, 201 "
     "steps of 1e-6/i^0.1 (its loop takes one more than it is told), γ 1000, L 1000; starts and "
     "restitution as the authors' code last has them.",
-    note="In brackets the mean of one batch of 1000 rallies, which is how the source measures a "
-    "cost. For the pathwise policy it has a deviation of 11, the same batch moving all seeds "
-    "alike, so that figure is held against one batch; the other two are met within 3 by our means.",
+    note="In brackets the mean of one batch of 1000 rallies, which is how the source's code "
+    "measures a cost. For the pathwise policy it has a deviation of 11: the published figure may "
+    "be such a batch, but it is not our mean within 3. Policies of two seeds differ by .2 on the "
+    "same batch, so the narrow range of the published figure tells nothing about this.",
     run=run,
     samples=201,
     published={
         "cost at the start": Published(230.0, 230.0, one_draw=True),
-        "pathwise, cost at the end": Published(97.7, 98.0, one_draw=True),
+        "pathwise, cost at the end": Published(97.7, 98.0, 3.0),
         "score function, cost at the end": Published(38.6, 40.3, 3.0),
         "alpha-order, cost at the end": Published(38.3, 41.3, 3.0),
     },
