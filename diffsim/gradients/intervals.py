@@ -38,9 +38,9 @@ def student(confidence: float, freedom: jax.Array) -> jax.Array:
 def quantile(confidence: float, samples: jax.Array, skew: jax.Array) -> jax.Array:
     """Standard errors to either side: t + z (z⁴ + 2z² − 3) γ²/(18 n), t Student's at n − 1.
 
-    The studentized mean of terms of skewness γ leans to one side; to order 1/n the second part
-    makes up for it. That of the kurtosis, a tenth as large and mostly of the other sign, is left
-    out.
+    The studentized mean of terms of skewness γ leans to one side, and the second part makes up for
+    what that costs in coverage, to order 1/n. That of the kurtosis, a tenth as large for
+    exponential terms at 95 % and of the other sign, is left out.
 
     Source: Hall 1992, "The Bootstrap and Edgeworth Expansion", section 2.6.
 

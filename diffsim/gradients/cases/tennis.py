@@ -147,8 +147,8 @@ TENNIS = Case(
     "restitution as the authors' code last has them.",
     note="In brackets the mean of one batch of 1000 rallies, which is how the source's code "
     "measures a cost. For the pathwise policy it has a deviation of 11: the published figure may "
-    "be such a batch, but it is not our mean within 3. Policies of two seeds differ by .2 on the "
-    "same batch, so the narrow range of the published figure tells nothing about this.",
+    "be such a batch, but it is not our mean within 3. Policies of two seeds differ by .3 on one "
+    "batch, so the narrow range of the published figure tells nothing about this.",
     run=run,
     samples=201,
     published={
