@@ -4,15 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import fast_jit
 
 from diffsim.gradients.cases import CASES, Case, Measured, Published, ball_with_wall, chaos, tennis
 from diffsim.gradients.cases.friction import cost
+from diffsim.gradients.concentration import Bernstein
 
 KEY = jax.random.key(0)
-
-
-def disagreeing(case, samples=None):
-    return {row.what for row in CASES[case].rows(KEY, samples) if row.agrees is False}
 
 
 def test_ball_with_wall_is_exact():
@@ -41,8 +39,45 @@ def test_ball_with_wall_jumps_where_theory_says():
     np.testing.assert_allclose(ball_with_wall.exact(0.698), brute, rtol=1e-4, atol=2e-6)
 
 
+def test_no_unbiased_descent_ends_where_the_source_says():
+    """The end over the wall and its scatter, from exact means and variances of the score.
+
+    v ← (1 − rate g′)² v + rate² Var/N along the exact descent; .833 is six deviations off.
+    """
+    wall = ball_with_wall
+    noise = wall.SIGMA * jnp.linspace(-8, 8, 4_001)
+    weight = jax.scipy.stats.norm.pdf(noise, scale=wall.SIGMA) * (noise[1] - noise[0])
+    loss = jax.vmap(wall.loss)
+
+    @fast_jit
+    def power(angle):
+        """E[(f(θ + w) − f(θ))² w²]/σ⁴."""
+        gain = loss((angle + noise)[:, None]) - wall.loss(angle[None])
+        return jnp.sum(weight * (gain * noise / wall.SIGMA**2) ** 2)
+
+    angle, variance, passed = wall.START, 0.0, None
+    for step in range(wall.STEPS):
+        slope = wall.exact(angle)[0]
+        bend = (wall.exact(angle + 1e-4)[0] - wall.exact(angle - 1e-4)[0]) / 2e-4
+        term = float(power(jnp.asarray(angle))) - slope**2
+        variance = (1 - wall.RATE * bend) ** 2 * variance + wall.RATE**2 * term / wall.BATCH
+        angle -= wall.RATE * slope
+        if passed is None and angle > 0.833:
+            passed = step + 1
+    assert angle == pytest.approx(wall.exact_descent(), abs=1e-12)
+    deviation = variance**0.5
+    assert deviation == pytest.approx(0.0034, rel=0.05)  # as measured over 2,000 trials
+    told = CASES["ball-with-wall"].published
+    assert told["score function descent ends at θ"].high < angle - 6 * deviation
+    assert passed == 921
+    assert wall.exact(0.861)[0] < 0 < wall.exact(0.862)[0]  # where it comes to rest
+    # With L as the source sets it ε exceeds γ even without variance: the score function alone.
+    radius = Bernstein(wall.LARGEST)(jnp.zeros((wall.BATCH, 1)), 0.05)
+    assert radius > wall.GAMMA
+
+
 def test_pushing_in_short():
-    assert disagreeing("pushing", 60) == set()
+    assert all(row.agrees for row in CASES["pushing"].rows(KEY, 60))
 
 
 def test_chaos_in_short():
@@ -102,7 +137,7 @@ def test_verdicts():
         case.rows(KEY, 1)
 
 
-# What does not agree with its source in spite of the source's own settings.
+# What is further from its source than the margin: see the notes of the cases.
 APART = {
     "ball-with-wall": {"score function descent ends at θ", "alpha-order descent ends at θ"},
     "tennis": {"pathwise, cost at the end"},
@@ -112,7 +147,12 @@ APART = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_in_full(name):
-    assert disagreeing(name) <= APART.get(name, set())
+    rows = CASES[name].rows(KEY)
+    assert {row.what for row in rows if row.agrees is False} == APART.get(name, set())
+    if name == "tennis":  # as one batch shows it, it is the published one
+        ours = next(row.ours for row in rows if row.what in APART[name])
+        assert ours.low < 97.7 < 98.0 < ours.high
+        assert ours.high - ours.low > 4 * 3  # so that batches cannot tell what the margin asks
 
 
 @pytest.mark.slow
@@ -124,4 +164,4 @@ def test_descents_of_friction_and_wall():
         assert friction[ends] < friction["pathwise descent ends at cost"] - 1000
     wall = {row.what: row.ours.value for row in CASES["ball-with-wall"].rows(KEY, 20)}
     for name in ("score function", "alpha-order"):
-        assert wall[f"{name} descent ends at θ"] == pytest.approx(0.8545, abs=0.01)
+        assert wall[f"{name} descent ends at θ"] == pytest.approx(0.8545, abs=0.003)

@@ -268,6 +268,8 @@ def covering(problem):
         "haar": RandomDirections(Haar(2), samples=128),
         "measure-valued": MeasureValued(sigma, 64),
         "inverse-variance": InverseVariance(law, 128),
+        "alpha-order": AlphaOrder(law, 128),
+        "best-constant": ScoreFunction(law, 128, BestConstant()),
         "relax": Relax(law, 128),
     }
 
@@ -275,10 +277,11 @@ def covering(problem):
 # A step's values see it, its derivatives do not; on a line directions are exact.
 BY_VALUES = ("score", "antithetic", "evolution-strategies", "pgpe", "smoothing-zeroth",
              "measure-valued", "relax")  # fmt: skip
+MIXED = ("inverse-variance", "alpha-order", "best-constant")
 COVERED = (
     [("quadratic", name) for name in covering(Q)]
     + [("step", name) for name in BY_VALUES]
-    + [("logistic", name) for name in (*BY_VALUES, "pathwise")]
+    + [("logistic", name) for name in (*BY_VALUES, "pathwise", *MIXED)]
 )
 
 
@@ -286,9 +289,7 @@ COVERED = (
     ("problem", "name", "count", "low", "high"),
     # 1,000 runs of 4 coordinates have a standard error of at most 0.7 %: four of them and 1.
     [pytest.param("quadratic", n, 1_000, 0.915, 0.98) for n in ("score", "inverse-variance")]
-    + [pytest.param(*case, 10_000, 0.93, 0.97, marks=pytest.mark.slow) for case in COVERED]
-    # Its error bars take the weights as known, which costs here 2.5 % (see the class).
-    + [pytest.param("logistic", "inverse-variance", 10_000, 0.915, 0.97, marks=pytest.mark.slow)],
+    + [pytest.param(*case, 10_000, 0.93, 0.97, marks=pytest.mark.slow) for case in COVERED],
 )
 def test_intervals_cover(problem, name, count, low, high):
     loss, x, gradient, _ = PROBLEMS[problem]

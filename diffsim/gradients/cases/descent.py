@@ -6,18 +6,21 @@ import jax
 
 from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.base import Method, surrogate
+from diffsim.gradients.concentration import Bernstein
 from diffsim.gradients.laws import Gaussian
 from diffsim.gradients.pathwise import Pathwise
 from diffsim.gradients.smoothing import RandomizedSmoothing
 
 
-def contenders(sigma: float, batch: int, gamma: float) -> dict[str, Method]:
-    """The three estimators that the source compares, over noise of deviation σ."""
+def contenders(
+    sigma: float, batch: int, gamma: float, largest: float | None = None
+) -> dict[str, Method]:
+    """The three estimators that the source compares, over noise of deviation σ; L as it sets it."""
     law = Gaussian(sigma)
     return {
         "pathwise": Pathwise(law, batch),
         "score function": RandomizedSmoothing(0, law, batch),
-        "alpha-order": AlphaOrder(law, batch, gamma),
+        "alpha-order": AlphaOrder(law, batch, gamma, bound=Bernstein(largest)),
     }
 
 

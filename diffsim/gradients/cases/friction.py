@@ -7,7 +7,7 @@ from diffsim.gradients.cases.base import Case, Measured
 from diffsim.gradients.cases.descent import contenders, descend
 
 MASS, STEP, WIDTH, SLIP, MU = 0.1, 0.005, 0.1, 0.1, 1.8
-LENGTH, SIGMA, BATCH, RATE, STEPS, GAMMA = 400, 0.1, 10, 1e-4, 101, 2e4
+LENGTH, SIGMA, BATCH, RATE, STEPS, GAMMA, LARGEST = 400, 0.1, 10, 1e-4, 101, 2e4, 100.0
 GOAL, WEIGHT = (2.0, 2.0, 0.0, 0.0), (0.1, 10.0, 0.1, 0.1)  # of x1, x2, v1, v2
 
 
@@ -34,7 +34,7 @@ def run(key: jax.Array, samples: int) -> dict[str, Measured | float]:
     """``samples`` trials of the descent, with the same keys for each method."""
     start, keys = jnp.zeros(LENGTH), jax.random.split(key, samples)
     found: dict[str, Measured | float] = {"cost at the start": float(jax.jit(cost)(start))}
-    for name, method in contenders(SIGMA, BATCH, GAMMA).items():
+    for name, method in contenders(SIGMA, BATCH, GAMMA, LARGEST).items():
         ends = descend(cost, method, start, keys, rate=RATE, steps=STEPS)
         found[f"{name} descent ends at cost"] = Measured.of(jax.jit(jax.vmap(cost))(ends))
     return found
@@ -44,7 +44,8 @@ FRICTION = Case(
     name="friction",
     about="Contact that is lost abruptly: the pathwise gradient does not see the edge.",
     source="Suh et al. 2022, arXiv 2202.00817, for which no figures are at hand: masses "
-    ".1 kg, μ 1.8 up to a slip of .1, h .005 s, T 400, σ .1, N 10, step 1e-4, 101 steps, γ 2e4.",
+    ".1 kg, μ 1.8 up to a slip of .1, h .005 s, T 400, σ .1, N 10, step 1e-4, 101 steps, γ 2e4, "
+    "L 100.",
     run=run,
     samples=10,
 )
