@@ -13,7 +13,7 @@ from rich.table import Table
 
 from diffsim._files import checked, write_rows
 from diffsim.gradients import METHODS
-from diffsim.report.plots import AXES, SUFFIXES, _quantiles, _save
+from diffsim.report.plots import AXES, SUFFIXES, run_quantiles, save_figure
 from diffsim.report.stage import COLORS, plain
 from diffsim.training.comparison import Plan, Run, differentiates
 from diffsim.training.comparison import run as runs_of
@@ -161,7 +161,7 @@ def error_against_cost(
         handles.append(Line2D([], [], color=hue, label=label))
         for axes, x in zip(both, ("evaluations", clock)):
             curves = [_playing(run, clock) for run in own]
-            curve = _quantiles(name, curves, x, "landing_error_cm", (0, 0.5, 1))
+            curve = run_quantiles(name, curves, x, "landing_error_cm", (0, 0.5, 1))
             if curve is not None:
                 at, (low, middle, high) = curve
                 axes.plot(at, middle, color=hue, linewidth=1.3)
@@ -184,7 +184,7 @@ def error_against_cost(
     both[0].xaxis.set_major_formatter(EngFormatter(sep=""))
     both[0].set_ylabel("landing error (cm)")
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    return _save(figure, file)
+    return save_figure(figure, file)
 
 
 def _playing(run: Run, clock: str) -> dict[str, list[float]]:

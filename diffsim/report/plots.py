@@ -87,7 +87,7 @@ def rallies(
     stage = _played(world, tracks(rollouts), paths, targets)
     if title is not None:
         stage.figure.suptitle(title, size=10)
-    return _save(stage.figure, file)
+    return save_figure(stage.figure, file)
 
 
 def scene(world: World, rollout: Rollout, paths: Any = None, *, path: str | os.PathLike) -> Path:
@@ -128,7 +128,7 @@ def scene(world: World, rollout: Rollout, paths: Any = None, *, path: str | os.P
     speed.set_ylabel("speed (m/s)", color=SPEED)
     plain(speed)
     speed.tick_params(axis="y", colors=SPEED)
-    return _save(stage.figure, file)
+    return save_figure(stage.figure, file)
 
 
 def learning_curves(
@@ -192,7 +192,7 @@ def learning_curves(
         for number, (label, runs) in enumerate(labelled.items()):
             hue = COLORS[number % len(COLORS)]
             for column, dashes, _ in lines:
-                curve = _quantiles(label, runs, x, column, quantiles[band])
+                curve = run_quantiles(label, runs, x, column, quantiles[band])
                 if curve is None:
                     continue
                 at, (low, middle, high) = curve
@@ -215,10 +215,11 @@ def learning_curves(
         for number, label in enumerate(labelled)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return _save(figure, file)
+    return save_figure(figure, file)
 
 
-def _save(figure, file: Path) -> Path:
+def save_figure(figure, file: Path) -> Path:
+    """Write a whole file or none."""
     with replacing(file) as temporary:
         figure.savefig(temporary)
     return file
@@ -277,7 +278,7 @@ def _played(world: World, played: list[Track], paths, targets, extra=0.0) -> Sta
     return stage
 
 
-def _quantiles(
+def run_quantiles(
     label: str, runs: Sequence[Mapping], x: str, column: str, levels: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Common x (n,) and quantiles (3, n) over the runs that have the column, or None."""

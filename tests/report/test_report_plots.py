@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from diffsim.report import learning_curves, rallies, scene
-from diffsim.report.plots import _quantiles
+from diffsim.report.plots import run_quantiles
 from diffsim.report.stage import VIEWS, Stage, ball_points, hues, outline, paths_of
 from diffsim.report.track import Track, tracks
 
@@ -173,10 +173,10 @@ def test_bands_are_quantiles_on_the_shared_range():
         {"seconds": [1.0, 3.0], "loss": [11.0, 13.0]},
         {"seconds": [0.0, 5.0, 9.0], "loss": [20.0, 25.0, np.nan]},
     ]
-    at, found = _quantiles("a", seeds, "seconds", "loss", (0, 0.5, 1))
+    at, found = run_quantiles("a", seeds, "seconds", "loss", (0, 0.5, 1))
     np.testing.assert_allclose(at, [1, 2, 3])
     np.testing.assert_allclose(found, [[1, 2, 3], [11, 12, 13], [21, 22, 23]])
-    assert _quantiles("a", seeds, "seconds", "hit_rate", (0, 0.5, 1)) is None
+    assert run_quantiles("a", seeds, "seconds", "hit_rate", (0, 0.5, 1)) is None
 
 
 @pytest.mark.parametrize(
