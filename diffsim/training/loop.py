@@ -16,7 +16,7 @@ from flax import nnx, struct
 from diffsim.gradients import estimate, surrogate
 from diffsim.physics import native
 from diffsim.tasks import HostTask, Task
-from diffsim.training import host, sharding
+from diffsim.training import host, processes, sharding
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.evaluate import mean_interval, outcomes
 from diffsim.training.metrics import MetricsWriter
@@ -168,7 +168,7 @@ class Trainer:
         )
         return one.evaluations * self.settings.batch
 
-    @sharding.together()
+    @processes.together()
     def update(self) -> tuple[float, float]:
         """One update; the loss and the gradient's norm.
 
@@ -220,7 +220,7 @@ def restore(trainer: Any, folder: Path) -> np.ndarray:
     return np.array(spent, float)
 
 
-@sharding.together()
+@processes.together()
 def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | None = None) -> Path:
     """Run to the last step, writing metrics and checkpoints; resumes where it is asked to.
 
@@ -251,7 +251,7 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
     cost = trainer.evaluations_per_step()
     if settings.resume:
         spent = restore(trainer, folder)
-    first = sharding.first()
+    first = processes.first()
     if first:
         settings.save(settings.out / "settings.json")
 

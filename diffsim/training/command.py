@@ -1,0 +1,59 @@
+"""A training script: its flags and those of a group of processes, and its errors in one line."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import tyro
+
+from diffsim.training.processes import Group, ProcessLostError
+
+_ERRORS = (FileExistsError, FileNotFoundError, FloatingPointError, ImportError, TypeError,
+           ValueError)  # fmt: skip
+
+
+def command(
+    kind: type,
+    run: Callable[[Any], object],
+    description: str | None,
+    *,
+    default: Any = None,
+    again: str = "go on with --resume --out {out}",
+) -> None:
+    """Parse the command line, join the other processes if there are any, and ``run(settings)``.
+
+    Ends the program with one line and code 2 where an error is the user's to mend, with 130 after
+    an interrupt.
+
+    Args:
+        kind: a frozen dataclass, the settings of the run, from which the flags are made.
+        run: what to do with them.
+        description: for --help.
+        default: settings that hold unless a flag says otherwise.
+        again: how to go on after an interrupt; ``{out}`` is the folder.
+    """
+    group: Any = ("group", tyro.conf.OmitArgPrefixes[Group], Group())
+    both = dataclasses.make_dataclass(kind.__name__, [group], bases=(kind,), frozen=True)
+    names = [field.name for field in dataclasses.fields(kind)]
+    code, several = 0, False
+    try:
+        held = {} if default is None else {name: getattr(default, name) for name in names}
+        options: Any = tyro.cli(both, default=both(**held), description=description)
+        settings = kind(**{name: getattr(options, name) for name in names})
+        several = options.group.coordinator is not None
+        with options.group.connected():
+            run(settings)
+    except KeyboardInterrupt:
+        code = _said(f"\ninterrupted; {again.format(out=settings.out)}", 130)
+    except (ProcessLostError, *_ERRORS) as error:
+        code = _said(f"error: {error}", 2)
+    if code and several:
+        os._exit(code)  # an orderly end would wait for the other processes
+    sys.exit(code)
+
+
+def _said(text: str, code: int) -> int:
+    print(text, file=sys.stderr, flush=True)
+    return code
