@@ -19,18 +19,20 @@ def settings(out, loop=False, **changes):
     few |= {"out": Path(out), "learning_rate": 0.03}
     if not loop:
         return Settings(**few | changes)
+    from drift import Drift
+
+    from diffsim import envs
+
+    envs.ENVS["drift"] = Drift
     return LoopSettings(**few | {"horizon": 8, "gradient": "shac", "env": "drift"} | changes)
 
 
 def trainer(chosen, host=False):
-    from drift import Drift
     from point import HostPoint, Point
 
-    from diffsim import envs
     from diffsim.training import LoopSettings, LoopTrainer, Trainer
 
     if isinstance(chosen, LoopSettings):
-        envs.ENVS["drift"] = Drift
         return LoopTrainer(chosen)
     return Trainer(HostPoint() if host else Point(), chosen)
 

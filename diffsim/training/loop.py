@@ -148,11 +148,20 @@ class Trainer:
         return jax.value_and_grad(objective)(params)
 
     def _host_step(self, state: TrainState):
-        """The same with the simulator between the compiled forward pass and pullback."""
+        """The same with the simulator between the compiled forward pass and pullback.
+
+        Every process simulates its share of the serves; its devices do not matter.
+        """
+        state = sharding.local(state)
         key, starts, noise_key = self._draw(state)
+        noise_keys = jax.random.split(noise_key, self.settings.batch)
+        starts, noise_keys = processes.own((starts, noise_keys))
         practice = host.world(starts.position, False)
-        value, slope = self._slope(state.params, starts, args=(starts, practice), key=noise_key)
-        return self._apply(state, key, slope), value, optax.tree.norm(slope)
+        value, slope = processes.averaged(
+            self._slope(state.params, starts, args=(starts, practice), key=noise_keys)
+        )
+        new = sharding.replicated(self._apply(state, key, slope))
+        return new, value, optax.tree.norm(slope)
 
     def evaluations_per_step(self) -> int:
         """Simulations an update takes, a derivative counted as one."""

@@ -100,7 +100,7 @@ def _values_only(loop, params, states, noise):
 
 
 def _score(loop, stretch: Stretch) -> tuple[Callable, tuple[jax.Array, ...]]:
-    """Σ_t w_t log π(u_t | obs_t) of a row, and the rows, with the w that make its mean the estimate.
+    """Σ_t w_t log π(u_t | obs_t) of a row, and all rows; w makes the mean's slope the estimate.
 
     Each action answers for the costs after it, less their mean over the other rollouts.
     """

@@ -4,7 +4,7 @@ import dataclasses
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import jax
 from jax.experimental import multihost_utils
@@ -88,6 +88,26 @@ class Group:
 def first() -> bool:
     """Whether this is process 0, the one that writes and prints."""
     return jax.process_index() == 0
+
+
+def own(rows: Any) -> Any:
+    """This process's share of rows that all have.
+
+    Raises:
+        ValueError: the processes cannot have equal shares.
+    """
+    total, count = len(jax.tree.leaves(rows)[0]), jax.process_count()
+    if total % count:
+        raise ValueError(f"batch: expected a multiple of the {count} processes, got {total}")
+    begin = jax.process_index() * (total // count)
+    return jax.tree.map(lambda leaf: leaf[begin : begin + total // count], rows)
+
+
+def averaged(tree: Any) -> Any:
+    """The mean over the processes of what each has."""
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(lambda leaf: leaf.mean(axis=0), multihost_utils.process_allgather(tree))
 
 
 @contextmanager
