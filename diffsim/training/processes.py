@@ -68,8 +68,7 @@ class Group:
             try:
                 self._connect()
                 yield
-                with together():
-                    multihost_utils.sync_global_devices("done")
+                meet()
             finally:
                 watch.communicate(b"told\n")
 
@@ -81,13 +80,23 @@ class Group:
         )  # fmt: skip
         # Processes find each other for the first exchange within 30 s or not at all: before they
         # compile, which takes some longer than others.
-        with together():
-            multihost_utils.sync_global_devices("connected")
+        meet()
 
 
 def first() -> bool:
     """Whether this is process 0, the one that writes and prints."""
     return jax.process_index() == 0
+
+
+def meet() -> None:
+    """Wait here until all processes have come, however long that takes them.
+
+    Raises:
+        ProcessLostError: one never will.
+    """
+    if jax.process_count() > 1:
+        with together():
+            multihost_utils.sync_global_devices("meeting")
 
 
 def own(rows: Any) -> Any:
