@@ -131,6 +131,8 @@ TRAINERS: dict[str, tuple[Callable, str, dict[str, Any]]] = {
         {"population_size": 64, "learning_rate": 1e-2, "perturbation_std": 0.05},
     ),
 }  # fmt: skip
+# es refuses several; apg mixes up the shapes of its parts.
+ONE_PROCESS = ("apg", "es")
 
 
 def train(
@@ -157,11 +159,16 @@ def train(
         The policy, observation to action.
 
     Raises:
-        ValueError: no such algorithm; settings that brax refuses, such as environments that the
-            devices cannot share equally; or es in several processes.
+        ValueError: no such algorithm; one that does not run in several processes; settings that
+            brax refuses, such as environments that the devices cannot share equally.
     """
     if algorithm not in TRAINERS:
         raise ValueError(f"algorithm: expected one of {', '.join(TRAINERS)}, got {algorithm!r}")
+    if jax.process_count() > 1 and algorithm in ONE_PROCESS:
+        raise ValueError(
+            f"{algorithm}: brax runs it in one process, whose devices share the work; expected "
+            f"--processes 1, got {jax.process_count()}"
+        )
     function, unit, defaults = TRAINERS[algorithm]
     arguments = defaults | {"episode_length": env.limit} | settings
     try:
