@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -37,18 +38,22 @@ def command(
     group: Any = ("group", tyro.conf.OmitArgPrefixes[Group], Group())
     both = dataclasses.make_dataclass(kind.__name__, [group], bases=(kind,), frozen=True)
     names = [field.name for field in dataclasses.fields(kind)]
-    code, several = 0, False
+    held = {} if default is None else {name: getattr(default, name) for name in names}
+    options: Any = tyro.cli(both, default=both(**held), description=description)
+    settings = kind(**{name: getattr(options, name) for name in names})
+    several, code = options.group.coordinator is not None, 0
     try:
-        held = {} if default is None else {name: getattr(default, name) for name in names}
-        options: Any = tyro.cli(both, default=both(**held), description=description)
-        settings = kind(**{name: getattr(options, name) for name in names})
-        several = options.group.coordinator is not None
         with options.group.connected():
             run(settings)
     except KeyboardInterrupt:
         code = _said(f"\ninterrupted; {again.format(out=settings.out)}", 130)
     except (ProcessLostError, *_ERRORS) as error:
         code = _said(f"error: {error}", 2)
+    except Exception:
+        if not several:
+            raise
+        traceback.print_exc()
+        code = 1
     if code and several:
         os._exit(code)  # an orderly end would wait for the other processes
     sys.exit(code)
