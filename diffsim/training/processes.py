@@ -1,6 +1,7 @@
 """Several processes as one run: how they find each other, and what is said when one has gone."""
 
 import dataclasses
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any, cast
 import jax
 from jax.experimental import multihost_utils
 
-_AGAIN = "another one has gone or failed; start all again with --resume"
+_AGAIN = "another one has gone or failed; start all again, with --resume where there is one"
 # Says so for a process that dies, reading the end of its pipe instead of a line.
 _WATCH = ["sh", "-c", 'read -r told || printf "%s\\n" "$1" >&2', "sh"]
 
@@ -50,8 +51,11 @@ class Group:
     def connected(self) -> Iterator[None]:
         """Join the others, before anything is computed, and leave together; alone, nothing.
 
-        A process that dies within, killed or ended by JAX's own watch over the others, which
-        aborts, has its last line on the error stream all the same.
+        A process that dies within, killed or by JAX's own watch over the others, which aborts,
+        still has a last line on the error stream.
+
+        Raises:
+            ProcessLostError: another process has gone.
 
         >>> with Group().connected():
         ...     jax.process_count()
@@ -66,9 +70,10 @@ class Group:
             start_new_session=True,  # an interrupt from the keyboard is not for it
         ) as watch:  # fmt: skip
             try:
-                self._connect()
-                yield
-                meet()
+                with together():
+                    self._connect()
+                    yield
+                    meet()
             finally:
                 watch.communicate(b"told\n")
 
@@ -128,8 +133,9 @@ def together() -> Iterator[None]:
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        # A failed exchange is either kind, and then begins with the code of its status.
+        if jax.process_count() == 1 or not re.match("[A-Z_]+: ", str(error)):
             raise
         raise ProcessLostError(
             f"process {jax.process_index()} of {jax.process_count()}: {_AGAIN} ({error})"

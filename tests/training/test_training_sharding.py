@@ -17,13 +17,26 @@ from diffsim import envs
 from diffsim.training import LoopSettings, LoopTrainer, Settings, Trainer, train
 from diffsim.training.loop_gradients import GRADIENTS
 from diffsim.training.metrics import read
-from diffsim.training.processes import Group
+from diffsim.training.processes import Group, ProcessLostError, own, together
 from diffsim.training.sharding import averaged
 
 ROOT = Path(__file__).parents[2]
 # Sums over serves come in another order; Adam divides by gradients that are small.
-GONE = "another one has gone or failed; start all again with --resume"
+GONE = "another one has gone or failed; start all again, with --resume"
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+
+
+started = []
+
+
+@pytest.fixture(autouse=True)
+def stop_all():
+    """No process outlives its test, however that ends."""
+    yield
+    while started:
+        process = started.pop()
+        process.kill()
+        process.communicate()
 
 
 def start(command, devices=1):
@@ -35,15 +48,13 @@ def start(command, devices=1):
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, *command], env=environment, **pipes)
+    started.append(subprocess.Popen([sys.executable, *command], env=environment, **pipes))
+    return started[-1]
 
 
 def ended(process, code=0):
     """What a process printed."""
-    try:
-        out, err = process.communicate(timeout=600)
-    finally:
-        process.kill()
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, out + err
     return out + err if code else out
 
@@ -241,10 +252,24 @@ def test_scripts_run_in_two_processes(script, tmp_path):
     assert (tmp_path / file).exists()
 
 
+def test_what_failed_between_processes_is_told_from_what_failed_in_one(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for kind in (jax.errors.JaxRuntimeError, ValueError):
+        with pytest.raises(ProcessLostError, match=f"process 0 of 2: {GONE}"), together():
+            raise kind("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
+    with pytest.raises(ValueError, match="batch: expected"), together():
+        raise ValueError("batch: expected more")
+
+
 def test_shares_are_equal(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 3)
     with pytest.raises(ValueError, match="batch: expected a multiple of the 3 devices, got 8"):
         averaged(lambda _, rows: rows.mean())(None, jnp.zeros(8))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert own(jnp.arange(4)).tolist() == [2, 3]
+    with pytest.raises(ValueError, match="batch: expected a multiple of the 2 processes, got 3"):
+        own(jnp.zeros(3))
 
 
 @pytest.mark.parametrize(
