@@ -21,8 +21,9 @@ def divided(f: Callable) -> Callable:
         ValueError: the devices cannot have equal shares.
 
     >>> import jax.numpy as jnp
-    >>> divided(lambda scale, rows: (jnp.mean(scale * rows), -rows))(2.0, jnp.arange(2.0))
-    (Array(1., dtype=float32), Array([-0., -1.], dtype=float32))
+    >>> mean, rows = divided(lambda s, x: (jnp.mean(s * x), x + 1))(2.0, jnp.arange(8.0))
+    >>> mean.item(), rows.tolist()
+    (7.0, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
     """
     count = jax.device_count()
     if count == 1:

@@ -107,14 +107,15 @@ def same_but_for_clocks(ours, theirs):
 
 
 LOOPS = [{"loop": True, "gradient": name, "batch": 16} for name in GRADIENTS]
+HOST = {"host": True, "gradient": "spsa"}
 SHORT = ("interpolated",)
 
 
 @pytest.mark.parametrize(
     "kind",
     [{}, *(
-        pytest.param(loop, marks=() if loop["gradient"] in SHORT else pytest.mark.slow)
-        for loop in LOOPS
+        pytest.param(kind, marks=() if kind["gradient"] in SHORT else pytest.mark.slow)
+        for kind in [*LOOPS, HOST]
     )],
     ids=lambda kind: kind.get("gradient", "in one go"),
 )  # fmt: skip
@@ -129,7 +130,7 @@ def test_eight_devices_are_one(kind, straight, tmp_path):
     [
         {},
         pytest.param({"loop": True}, marks=pytest.mark.slow),
-        pytest.param({"host": True, "gradient": "spsa"}, marks=pytest.mark.slow),
+        pytest.param(HOST, marks=pytest.mark.slow),
     ],
     ids=["in one go", "step-wise", "host"],
 )
