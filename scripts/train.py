@@ -13,7 +13,7 @@ def main() -> None:
     from diffsim.training import Settings
     from diffsim.training.command import command
 
-    command(Settings, training.run, __doc__, default=Settings.defaults(sys.argv))
+    command(Settings, training.run, __doc__, default=lambda: Settings.defaults(sys.argv))
 
 
 if __name__ == "__main__":

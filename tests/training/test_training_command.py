@@ -36,7 +36,7 @@ def ended(monkeypatch, run, *flags, **options):
 def test_run_gets_its_own_settings_alone(monkeypatch):
     seen = []
     assert ended(monkeypatch, seen.append, "--steps", "5") == 0
-    assert ended(monkeypatch, seen.append, default=Little(steps=7)) == 0
+    assert ended(monkeypatch, seen.append, default=lambda: Little(7)) == 0
     assert seen == [Little(5), Little(7)]
     assert {type(one) for one in seen} == {Little}
 
@@ -73,7 +73,16 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     assert ended(monkeypatch, run, "--out", "there") == 130
-    assert "interrupted; go on with --resume --out there" in capsys.readouterr().err
+    assert capsys.readouterr().err == "\ninterrupted; go on with --resume --out there\n"
+
+    @contextmanager
+    def connected(group):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(Group, "connected", connected)
+    assert ended(monkeypatch, run) == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
 
 
 def test_of_several_processes_one_that_fails_does_not_wait_for_the_others(monkeypatch, capsys):
@@ -92,5 +101,27 @@ def test_of_several_processes_one_that_fails_does_not_wait_for_the_others(monkey
     flags = "--coordinator", "localhost:1", "--processes", "2", "--process", "1"
     assert ended(monkeypatch, run, *flags) == -1
     assert "LookupError: of a simulator" in capsys.readouterr().err
+    assert ended(monkeypatch, run, *flags, "--steps", "0") == -2
     with pytest.raises(LookupError):
         ended(monkeypatch, run)
+
+
+def test_processes_meet_before_settings_are_made(monkeypatch):
+    """Settings may compute something to check themselves, and JAX joins others only before."""
+    met = []
+
+    @contextmanager
+    def connected(group):
+        met.append(group.coordinator)
+        yield
+
+    @dataclasses.dataclass(frozen=True)
+    class Computing(Little):
+        def __post_init__(self):
+            assert met == ["auto"]
+
+    monkeypatch.setattr(Group, "connected", connected)
+    monkeypatch.setattr(sys, "argv", ["little.py", "--coordinator", "auto", "--steps", "5"])
+    with pytest.raises(SystemExit) as end:
+        command(Computing, print, "Computes.")
+    assert end.value.code == 0
