@@ -16,6 +16,7 @@ def test_efficiencies_of_known_times(tmp_path):
         for end in ("efficiency", "low", "high"):
             np.testing.assert_allclose([row[f"{clock}_{end}"] for row in rows], wanted)
     assert [row["wall_seconds"] for row in rows] == [2, 2, 4]
+    assert [row["least_efficiency"] for row in rows] == [1, 1, 0.5]
     assert [scaling._most(count, 1, 2) for count in (1, 2, 4)] == [1, 1, 0.5]
     scaling._draw(rows, 2, tmp_path / "scale.png")
     assert (tmp_path / "scale.png").read_bytes()[1:4] == b"PNG"
@@ -26,6 +27,7 @@ def test_quartiles_are_of_ratios():
     seconds[1, :, 0] = [1, 2, 4, 4, 8]
     row = scaling._rows((1, 2), seconds)[1]
     assert [row[f"wall_{end}"] for end in ("low", "efficiency", "high")] == [0.25, 0.25, 0.5]
+    assert row["least_efficiency"] == 1
 
 
 def test_a_process_that_ends_early_is_an_error(monkeypatch, tmp_path):
