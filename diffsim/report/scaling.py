@@ -125,9 +125,9 @@ def _most(count: float, first: float, cores: int) -> float:
 
 
 def _table(rows: list[dict[str, float]], serves: int, cores: int) -> Table:
-    table = Table("devices", "update", "efficiency", f"most on {cores} cores", "in the median turn",
-                  "by processor time",
-                  title=f"Weak scaling: {serves} serves a device, least time [quartiles]")  # fmt: skip
+    names = ("devices", "update", "efficiency", f"most on {cores} cores", "in the median turn",
+             "by processor time")  # fmt: skip
+    table = Table(*names, title=f"Weak scaling: {serves} serves a device, least time [quartiles]")
     for row in rows:
         wall, cpu = (
             "{:.2f} [{:.2f}, {:.2f}]".format(
