@@ -130,7 +130,7 @@ def _table(rows: list[dict[str, float]], serves: int, cores: int) -> Table:
     table = Table(*names, title=f"Weak scaling: {serves} serves a device, least time [quartiles]")
     for row in rows:
         wall, cpu = (
-            "{:.2f} [{:.2f}, {:.2f}]".format(
+            "{:.2f}\n[{:.2f}, {:.2f}]".format(
                 *(row[f"{clock}_{end}"] for end in ("efficiency", "low", "high"))
             )
             for clock in CLOCKS
