@@ -2,13 +2,12 @@
 
 import dataclasses
 import os
-import sys
-
-import tyro
 
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
+    from diffsim.report import comparison
+    from diffsim.training.command import command
     from diffsim.training.comparison import Plan
 
     @dataclasses.dataclass(frozen=True)
@@ -16,22 +15,14 @@ def main() -> None:
         quick: bool = False
         """A small form, in the folder's subfolder quick: two seeds, 150 updates of 64 serves."""
 
-    options = tyro.cli(Options, description=__doc__)
-    if options.quick:
-        options = dataclasses.replace(
-            options, seeds=(0, 1), steps=150, batch=64, out=options.out / "quick"
-        )
-
-    from diffsim.report import comparison
-
-    try:
+    def run(options: Options) -> None:
+        if options.quick:
+            options = dataclasses.replace(
+                options, seeds=(0, 1), steps=150, batch=64, out=options.out / "quick"
+            )
         comparison.run(options)
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
-    except (FileExistsError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+
+    command(Options, run, __doc__, again="the same command goes on from here")
 
 
 if __name__ == "__main__":

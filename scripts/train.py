@@ -6,34 +6,14 @@ event-driven world, whose gradient is exact, or in MuJoCo, a black box (--simula
 import os
 import sys
 
-import tyro
-
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
+    from diffsim.report import training
     from diffsim.training import Settings
+    from diffsim.training.command import command
 
-    settings = tyro.cli(Settings, default=Settings.defaults(sys.argv), description=__doc__)
-
-    from diffsim.report import training as report
-    from diffsim.training.sharding import ProcessLostError
-
-    try:
-        report.run(settings)
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with --resume --out {settings.out}", file=sys.stderr)
-        sys.exit(130)
-    except ProcessLostError as error:
-        fail(error)
-        os._exit(2)  # an orderly end would wait for the other process
-    except (FileExistsError, FileNotFoundError, FloatingPointError, TypeError, ValueError) as error:
-        sys.exit(fail(error))
-
-
-def fail(error: Exception) -> int:
-    """One line on the error stream, and the exit code of a usage error."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
-    return 2
+    command(Settings, training.run, __doc__, default=lambda: Settings.defaults(sys.argv))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Train on a task with one of brax's own trainers, and write how it went."""
 
 import os
-import sys
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import tyro
 
-
-@dataclass
+@dataclass(frozen=True)
 class Options:
     """Train on a task with one of brax's own trainers."""
 
@@ -32,35 +31,40 @@ class Options:
     """Settings of brax's trainer, e.g. --set num_envs 64 learning_rate 1e-3."""
 
 
-def main(options: Options) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
-    warnings.filterwarnings("ignore", category=DeprecationWarning)  # brax's own
-
+def run(options: Options) -> None:
     from diffsim.envs import brax_adapter, make
     from diffsim.training.metrics import MetricsWriter
+    from diffsim.training.processes import first
 
     started = time.perf_counter()
-    with MetricsWriter(options.out) as metrics:
 
-        def progress(step: int, row: dict) -> None:
-            seconds = time.perf_counter() - started
-            reward, length = row["eval/episode_reward"], row["eval/avg_episode_length"]
-            metrics.write(
-                {"step": step, "seconds": seconds, "return": float(reward), "length": float(length)}
-            )
-            print(f"{step:>9}  {seconds:7.1f} s  return {reward:8.2f}  length {length:6.1f}")
+    def progress(step: int, row: dict) -> None:  # brax calls it in the first process alone
+        seconds = time.perf_counter() - started
+        reward, length = row["eval/episode_reward"], row["eval/avg_episode_length"]
+        metrics.write(
+            {"step": step, "seconds": seconds, "return": float(reward), "length": float(length)}
+        )
+        print(f"{step:>9}  {seconds:7.1f} s  return {reward:8.2f}  length {length:6.1f}")
 
-        try:
-            env = make(options.env, **({} if options.limit is None else {"limit": options.limit}))
-            settings = {k: int(v) if v.is_integer() else v for k, v in options.set.items()}
-            brax_adapter.train(
-                env, options.algorithm, options.budget, seed=options.seed,
-                evaluations=options.evaluations, progress=progress, **settings,
-            )  # fmt: skip
-        except ValueError as error:
-            sys.exit(f"error: {error}")
-    print(f"wrote {metrics.path}")
+    env = make(options.env, **({} if options.limit is None else {"limit": options.limit}))
+    settings = {k: int(v) if v.is_integer() else v for k, v in options.set.items()}
+    writer: Any = MetricsWriter(options.out) if first() else nullcontext()
+    with writer as metrics:
+        brax_adapter.train(
+            env, options.algorithm, options.budget, seed=options.seed,
+            evaluations=options.evaluations, progress=progress, **settings,
+        )  # fmt: skip
+    if first():
+        print(f"wrote {metrics.path}")
+
+
+def main() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
+    warnings.filterwarnings("ignore", category=DeprecationWarning)  # brax's own
+    from diffsim.training.command import command
+
+    command(Options, run, __doc__, again="brax's trainers keep no checkpoints; start again")
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    main()

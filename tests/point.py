@@ -1,7 +1,10 @@
-"""A task that costs nothing: point at the start."""
+"""A task that costs nothing: point at the start; traced, or with a simulator on the host."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from diffsim.physics import BallState
@@ -37,3 +40,29 @@ class Point:
         return {
             "hit": error < 1, "legal": legal, "landing_error": jnp.where(legal, error, jnp.nan)
         }  # fmt: skip
+
+
+def simulate(weights, start, real):
+    """``Point`` in NumPy."""
+    way = weights - start.position[:2]
+    error = np.sqrt(np.sum(way**2))
+    return {
+        "distance": np.sum(way**2),
+        "size": 1e-3 * np.sum(weights**2),
+        "hit": float(error < 1),
+        "legal": float(error < 0.5),
+        "landing_error": error if error < 0.5 else np.nan,
+    }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HostPoint:
+    """The task of ``Point``, its simulator a black box."""
+
+    simulator: object = staticmethod(simulate)
+    workers: int = 0
+    weight_count: int = 2
+    terms: tuple = ("distance", "size")
+    measures: tuple = ("hit", "legal", "landing_error")
+    sample = Point.sample
+    observe = Point.observe

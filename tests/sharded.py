@@ -1,6 +1,8 @@
-"""A run of the task that costs nothing, in a process of its own: python sharded.py SETTINGS.
+"""A run of a task that costs nothing, in a process of its own: python sharded.py SETTINGS.
 
-SETTINGS is JSON: those of the run and, under "die", the step after which it kills itself.
+SETTINGS is JSON: those of the run; "group", those of its processes; "loop", whether the task is
+step-wise; "host", whether its simulator is on the host; "die", the step after which the process
+kills itself.
 """
 
 import json
@@ -10,45 +12,60 @@ import sys
 from pathlib import Path
 
 
-def settings(out, **changes):
-    from diffsim.training import Settings
+def settings(out, loop=False, **changes):
+    from diffsim.training import LoopSettings, Settings
 
     few = {"steps": 12, "batch": 8, "hidden": (8,), "log_every": 4, "checkpoint_every": 5}
-    return Settings(out=Path(out), **few | {"learning_rate": 0.03} | changes)
+    few |= {"out": Path(out), "learning_rate": 0.03}
+    if not loop:
+        return Settings(**few | changes)
+    from drift import Drift
+
+    from diffsim import envs
+
+    envs.ENVS["drift"] = Drift
+    return LoopSettings(**few | {"horizon": 8, "gradient": "shac", "env": "drift"} | changes)
+
+
+def trainer(chosen, host=False):
+    from point import HostPoint, Point
+
+    from diffsim.training import LoopSettings, LoopTrainer, Trainer
+
+    if isinstance(chosen, LoopSettings):
+        return LoopTrainer(chosen)
+    return Trainer(HostPoint() if host else Point(), chosen)
 
 
 def numbers(trainer):
-    """The parameters and all of the optimiser's state, flat."""
+    """All of the state, flat, but for the random key."""
     import jax
     import numpy as np
 
-    leaves = jax.tree.leaves((trainer.state.params, trainer.state.optimizer, trainer.state.step))
+    leaves = jax.tree.leaves(trainer.state.replace(key=()))
     return np.concatenate([np.asarray(leaf, float).ravel() for leaf in leaves])
 
 
 def main():
     changes = json.loads(sys.argv[1])
-    last = changes.pop("die", None)
+    last, host = changes.pop("die", None), changes.pop("host", False)
 
     def progress(row):
         if row["step"] == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    from point import Point
+    from diffsim.training import train
+    from diffsim.training.processes import Group, ProcessLostError, first
 
-    from diffsim.training import Trainer, train
-    from diffsim.training.sharding import ProcessLostError, first
-
-    chosen = settings(**changes)
-    chosen.connect()
-    trainer = Trainer(Point(), chosen)
     try:
-        train(trainer, progress=progress)
+        with Group(**changes.pop("group", {})).connected():
+            run = trainer(settings(**changes), host)
+            train(run, progress=progress)
+            if first():
+                print(json.dumps(numbers(run).tolist()))
     except ProcessLostError as error:
-        print(error, flush=True)
+        print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(3)
-    if first():
-        print(json.dumps(numbers(trainer).tolist()))
 
 
 if __name__ == "__main__":

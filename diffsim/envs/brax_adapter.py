@@ -8,6 +8,7 @@
 
 import contextlib
 import functools
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -130,6 +131,8 @@ TRAINERS: dict[str, tuple[Callable, str, dict[str, Any]]] = {
         {"population_size": 64, "learning_rate": 1e-2, "perturbation_std": 0.05},
     ),
 }  # fmt: skip
+# es refuses several; apg mixes up the shapes of its parts.
+ONE_PROCESS = ("apg", "es")
 
 
 def train(
@@ -142,7 +145,7 @@ def train(
     progress: Callable[[int, dict], None] = lambda *_: None,
     **settings: Any,
 ) -> Callable[[jax.Array], jax.Array]:
-    """Train on a task with one of brax's own trainers.
+    """Train on a task with one of brax's own trainers, which divide the environments over devices.
 
     Args:
         env: the task.
@@ -156,16 +159,29 @@ def train(
         The policy, observation to action.
 
     Raises:
-        ValueError: no such algorithm.
+        ValueError: no such algorithm; one that does not run in several processes; settings that
+            brax refuses, such as environments that the devices cannot share equally.
     """
     if algorithm not in TRAINERS:
         raise ValueError(f"algorithm: expected one of {', '.join(TRAINERS)}, got {algorithm!r}")
+    if jax.process_count() > 1 and algorithm in ONE_PROCESS:
+        raise ValueError(
+            f"{algorithm}: brax runs it in one process, whose devices share the work; expected "
+            f"--processes 1, got {jax.process_count()}"
+        )
     function, unit, defaults = TRAINERS[algorithm]
     arguments = defaults | {"episode_length": env.limit} | settings
-    with replicated_puts():
-        make_policy, params, _ = function(
-            BraxEnv(env), **{unit: budget}, seed=seed, num_evals=evaluations,
-            progress_fn=progress, **arguments,
-        )  # fmt: skip
+    try:
+        with replicated_puts():
+            make_policy, params, _ = function(
+                BraxEnv(env), **{unit: budget}, seed=seed, num_evals=evaluations,
+                progress_fn=progress, **arguments,
+            )  # fmt: skip
+    except AssertionError as error:  # brax says no more than where
+        line = str(traceback.extract_tb(error.__traceback__)[-1].line)
+        raise ValueError(
+            f"{algorithm}: brax expects {line.removeprefix('assert ')}, not so with these settings "
+            f"on {jax.device_count()} devices"
+        ) from error
     policy, unused = make_policy(params, deterministic=True), jax.random.key(0)
     return lambda obs: policy(obs, unused)[0]

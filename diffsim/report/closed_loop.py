@@ -18,16 +18,21 @@ from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure
 from diffsim.training.loop import train
 from diffsim.training.metrics import MetricsWriter, read
+from diffsim.training.processes import first
 
 FRESH = 2_000_003  # seed of the starts used to evaluate, never those of training
 
 
-def run(settings: LoopSettings, console: Console | None = None) -> dict[str, Measure]:
-    """Train, telling how it goes, and measure the policy on 1,000 fresh starts."""
+def run(settings: LoopSettings, console: Console | None = None) -> None:
+    """Train, telling how it goes, and measure the policy on 1,000 fresh starts.
+
+    Of several processes the first one prints and measures.
+    """
     console = console or Console()
-    measures = _ours(LoopTrainer(settings), console)
-    console.print(_table(settings.env, {settings.gradient: measures}))
-    return measures
+    trainer = LoopTrainer(settings)
+    _train(trainer, console)
+    if first():
+        console.print(_table(settings.env, {settings.gradient: _fresh(trainer)}))
 
 
 def compare(
@@ -67,7 +72,9 @@ def compare(
                         checkpoint_every=steps,
                     )  # fmt: skip
                     # Anew for each seed, so that every run's seconds count its compilation.
-                    measures = _ours(LoopTrainer(settings), console)
+                    trainer = LoopTrainer(settings)
+                    _train(trainer, console)
+                    measures = _fresh(trainer)
                 with replacing(file) as temporary:
                     temporary.write_text(json.dumps(measures))
             saved = json.loads(file.read_text())
@@ -104,7 +111,7 @@ def growth(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> f
     return rate
 
 
-def _ours(trainer: LoopTrainer, console: Console) -> dict[str, Measure]:
+def _train(trainer: LoopTrainer, console: Console) -> None:
     def progress(row):
         if "return" in row:
             console.print(
@@ -113,6 +120,9 @@ def _ours(trainer: LoopTrainer, console: Console) -> dict[str, Measure]:
             )
 
     train(cast(Any, trainer), progress=progress)
+
+
+def _fresh(trainer: LoopTrainer) -> dict[str, Measure]:
     return trainer.evaluate(jax.random.key(FRESH))
 
 

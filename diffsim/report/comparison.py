@@ -18,14 +18,16 @@ from diffsim.report.stage import COLORS, plain
 from diffsim.training.comparison import Plan, Run, differentiates
 from diffsim.training.comparison import run as runs_of
 from diffsim.training.evaluate import student_interval
+from diffsim.training.processes import first
 
 
 def run(plan: Plan, console: Console | None = None) -> list[Run]:
     """Carry out a plan with a progress bar; print the table and write it, the curves and a figure.
 
-    The folder gets ``summary.csv``, ``curves.csv`` and ``error.png``.
+    The folder gets ``summary.csv``, ``curves.csv`` and ``error.png``. Of several processes the
+    first one prints and writes.
     """
-    console = console or Console()
+    console = console or Console(quiet=not first())
     if not console.is_terminal:
         console.width = max(console.width, 120)  # a file is as wide as the table
     total = len(plan.gradients) * len(plan.seeds) * plan.steps
@@ -46,6 +48,8 @@ def run(plan: Plan, console: Console | None = None) -> list[Run]:
         for finished in runs_of(plan, progress=progress):
             done.append(finished)
             bar.update(job, completed=len(done) * plan.steps)
+    if not first():
+        return done
     records = summary(done, plan.error, plan.clock)
     console.print(table(records, plan.error))
     write_rows(plan.out / "summary.csv", records)

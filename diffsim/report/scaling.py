@@ -5,99 +5,163 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
 
 from diffsim._files import checked, replacing
 
+CLOCKS = ("wall", "cpu")
+
 
 def benchmark(
-    devices: tuple[int, ...] = (1, 2, 4, 8),
+    devices: tuple[int, ...] = (1, 2, 4),
     serves: int = 64,
-    updates: int = 30,
+    updates: int = 200,
+    gradient: str = "pathwise",
     path: Path = Path("runs/scale/scale.png"),
 ) -> list[dict[str, float]]:
-    """Print and draw evaluations per second per device on forced CPU devices, over one device.
+    """Print and draw how an update slows down on forced CPU devices, each with as many serves.
 
-    Each count runs in a process of its own with ``serves`` for every device; the median update
-    counts. Wall time cannot hold up past the machine's cores, which the figure shows; processor
-    time shows what dividing the serves itself costs.
+    efficiency = time of the first count / time of this count, 1 at best. Each count has a process
+    of its own; they take turns, one update each, so that what else the machine does falls on all
+    alike. By the wall clock the cores set a limit, shown beside it; other work on them only adds,
+    so the least time of each count is shown beside the median of the turns. By processor time
+    only what dividing the work costs shows.
 
     Args:
         devices: counts, the first of which the others are compared with.
         serves: of each device in an update.
-        updates: timed, after one that is not.
+        updates: timed, of each count.
+        gradient: see diffsim.gradients.METHODS.
         path: of the figure, .png, .pdf or .svg.
 
     Returns:
-        for every count: devices, rate (evaluations per second per device, by the wall clock),
-        cpu_rate (evaluations per processor second), and both over those of the first count.
+        for every count: devices, least and median seconds and processor seconds of an update, and
+        the efficiencies by them, the medians with quartiles.
     """
-    path = checked(path, (".png", ".pdf", ".svg"))
-    rows: list[dict[str, float]] = []
-    for count in track(devices, "measuring", transient=True):
-        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-        code = f"from diffsim.report.scaling import measure; measure({serves}, {updates})"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True
-        )
-        row = {"devices": count, **json.loads(done.stdout.splitlines()[-1])}
-        first = rows[0] if rows else row
-        rows.append(
-            row | {f"{name}_ratio": row[name] / first[name] for name in ("rate", "cpu_rate")}
-        )
-    cores = len(os.sched_getaffinity(0))
-    print(f"{serves} serves a device, {cores} cores; evaluations per second:")
-    for row in rows:
-        print(
-            f"  {row['devices']} devices: {row['rate']:8.1f} a device ({row['rate_ratio']:.2f}), "
-            f"{row['cpu_rate']:8.1f} by processor time ({row['cpu_rate_ratio']:.2f})"
-        )
+    path, console = checked(path, (".png", ".pdf", ".svg")), Console()
+    with ExitStack() as stack, Progress(console=console, transient=True) as bar:
+        compiling = bar.add_task("compiling", total=len(devices))
+        children = [stack.enter_context(_child(count, serves, gradient)) for count in devices]
+        for child in children:
+            _answer(child)
+            bar.advance(compiling)
+        turns = bar.add_task("measuring", total=updates)
+        seconds = np.zeros((len(devices), updates, 2))
+        for turn in range(updates):
+            for number, child in enumerate(children):
+                seconds[number, turn] = _answer(child, "go")
+            bar.advance(turns)
+    rows, cores = _rows(devices, seconds), len(os.sched_getaffinity(0))
+    console.print(_table(rows, serves, cores))
     _draw(rows, cores, path)
-    print(f"wrote {path}")
+    console.print(f"wrote {path}")
     return rows
 
 
-def measure(serves: int, updates: int) -> None:
-    """Print, as JSON, the rates of this process with all its devices."""
+def _child(count: int, serves: int, gradient: str) -> subprocess.Popen:
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+    code = f"from diffsim.report import scaling; scaling.measure({serves}, {gradient!r})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def measure(serves: int, gradient: str) -> None:
+    """One update on all devices of this process for every line read; prints its seconds as JSON."""
     import jax
 
     from diffsim.training import Settings, Trainer
 
-    count = jax.device_count()
-    settings = Settings(batch=serves * count)
+    settings = Settings(batch=serves * jax.device_count(), gradient=gradient)
     trainer = Trainer(settings.task(), settings)
     trainer.update()
-    clocks = []
-    for _ in range(updates + 1):
-        clocks.append((time.perf_counter(), time.process_time()))
+    print("[]", flush=True)
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
         trainer.update()
-    wall, cpu = np.median(np.diff(clocks, axis=0), axis=0)
-    evaluations = trainer.evaluations_per_step()
-    print(json.dumps({"rate": evaluations / wall / count, "cpu_rate": evaluations / cpu}))
+        print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]), flush=True)
+
+
+def _answer(child: subprocess.Popen, asked: str = "") -> list[float]:
+    if asked:
+        print(asked, file=child.stdin, flush=True)
+    line = child.stdout.readline() if child.stdout else ""
+    if not line:
+        raise RuntimeError(f"a measuring process ended with code {child.wait()}")
+    return json.loads(line)
+
+
+def _rows(devices: tuple[int, ...], seconds: np.ndarray) -> list[dict[str, float]]:
+    """Medians over the turns, and quartiles of the ratios, each of two updates of one turn."""
+    rows = []
+    for count, own in zip(devices, seconds, strict=True):
+        least = own[:, 0].min()
+        row = {
+            "devices": count, "least_seconds": float(least),
+            "least_efficiency": float(seconds[0, :, 0].min() / least),
+        }  # fmt: skip
+        for clock, mine, base in zip(CLOCKS, own.T, seconds[0].T, strict=True):
+            # The processor seconds of a device: all of them divided by how many there are.
+            share = 1 if clock == "wall" else count / devices[0]
+            low, middle, high = np.quantile(base / mine * share, [0.25, 0.5, 0.75])
+            row |= {
+                f"{clock}_seconds": float(np.median(mine)), f"{clock}_efficiency": float(middle),
+                f"{clock}_low": float(low), f"{clock}_high": float(high),
+            }  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def _most(count: float, first: float, cores: int) -> float:
+    """The best efficiency by the wall clock that so many cores allow."""
+    return min(1, cores / count) / min(1, cores / first)
+
+
+def _table(rows: list[dict[str, float]], serves: int, cores: int) -> Table:
+    names = ("devices", "update", "efficiency", f"most on {cores} cores", "in the median turn",
+             "by processor time")  # fmt: skip
+    table = Table(*names, title=f"Weak scaling: {serves} serves a device, least time [quartiles]")
+    for row in rows:
+        wall, cpu = (
+            "{:.2f}\n[{:.2f}, {:.2f}]".format(
+                *(row[f"{clock}_{end}"] for end in ("efficiency", "low", "high"))
+            )
+            for clock in CLOCKS
+        )
+        most = _most(row["devices"], rows[0]["devices"], cores)
+        update, least = f"{1e3 * row['least_seconds']:.1f} ms", f"{row['least_efficiency']:.2f}"
+        table.add_row(str(row["devices"]), update, least, f"{most:.2f}", wall, cpu)
+    return table
 
 
 def _draw(rows: list[dict[str, float]], cores: int, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
     axes = figure.subplots()
     counts = [row["devices"] for row in rows]
-    axes.plot(counts, [row["rate_ratio"] for row in rows], "o-", label="per device, wall clock")
-    axes.plot(
-        counts, [row["cpu_rate_ratio"] for row in rows], "s-", label="per second of processor time"
-    )
-    best = [min(1, cores / count) / min(1, cores / counts[0]) for count in counts]
-    axes.plot(counts, best, "k:", label=f"the most that {cores} cores can do, wall clock")
+    for name, mark, label in (
+        ("least", "o-", "wall clock, least time"),
+        ("wall", "v--", "wall clock, median turn"),
+        ("cpu", "s-", "processor time"),
+    ):
+        axes.plot(counts, [row[f"{name}_efficiency"] for row in rows], mark, label=label)
+    best = [_most(count, counts[0], cores) for count in counts]
+    axes.plot(counts, best, "k:", label=f"the most {cores} cores can do, wall clock")
+    axes.set_xscale("log", base=2)
     axes.set(
-        xscale="log", xticks=counts, xticklabels=counts, ylim=(0, None),
-        xlabel="devices, with the serves in proportion",
-        ylabel=f"evaluations per second, over {counts[0]} device{'s' * (counts[0] > 1)}",
+        xticks=counts, xticklabels=counts, ylim=(0, None),
+        xlabel="devices, with the serves in proportion", ylabel="efficiency",
     )  # fmt: skip
     axes.minorticks_off()
-    axes.legend()
+    axes.grid(alpha=0.25, linewidth=0.5)
+    axes.legend(frameon=False)
     with replacing(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, dpi=120)

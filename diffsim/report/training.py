@@ -14,7 +14,7 @@ from diffsim.training import Settings, Trainer, evaluate, train
 from diffsim.training.evaluate import FRESH, rows
 from diffsim.training.host import is_host
 from diffsim.training.metrics import read
-from diffsim.training.sharding import first
+from diffsim.training.processes import first
 
 
 def run(settings: Settings, console: Console | None = None) -> None:
@@ -22,13 +22,12 @@ def run(settings: Settings, console: Console | None = None) -> None:
 
     Of several processes the first one prints and draws.
     """
-    settings.connect()
     console = console or Console(quiet=not first())
     task = settings.task()
     trainer = Trainer(task, settings)
     serves = jax.random.key(settings.seed + FRESH)
     console.print("measuring 1,000 fresh serves before training …")
-    before = rows(evaluate(task, trainer.policy(), serves))
+    before = rows(evaluate(task, trainer.policy(), serves)) if first() else []
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -49,14 +48,15 @@ def run(settings: Settings, console: Console | None = None) -> None:
             bar.update(job, completed=row["step"], **state)
 
         train(trainer, progress=progress)
+    if not first():
+        return
     after = rows(evaluate(task, trainer.policy(), serves))
     table = Table("", "before", "after", title="1,000 fresh serves, 95 % intervals")
     for (name, old), (_, new) in zip(before, after, strict=True):
         table.add_row(name, old, new)
     console.print(table)
-    if first():
-        for file in pictures(settings, trainer):
-            console.print(f"wrote {file}")
+    for file in pictures(settings, trainer):
+        console.print(f"wrote {file}")
 
 
 def pictures(settings: Settings, trainer: Trainer, count: int = 4) -> list:

@@ -13,6 +13,7 @@ from diffsim import envs
 from diffsim.envs import EnvState, restart
 from diffsim.envs.base import strong
 from diffsim.physics import native
+from diffsim.training import processes, sharding
 from diffsim.training.critic import Critic, CriticState, td_lambda
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure
@@ -152,10 +153,10 @@ class LoopTrainer:
         )
         self.loop = Loop(self.env, actor, critic, settings.discount)
         self._validation = jax.random.fold_in(key, 1)
-        self.state = strong(LoopState(
+        self.state = sharding.replicated(strong(LoopState(
             params, self._optimizer.init(params), critic_state, self._fresh(start_key), key,
             jnp.zeros((), int),
-        ))  # fmt: skip
+        )))  # fmt: skip
 
     def act(self, network: Any, obs: jax.Array) -> jax.Array:
         """The policy without its noise: ``state.params["network"]`` and observation to action."""
@@ -199,11 +200,13 @@ class LoopTrainer:
         """Control steps played for each update, a derivative counted as one."""
         return self.settings.batch * self.settings.horizon
 
+    @processes.together()
     def update(self) -> tuple[float, float]:
         """One update; the cost of a step and the gradient's norm.
 
         Raises:
             FloatingPointError: either is not finite; the state from before the update is kept.
+            ProcessLostError: another process of the run has gone.
         """
         new, value, size = self._update(self.state)
         value, size = float(value), float(size)
@@ -216,7 +219,8 @@ class LoopTrainer:
 
     def evaluate(self, key: jax.Array, count: int = 1000) -> dict[str, Measure]:
         """How whole episodes from fresh starts go; see :meth:`Episodes.evaluate`."""
-        return self._episodes.evaluate(self.state.params["network"], key, count)
+        network = sharding.local(self.state.params["network"])
+        return self._episodes.evaluate(network, key, count)
 
     def measure(self) -> dict[str, float]:
         """The same on one fixed batch of starts, without intervals."""

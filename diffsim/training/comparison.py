@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from diffsim._files import replacing
 from diffsim.gradients import Method, estimate
 from diffsim.tasks import Task
+from diffsim.training import processes
 from diffsim.training.evaluate import FRESH, Measure, evaluate
 from diffsim.training.loop import Trainer, train
 from diffsim.training.metrics import read
@@ -124,6 +125,7 @@ def run(
     Raises:
         FileExistsError: the folder has a run with other settings.
         FloatingPointError: a loss or gradient is not finite.
+        ProcessLostError: another process of the run has gone.
     """
     for gradient, seed in itertools.product(plan.gradients, plan.seeds):
         _check_same(plan.settings(gradient, seed))
@@ -140,9 +142,11 @@ def run(
             resume = saved.exists() and any(saved.iterdir())
             trainer.begin(dataclasses.replace(settings, resume=resume))
             train(trainer, progress=functools.partial(progress, gradient, seed))
-            final = evaluate(trainer.task, trainer.policy(), jax.random.key(seed + FRESH))
-            with replacing(result) as temporary:
-                temporary.write_text(json.dumps({"compile_seconds": seconds, "final": final}))
+            if processes.first():
+                final = evaluate(trainer.task, trainer.policy(), jax.random.key(seed + FRESH))
+                with replacing(result) as temporary:
+                    temporary.write_text(json.dumps({"compile_seconds": seconds, "final": final}))
+            processes.meet()
         data = json.loads(result.read_text())
         final = {name: Measure(*numbers) for name, numbers in data["final"].items()}
         rows = read(settings.out / "metrics.csv")

@@ -16,7 +16,7 @@ from flax import nnx, struct
 from diffsim.gradients import estimate, surrogate
 from diffsim.physics import native
 from diffsim.tasks import HostTask, Task
-from diffsim.training import host, sharding
+from diffsim.training import host, processes, sharding
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.evaluate import mean_interval, outcomes
 from diffsim.training.metrics import MetricsWriter
@@ -148,11 +148,20 @@ class Trainer:
         return jax.value_and_grad(objective)(params)
 
     def _host_step(self, state: TrainState):
-        """The same with the simulator between the compiled forward pass and pullback."""
+        """The same with the simulator between the compiled forward pass and pullback.
+
+        Every process simulates its share of the serves; its devices do not matter.
+        """
+        state = sharding.local(state)
         key, starts, noise_key = self._draw(state)
+        noise_keys = jax.random.split(noise_key, self.settings.batch)
+        starts, noise_keys = processes.own((starts, noise_keys))
         practice = host.world(starts.position, False)
-        value, slope = self._slope(state.params, starts, args=(starts, practice), key=noise_key)
-        return self._apply(state, key, slope), value, optax.tree.norm(slope)
+        value, slope = processes.averaged(
+            self._slope(state.params, starts, args=(starts, practice), key=noise_keys)
+        )
+        new = sharding.replicated(self._apply(state, key, slope))
+        return new, value, optax.tree.norm(slope)
 
     def evaluations_per_step(self) -> int:
         """Simulations an update takes, a derivative counted as one."""
@@ -168,7 +177,7 @@ class Trainer:
         )
         return one.evaluations * self.settings.batch
 
-    @sharding.together()
+    @processes.together()
     def update(self) -> tuple[float, float]:
         """One update; the loss and the gradient's norm.
 
@@ -220,7 +229,7 @@ def restore(trainer: Any, folder: Path) -> np.ndarray:
     return np.array(spent, float)
 
 
-@sharding.together()
+@processes.together()
 def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | None = None) -> Path:
     """Run to the last step, writing metrics and checkpoints; resumes where it is asked to.
 
@@ -251,7 +260,7 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
     cost = trainer.evaluations_per_step()
     if settings.resume:
         spent = restore(trainer, folder)
-    first = sharding.first()
+    first = processes.first()
     if first:
         settings.save(settings.out / "settings.json")
 

@@ -18,6 +18,7 @@ from diffsim.gradients.inverse_variance import cross_fitted
 from diffsim.gradients.rewards import policy_gradient_objective
 from diffsim.physics import native
 from diffsim.training.critic import Critic
+from diffsim.training.sharding import averaged, divided
 from diffsim.training.unroll import Actor, Stretch, discounted, unroll
 
 FOLDS = 4
@@ -69,22 +70,37 @@ class Slope:
     info: dict[str, jax.Array] = struct.field(default_factory=dict)
 
 
-def _pathwise(loop, params, critic, states, noise):
-    """Costs (n,), gradients (leaves (n, …)), ends and stretches of each row."""
+def _pathwise(loop, shared, rows):
+    """Costs (n,), gradients (leaves (n, …)), and ends and stretches of each row."""
     one = native.each(jax.value_and_grad(loop.cost, has_aux=True))
-    (costs, seen), terms = jax.vmap(one, (None, None, 0, 0))(params, critic, states, noise)
-    return costs, terms, *seen
+    (costs, seen), terms = jax.vmap(one, (None, None, 0, 0))(*shared, *rows)
+    return costs, terms, seen
+
+
+def _backpropagated(loop, params, critic, states, noise) -> Slope:
+    """Their means; every device averages its own rows."""
+
+    def share(shared, rows):
+        costs, terms, seen = _pathwise(loop, shared, rows)
+        return (jnp.mean(costs), _mean(terms)), seen
+
+    (cost, grad), seen = divided(share)((params, critic), (states, noise))
+    return Slope(cost, grad, *seen)
 
 
 def _values_only(loop, params, states, noise):
     """Costs, ends and stretches of each row, without a derivative."""
     one = native.each(lambda params, state, noise: loop.cost(params, None, state, noise))
-    costs, seen = jax.vmap(one, (None, 0, 0))(params, states, noise)
+
+    def share(params, rows):
+        return (), jax.vmap(one, (None, 0, 0))(params, *rows)
+
+    costs, seen = divided(share)(params, (states, noise))[1]
     return costs, *seen
 
 
-def _score(loop, stretch: Stretch) -> tuple[Callable, jax.Array]:
-    """Σ_t w_t log π(u_t | obs_t) of one row, and the weights w (n, T) that make it the estimate.
+def _score(loop, stretch: Stretch) -> tuple[Callable, tuple[jax.Array, ...]]:
+    """Σ_t w_t log π(u_t | obs_t) of a row, and all rows; w makes the mean's slope the estimate.
 
     Each action answers for the costs after it, less their mean over the other rollouts.
     """
@@ -95,31 +111,29 @@ def _score(loop, stretch: Stretch) -> tuple[Callable, jax.Array]:
         logs = jax.vmap(loop.actor.log_prob, (None, 0, 0))(params, obs, command)
         return jnp.sum(weight * logs)
 
-    return scored, jnp.where(stretch.live, weights, 0)
+    weights = jnp.where(stretch.live, weights.shape[0] * weights, 0)
+    return scored, (stretch.obs, stretch.command, weights)
 
 
 def analytic(loop, params, critic, states, noise, key) -> Slope:
     """Backpropagation through policy and physics over the stretch, which is simply cut."""
-    costs, terms, end, stretch = _pathwise(loop, params, None, states, noise)
-    return Slope(jnp.mean(costs), _mean(terms), end, stretch)
+    return _backpropagated(loop, params, None, states, noise)
 
 
 def shac(loop, params, critic, states, noise, key) -> Slope:
     """The same, with the critic's value of the last state for what comes after (SHAC)."""
-    costs, terms, end, stretch = _pathwise(loop, params, critic, states, noise)
-    return Slope(jnp.mean(costs), _mean(terms), end, stretch)
+    return _backpropagated(loop, params, critic, states, noise)
 
 
 def reinforce(loop, params, critic, states, noise, key) -> Slope:
     """The score function with reward-to-go and a leave-one-out baseline: values only."""
     costs, end, stretch = _values_only(loop, params, states, noise)
-    scored, weights = _score(loop, stretch)
+    scored, rows = _score(loop, stretch)
 
-    def total(params):
-        rows = jax.vmap(scored, (None, 0, 0, 0))(params, stretch.obs, stretch.command, weights)
-        return jnp.sum(rows)
+    def mean(params, rows):
+        return jnp.mean(jax.vmap(scored, (None, 0, 0, 0))(params, *rows))
 
-    return Slope(jnp.mean(costs), jax.grad(total)(params), end, stretch)
+    return Slope(jnp.mean(costs), averaged(jax.grad(mean))(params, rows), end, stretch)
 
 
 def interpolated(loop, params, critic, states, noise, key) -> Slope:
@@ -127,17 +141,23 @@ def interpolated(loop, params, critic, states, noise, key) -> Slope:
     count = noise.shape[0]
     if count % FOLDS:
         raise ValueError(f"batch: expected a multiple of {FOLDS}, got {count}")
-    costs, terms, end, stretch = _pathwise(loop, params, None, states, noise)
-    scored, weights = _score(loop, stretch)
-    parts = jax.vmap(jax.grad(scored), (None, 0, 0, 0))(
-        params, stretch.obs, stretch.command, count * weights
-    )
-    smooth, rough = (jax.vmap(lambda tree: ravel_pytree(tree)[0])(tree) for tree in (terms, parts))
+
+    def smooth_terms(params, rows):
+        costs, terms, seen = _pathwise(loop, (params, None), rows)
+        return jnp.mean(costs), (_flat(terms), *seen)
+
+    def rough_terms(params, rows):
+        return (), _flat(jax.vmap(jax.grad(scored), (None, 0, 0, 0))(params, *rows))
+
+    # Weights want all terms at once, so each device is sent the others'.
+    cost, (smooth, end, stretch) = divided(smooth_terms)(params, (states, noise))
+    scored, rows = _score(loop, stretch)
+    rough = divided(rough_terms)(params, rows)[1]
     alphas = cross_fitted(smooth, rough, FOLDS)
     weight = jnp.repeat(alphas, count // FOLDS)[:, None]
     mixed = jnp.mean(weight * smooth + (1 - weight) * rough, axis=0)
     grad = ravel_pytree(params)[1](mixed)
-    return Slope(jnp.mean(costs), grad, end, stretch, {"alpha": jnp.mean(alphas)})
+    return Slope(cost, grad, end, stretch, {"alpha": jnp.mean(alphas)})
 
 
 def by_method(method: gradients.Method) -> Callable[..., Slope]:
@@ -161,6 +181,11 @@ GRADIENTS: dict[str, Callable[..., Slope]] = {
     "interpolated": interpolated,
     "evolution-strategies": by_method(gradients.EvolutionStrategies(sigma=0.03, samples=8)),
 }
+
+
+def _flat(tree):
+    """Rows of a tree as rows of a matrix."""
+    return jax.vmap(lambda row: ravel_pytree(row)[0])(tree)
 
 
 def _mean(tree):

@@ -13,7 +13,6 @@ from diffsim.motion.arm import arm_generator
 from diffsim.tasks import ROBOTS, ArmHitsTarget, HitToTarget, HostTask, Serves, Task
 from diffsim.tasks.arm import REACH
 from diffsim.tasks.mujoco_task import MujocoHits
-from diffsim.training import sharding
 from diffsim.training.stored import Stored, check_one_of
 
 # A simulator with noise from its time steps wants larger differences, a slow one fewer of them.
@@ -68,21 +67,11 @@ class Settings(Stored):
     """Folder for metrics, checkpoints and pictures."""
     resume: bool = False
     """Go on from the last checkpoint in the folder."""
-    coordinator: str | None = None
-    """With several processes: host:port of the first one, or auto, to take this and the next two
-    from the environment (Slurm, Open MPI, Kubernetes). All of them must see the folder."""
-    processes: int | None = None
-    """How many there are; the serves are divided over the devices of all of them."""
-    process: int | None = None
-    """Which one this is, from 0."""
-    patience: int = 100
-    """Seconds without a sign of life after which a process is taken for dead."""
 
     def __post_init__(self):
         self.check_positive(
-            ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip", "patience")
+            ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip")
         )
-        self._check_processes()
         check_one_of("gradient", self.gradient, gradients.METHODS)
         check_one_of("generator", self.generator, GENERATORS)
         check_one_of("task", self.robot, ROBOTS)
@@ -90,22 +79,6 @@ class Settings(Stored):
         if self.gradient == "complex-step":
             raise ValueError("gradient: expected a method for real weights, got 'complex-step'")
         self.method()
-
-    def _check_processes(self) -> None:
-        given, auto = (self.processes, self.process), self.coordinator == "auto"
-        if self.coordinator is None and given != (None, None):
-            raise ValueError("coordinator: expected host:port or auto with processes, got None")
-        if self.coordinator is None or (auto and None in given):
-            return
-        if None in given or not 0 <= cast(int, self.process) < cast(int, self.processes):
-            raise ValueError(
-                "process: expected 0 <= process < processes with a coordinator, got "
-                f"process {self.process} and processes {self.processes}"
-            )
-
-    def connect(self) -> None:
-        """Join the other processes, if there are any; before anything is computed."""
-        sharding.connect(self.coordinator, self.processes, self.process, self.patience)
 
     def method(self) -> gradients.Method:
         """The gradient estimator, with ``sigma`` and ``samples`` where they are given."""

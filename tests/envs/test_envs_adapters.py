@@ -105,6 +105,18 @@ def test_brax_creates_the_tasks_by_name(name, brax_envs):
     assert kinds(after) == kinds(state)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_what_brax_does_not_do_is_said_before_it_starts(brax_envs, monkeypatch):
+    from diffsim.envs.brax_adapter import train
+
+    with pytest.raises(ValueError, match=r"ppo: brax expects batch_size \* num_minibatches % num_"):
+        train(Drift(), "ppo", 10, num_envs=7)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for algorithm in ("apg", "es"):
+        with pytest.raises(ValueError, match=f"{algorithm}: brax runs it in one process"):
+            train(Drift(), algorithm, 10)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_brax_apg_learns_through_resets(brax_envs):
@@ -138,7 +150,7 @@ TINY = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", TINY)
-def test_brax_trainers_run(algorithm, tmp_path):
+def test_brax_trainers_run_on_two_devices(algorithm, tmp_path):
     budget, settings = TINY[algorithm]
     command = (
         f"scripts/train_brax.py --algorithm {algorithm} --budget {budget} --limit 20 "
@@ -146,7 +158,10 @@ def test_brax_trainers_run(algorithm, tmp_path):
     )
     done = subprocess.run(
         [sys.executable, *command.split()], cwd=ROOT, capture_output=True, text=True,
-        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "PATH": ""},
+        env={
+            "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "PATH": "",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        },
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     lines = (tmp_path / "metrics.csv").read_text().splitlines()

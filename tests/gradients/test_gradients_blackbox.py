@@ -61,6 +61,9 @@ def test_the_host_step_gives_the_estimate_of_the_function(name, jit):
     inner = sum(jnp.sum(g * x) for g, x in zip(jax.tree.leaves(found[1]), jax.tree.leaves(rows)))
     same((value, slope), (jnp.mean(found[0]), inner / 2))
     assert box.statistics.batches == 2
+    # The rows' keys may come from outside, of either kind.
+    for keys in (jax.random.split(key, 2), jax.random.key_data(jax.random.split(key, 2))):
+        same(step(jnp.array(1.0), rows, key=keys), (value, slope))
 
 
 @pytest.mark.parametrize(

@@ -1,41 +1,14 @@
 """The training loop with a simulator that JAX cannot trace: the same run, by the host step."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_training_loop import Point, bits, settings, stop_at
+from point import HostPoint, Point
+from test_training_loop import bits, settings, stop_at
 
 from diffsim.training import Trainer, evaluate, train
 from diffsim.training.metrics import read
-
-
-def simulate(weights, start, real):
-    """``Point`` in NumPy."""
-    way = weights - start.position[:2]
-    error = np.sqrt(np.sum(way**2))
-    return {
-        "distance": np.sum(way**2),
-        "size": 1e-3 * np.sum(weights**2),
-        "hit": float(error < 1),
-        "legal": float(error < 0.5),
-        "landing_error": error if error < 0.5 else np.nan,
-    }
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class HostPoint:
-    """The task of ``Point``, its simulator a black box."""
-
-    simulator: object = staticmethod(simulate)
-    workers: int = 0
-    weight_count: int = 2
-    terms: tuple = ("distance", "size")
-    measures: tuple = ("hit", "legal", "landing_error")
-    sample = Point.sample
-    observe = Point.observe
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from diffsim.training.closed_loop import LoopSettings, LoopTrainer
 from diffsim.training.critic import Critic, td_lambda
 from diffsim.training.episodes import Episodes
 from diffsim.training.loop_gradients import GRADIENTS, Loop
+from diffsim.training.metrics import read
 from diffsim.training.sensitivity import growth
 from diffsim.training.unroll import Actor, discounted, unroll
 
@@ -124,8 +125,13 @@ def test_resumed_run_is_bit_exact(tmp_path):
             if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
                 a, b = jax.random.key_data(a), jax.random.key_data(b)
             np.testing.assert_array_equal(a, b)
-    lines = (tmp_path / "part" / "metrics.csv").read_text().splitlines()
-    assert [float(line.split(",")[0]) for line in lines[1:]] == [0, 10, 20]
+    clocks = {"seconds": 0, "cpu_seconds": 0}
+    rows, wanted = (
+        [row | clocks for row in read(tmp_path / name / "metrics.csv")]
+        for name in ("part", "whole")
+    )
+    assert rows == wanted
+    assert [row["step"] for row in rows] == [0, 10, 20]
 
 
 def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch):

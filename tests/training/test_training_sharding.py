@@ -1,6 +1,5 @@
 """Training on several devices and processes is training on one, to rounding."""
 
-import dataclasses
 import json
 import os
 import socket
@@ -12,16 +11,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from point import Point
-from sharded import numbers, settings
+from sharded import numbers, settings, trainer
 
-from diffsim.training import Settings, Trainer, train
+from diffsim import envs
+from diffsim.training import LoopSettings, LoopTrainer, Settings, Trainer, train
+from diffsim.training.loop_gradients import GRADIENTS
 from diffsim.training.metrics import read
+from diffsim.training.processes import Group, ProcessLostError, own, together
 from diffsim.training.sharding import averaged
 
 ROOT = Path(__file__).parents[2]
 # Sums over serves come in another order; Adam divides by gradients that are small.
+GONE = "another one has gone or failed; start all again, with --resume"
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+
+
+started = []
+
+
+@pytest.fixture(autouse=True)
+def stop_all():
+    """No process outlives its test, however that ends."""
+    yield
+    while started:
+        process = started.pop()
+        process.kill()
+        process.communicate()
 
 
 def start(command, devices=1):
@@ -33,15 +48,13 @@ def start(command, devices=1):
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, *command], env=environment, **pipes)
+    started.append(subprocess.Popen([sys.executable, *command], env=environment, **pipes))
+    return started[-1]
 
 
 def ended(process, code=0):
     """What a process printed."""
-    try:
-        out, err = process.communicate(timeout=300)
-    finally:
-        process.kill()
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, out + err
     return out + err if code else out
 
@@ -52,12 +65,12 @@ def start_run(out, devices=1, **changes):
 
 
 def processes(count):
-    """The settings that make each of ``count`` processes part of one run."""
+    """What makes each of ``count`` processes part of one run."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     shared = {"coordinator": f"localhost:{port}", "processes": count, "patience": 10}
-    return [shared | {"process": process} for process in range(count)]
+    return [{"group": shared | {"process": process}} for process in range(count)]
 
 
 def final(printed):
@@ -66,10 +79,23 @@ def final(printed):
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """A run on one device."""
-    trainer = Trainer(Point(), settings(tmp_path_factory.mktemp("straight")))
-    train(trainer)
-    return trainer
+    """Runs on one device, by what they change."""
+    done = {}
+
+    def run(**changes):
+        name = json.dumps(changes)
+        if name not in done:
+            done[name] = here(tmp_path_factory.mktemp("straight"), **changes)
+            train(done[name])
+        return done[name]
+
+    yield run
+    envs.ENVS.pop("drift", None)
+
+
+def here(out, host=False, **changes):
+    """A run in this process."""
+    return trainer(settings(out, **changes), host)
 
 
 def same_but_for_clocks(ours, theirs):
@@ -80,52 +106,85 @@ def same_but_for_clocks(ours, theirs):
             np.testing.assert_allclose(mine[name], other[name], **CLOSE, err_msg=name)
 
 
-def test_eight_devices_are_one(straight, tmp_path):
-    other = start_run(tmp_path, devices=8)
-    np.testing.assert_allclose(final(ended(other)), numbers(straight), **CLOSE)
-    same_but_for_clocks(tmp_path, straight.settings.out)
+LOOPS = [{"loop": True, "gradient": name, "batch": 16} for name in GRADIENTS]
+HOST = {"host": True, "gradient": "spsa"}
+SHORT = ("interpolated",)
 
 
-def test_a_run_that_lost_a_process_goes_on_in_one_from_its_checkpoint(straight, tmp_path):
+@pytest.mark.parametrize(
+    "kind",
+    [{}, *(
+        pytest.param(kind, marks=() if kind["gradient"] in SHORT else pytest.mark.slow)
+        for kind in [*LOOPS, HOST]
+    )],
+    ids=lambda kind: kind.get("gradient", "in one go"),
+)  # fmt: skip
+def test_eight_devices_are_one(kind, straight, tmp_path):
+    one, eight = straight(**kind), start_run(tmp_path, devices=8, **kind)
+    np.testing.assert_allclose(final(ended(eight)), numbers(one), **CLOSE)
+    same_but_for_clocks(tmp_path, one.settings.out)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        pytest.param({"loop": True}, marks=pytest.mark.slow),
+        pytest.param(HOST, marks=pytest.mark.slow),
+    ],
+    ids=["in one go", "step-wise", "host"],
+)
+def test_a_run_that_lost_a_process_goes_on_in_one_from_its_checkpoint(kind, straight, tmp_path):
     first, second = processes(2)
-    runs = start_run(tmp_path, **first), start_run(tmp_path, **second, die=7)
-    assert "process 0 of 2: another one has gone or failed; start all again with --resume" in (
-        ended(runs[0], 3)
-    )
-    ended(runs[1], -9)
+    runs = start_run(tmp_path, **first, **kind), start_run(tmp_path, **second, **kind, die=7)
+    for run, code in zip(runs, (3, -9)):
+        assert GONE in ended(run, code)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["5"]
-    trainer = Trainer(Point(), settings(tmp_path, resume=True))
-    done = []
-    train(trainer, progress=lambda row: done.append(row["step"]))
+    one, done = here(tmp_path, **kind, resume=True), []
+    train(one, progress=lambda row: done.append(row["step"]))
     assert min(done) == 6
-    np.testing.assert_allclose(numbers(trainer), numbers(straight), **CLOSE)
-    same_but_for_clocks(tmp_path, straight.settings.out)
+    np.testing.assert_allclose(numbers(one), numbers(straight(**kind)), **CLOSE)
+    same_but_for_clocks(tmp_path, straight(**kind).settings.out)
 
 
 @pytest.mark.slow
-def test_a_run_of_one_process_goes_on_in_two_with_two_devices_each(straight, tmp_path):
+@pytest.mark.parametrize("kind", [{}, {"loop": True}], ids=["in one go", "step-wise"])
+def test_a_run_of_one_process_goes_on_in_two_with_two_devices_each(kind, straight, tmp_path):
     def stop(row):
         if row["step"] == 6:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        train(Trainer(Point(), settings(tmp_path)), progress=stop)
-    runs = [start_run(tmp_path, 2, **each, resume=True) for each in processes(2)]
-    np.testing.assert_allclose(final(ended(runs[0])), numbers(straight), **CLOSE)
+        train(here(tmp_path, **kind), progress=stop)
+    runs = [start_run(tmp_path, 2, **each, **kind, resume=True) for each in processes(2)]
+    np.testing.assert_allclose(final(ended(runs[0])), numbers(straight(**kind)), **CLOSE)
     ended(runs[1])
-    same_but_for_clocks(tmp_path, straight.settings.out)
+    same_but_for_clocks(tmp_path, straight(**kind).settings.out)
 
 
 @pytest.mark.slow
-def test_the_loss_of_the_first_process_ends_the_others(tmp_path):
+def test_the_loss_of_the_first_process_ends_the_others(straight, tmp_path):
     first, second = processes(2)
     runs = start_run(tmp_path, **first, die=7), start_run(tmp_path, **second)
     ended(runs[0], -9)
-    out, err = runs[1].communicate(timeout=300)
-    # Ours, or that of JAX's own watch if it comes first, which aborts.
+    _, err = runs[1].communicate(timeout=300)
+    # Ours, or that of JAX's own watch if it comes first, which aborts; the last line is the same.
     assert runs[1].returncode in (3, -6)
-    assert "another one has gone or failed" in out or "another task died" in err
-    train(Trainer(Point(), settings(tmp_path, resume=True)))
+    assert GONE in err.splitlines()[-1]
+    one = here(tmp_path, resume=True)
+    train(one)
+    np.testing.assert_allclose(numbers(one), numbers(straight()), **CLOSE)
+
+
+def test_a_process_that_finds_no_other_says_so(tmp_path):
+    """JAX gives up by aborting, as it does whenever it is first to miss another process."""
+    code = (
+        "import os; from diffsim.training.processes import Group\n"
+        "with Group('localhost:1', 2, 1).connected(): os.abort()"
+    )
+    monkey = "import jax; jax.distributed.initialize = lambda *_, **__: os.abort()"
+    out = ended(start(["-c", code.replace("\n", f"; {monkey}\n")]), -6)
+    assert f"error: process 1 of 2 at localhost:1: {GONE}" in out
 
 
 @pytest.mark.slow
@@ -144,24 +203,74 @@ def test_the_game_itself_is_the_same_on_eight_devices(tmp_path, gradient):
 
 
 @pytest.mark.slow
-def test_the_script_runs_in_two_processes(tmp_path):
-    def script(**flags):
-        few = {"steps": 2, "batch": 2, "log_every": 1, "out": tmp_path} | flags
-        words = [word for name, value in few.items() for word in (f"--{name}", str(value))]
-        words = [word.replace("_", "-") if word.startswith("--") else word for word in words]
-        return start([str(ROOT / "scripts" / "train.py"), *words])
+@pytest.mark.parametrize("gradient", ["analytic", "reinforce"])
+def test_juggling_is_the_same_on_eight_devices(tmp_path, gradient):
+    flags = {"gradient": gradient, "steps": 3, "batch": 8, "log_every": 3}
+    one = LoopSettings(out=tmp_path / "one", **flags)
+    train(LoopTrainer(one))
+    code = (
+        "from pathlib import Path; from diffsim.training import *; "
+        f"train(LoopTrainer(LoopSettings(out=Path({str(tmp_path / 'eight')!r}), **{flags})))"
+    )
+    ended(start(["-c", code], devices=8))
+    same_but_for_clocks(tmp_path / "eight", one.out)
 
-    first, second = (script(**each) for each in processes(2))
-    assert "1,000 fresh serves" in ended(first)
-    assert ended(second) == ""
-    assert (tmp_path / "rallies.gif").exists()
-    assert len(read(tmp_path / "metrics.csv")) == 3
+
+SCRIPTS = {
+    "train.py": (
+        "--gradient score-function --samples 2 --steps 2 --batch 2 --log-every 1",
+        "1,000 fresh serves", "rallies.gif",
+    ),
+    "train.py --simulator mujoco": (
+        "--steps 1 --batch 2 --log-every 1 --workers 0 --samples 1",
+        "1,000 fresh serves", "learning.png",
+    ),
+    "train_closed_loop.py": (
+        "--gradient reinforce --steps 2 --batch 4 --horizon 4 --log-every 1",
+        "1,000 fresh starts", "metrics.csv",
+    ),
+    "compare_training.py": (
+        "--gradients score-function --seeds 0 --steps 2 --batch 2 --log-every 1",
+        "1,000 fresh serves", "summary.csv",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_run_in_two_processes(script, tmp_path):
+    flags, told, file = SCRIPTS[script]
+    name, *more = script.split()
+    words = [str(ROOT / "scripts" / name), *more, *flags.split(), "--out", str(tmp_path)]
+
+    def begun(group):
+        own = [word for name, value in group.items() for word in (f"--{name}", str(value))]
+        return start([*words, *own])
+
+    first, second = (begun(each["group"]) for each in processes(2))
+    assert told in ended(first)
+    assert {line.split()[0] for line in ended(second).splitlines()} <= {"[Gloo]"}
+    assert (tmp_path / file).exists()
+
+
+def test_what_failed_between_processes_is_told_from_what_failed_in_one(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for kind in (jax.errors.JaxRuntimeError, ValueError):
+        with pytest.raises(ProcessLostError, match=f"process 0 of 2: {GONE}"), together():
+            raise kind("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
+    with pytest.raises(ValueError, match="batch: expected"), together():
+        raise ValueError("batch: expected more")
 
 
 def test_shares_are_equal(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 3)
     with pytest.raises(ValueError, match="batch: expected a multiple of the 3 devices, got 8"):
         averaged(lambda _, rows: rows.mean())(None, jnp.zeros(8))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert own(jnp.arange(4)).tolist() == [2, 3]
+    with pytest.raises(ValueError, match="batch: expected a multiple of the 2 processes, got 3"):
+        own(jnp.zeros(3))
 
 
 @pytest.mark.parametrize(
@@ -173,6 +282,6 @@ def test_shares_are_equal(monkeypatch):
         ({"patience": 0}, "patience: expected > 0"),
     ],
 )
-def test_settings_that_make_no_run_are_refused(tmp_path, given, message):
+def test_groups_that_make_no_run_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(settings(tmp_path), **given)
+        Group(**given)

@@ -147,7 +147,8 @@ class BlackBox:
 
         Returns:
             ``step(parameters, *inputs, args=(), key=None)`` → value and gradient (a tree like
-            the parameters); ``args`` is a tuple of trees with a row for each row of x.
+            the parameters); ``args`` is a tuple of trees with a row for each row of x, and ``key``
+            is one for all rows, or one for each.
 
         >>> box = BlackBox(lambda x, aim: float(((x - aim) ** 2).sum()))
         >>> step = box.value_and_grad(lambda scale, inputs: scale * inputs)
@@ -167,7 +168,9 @@ class BlackBox:
             return x, counts.pop()[0]
 
         def keys(key, count):
-            return None if key is None else jax.random.split(key, count)
+            typed = key is not None and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+            one = key is not None and key.ndim == (0 if typed else 1)
+            return jax.random.split(key, count) if one else key
 
         @jax.jit
         def ahead(parameters, inputs, key):
