@@ -25,9 +25,7 @@ class Circulant(Linear):
     structured = True
 
     def __init__(self, kernel: Any):
-        self.kernel = parameter("kernel", kernel)
-        if self.kernel.ndim != 1:
-            raise ValueError(f"kernel: expected shape (n,), got {self.kernel.shape}")
+        self.kernel = parameter("kernel", kernel, ("n",))
         self.size = self.kernel.shape[0]
 
     @classmethod
