@@ -92,7 +92,7 @@ class Banded(Linear):
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
         if self.half == 1 and self.size > 2:
             d = self.diagonals[...].at[0, 0].set(0).at[2, -1].set(0)
-            return jax.lax.linalg.tridiagonal_solve(*d, y[:, None])[:, 0]
+            return jax.lax.linalg.tridiagonal_solve(d[0], d[1], d[2], y[:, None])[:, 0]
         operations, solve, beside = factor or self._eliminate()[0]
         m, b = solve.shape[:2]
         right = jnp.pad(y, (0, (m + 1) * b - self.size)).reshape(m + 1, b)

@@ -2,7 +2,7 @@
 
 import functools
 import importlib.util
-import timeit
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +36,9 @@ def seconds(calls: dict[str, Callable], repeats: int = 5) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            times[name].append(timeit.timeit(lambda c=call: jax.block_until_ready(c()), number=1))
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            times[name].append(time.perf_counter() - start)
     return {name: min(taken) for name, taken in times.items()}
 
 

@@ -93,10 +93,10 @@ def reversible(chain: Chain, *, tolerance: float | None = None) -> Callable:
     >>> jax.grad(lambda x: f(nnx.state(chain, nnx.Param), x)[0])(jnp.ones(1)).tolist()
     [6.0]
     """
-    structure, _, fixed = nnx.split(chain, nnx.Param, ...)
+    structure, *states = nnx.split(chain, nnx.Param, ...)
 
     def layers(parameters):
-        return list(nnx.merge(structure, parameters, fixed).layers)
+        return list(nnx.merge(structure, parameters, states[1]).layers)
 
     @jax.custom_vjp
     def apply(parameters, x):
@@ -112,11 +112,15 @@ def reversible(chain: Chain, *, tolerance: float | None = None) -> Callable:
         parameters, x, y = kept
         gradients = []
         for layer in reversed(layers(parameters)):
-            graph, state, rest = nnx.split(layer, nnx.Param, ...)
+            graph, *parts = nnx.split(layer, nnx.Param, ...)
             before = layer.inverse(y)
             # The barrier keeps the compiler from undoing all layers first and pulling back after.
             before, cotangent = jax.lax.optimization_barrier((before, cotangent))
-            pull = jax.vjp(lambda s, x, g=graph, r=rest: nnx.merge(g, s, r)(x), state, before)[1]
+
+            def f(state, x, graph=graph, fixed=parts[1]):
+                return nnx.merge(graph, state, fixed)(x)
+
+            pull = jax.vjp(f, parts[0], before)[1]
             gradient, cotangent = pull(cotangent)
             y, cotangent, gradient = jax.lax.optimization_barrier((before, cotangent, gradient))
             gradients.append(gradient)

@@ -196,7 +196,7 @@ def test_tanh_at_saturation():
         (lambda: inv.Cubic(-1.0), "cubic: expected in"),
         (lambda: inv.Tanh(domain="guess"), "domain: expected one of"),
         (lambda: inv.Residual.random(4, lipschitz=1.0, rngs=nnx.Rngs(0)), "lipschitz: expected"),
-        (lambda: inv.Chain([]), "layers: expected some"),
+        (lambda: inv.Chain([]), "layers: expected at least one"),
         (lambda: inv.Chain([inv.Bias([1.0]), inv.Bias([1.0, 2.0])]), "got .'1 → 1', '2 → 2'."),
         (lambda: inv.LowRank([1.0], [1.0], [1.0]), r"left: expected shape \(n, k\), got \(1,\)"),
         (lambda: inv.ActNorm.fitted(jnp.ones((3, 2))), "batch: expected every entry to vary"),
