@@ -61,8 +61,8 @@ class Activation(Layer):
         """log φ'(x), entry by entry."""
         raise NotImplementedError
 
-    def log_det(self, x: jax.Array) -> jax.Array:
-        return jnp.sum(self.log_slope(self._vector("x", x, None)))
+    def volume(self, x: jax.Array) -> jax.Array:
+        return jnp.sum(self.log_slope(x))
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
         """max φ' / min φ' over the entries of x."""

@@ -90,7 +90,7 @@ class Banded(Linear):
         return () if self.half == 1 else self._eliminate()[0]
 
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
-        if self.half == 1 and self.size > 2:
+        if self.half == 1 and self.size > 2:  # the GPU's routine wants three rows
             d = self.diagonals[...].at[0, 0].set(0).at[2, -1].set(0)
             return jax.lax.linalg.tridiagonal_solve(d[0], d[1], d[2], y[:, None])[:, 0]
         operations, solve, beside = factor or self._eliminate()[0]

@@ -89,9 +89,9 @@ def largest_gain(f: Callable, x: jax.Array, iterations: int = 60) -> jax.Array:
 class Layer(nnx.Module):
     """y = f(x) with an inverse; for one vector, so ``jax.vmap`` it for a batch.
 
-    To add one: subclass with ``forward``, ``backward`` and ``log_det``, and a line in the
-    constructor table, from which it inherits its tests. What the inverse needs beyond the
-    weights is ``factor()``, a pytree: make it once and pass it to every ``inverse``.
+    To add one: subclass with ``forward``, ``backward`` and ``volume`` (log |det ∂y/∂x|), and a
+    line in the constructor table, from which it inherits its tests. What the inverse needs beyond
+    the weights is ``factor()``, a pytree: make it once and pass it to every ``inverse``.
 
     Attributes:
         size: length of x, int; None where any will do.
@@ -113,8 +113,8 @@ class Layer(nnx.Module):
         return self.backward(y, self.factor() if factor is None else factor)
 
     def log_det(self, x: jax.Array) -> jax.Array:
-        """log |det ∂y/∂x| at x, ()."""
-        raise NotImplementedError
+        """log |det ∂y/∂x| at x, (); −inf where the layer is singular."""
+        return self.volume(self._vector("x", x, self.size))
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
         """κ = ‖J‖₂‖J⁻¹‖₂ of the Jacobian at x, by power iteration unless a layer knows better.
@@ -140,6 +140,9 @@ class Layer(nnx.Module):
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
         raise NotImplementedError
 
+    def volume(self, x: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
     def _vector(self, name: str, value: jax.Array, size: int | None) -> jax.Array:
         array = _check.floating(name, value)
         if array.ndim != 1 or size not in (None, array.shape[0]):
@@ -161,7 +164,7 @@ class Layer(nnx.Module):
 class Linear(Layer):
     """y = A x: a layer whose determinant does not depend on x."""
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         return self.log_abs_det()
 
     def log_abs_det(self) -> jax.Array:
@@ -176,7 +179,7 @@ class Linear(Layer):
 class Orthogonal(Linear):
     """y = Q x with QᵀQ = I: the inverse is the transpose, κ = 1."""
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         return jnp.zeros((), x.dtype)
 
     def log_abs_det(self) -> jax.Array:

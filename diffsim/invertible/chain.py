@@ -54,7 +54,7 @@ class Chain(Layer):
             y = layer.inverse(y, kept)
         return y
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         total = jnp.zeros((), x.dtype)
         for layer in self.layers:
             total = total + layer.log_det(x)

@@ -88,7 +88,7 @@ class Coupling(Layer):
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
         return self._move(y, self.transformer.backward)
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         stays, moves = self._split(x)
         return jnp.sum(jax.vmap(self.transformer.log_slope)(moves, self._parameters(stays)))
 
@@ -146,5 +146,5 @@ class Autoregressive(Layer):
 
         return jax.lax.scan(step, jnp.zeros(self.window, y.dtype), y)[1]
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         return jnp.sum(jax.vmap(self.transformer.log_slope)(x, self._parameters(x)))

@@ -60,7 +60,7 @@ class Bias(Layer):
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
         return y - self.bias[...]
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         return jnp.zeros((), x.dtype)
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
@@ -105,7 +105,7 @@ class ActNorm(Layer):
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
         return y * jnp.exp(-self.log_scale[...]) + self.mean[...]
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         return jnp.sum(self.log_scale[...])
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:

@@ -120,7 +120,7 @@ class Residual(Layer):
         z = root(equation, solve, arguments)[0]
         return y - u @ jnp.tanh(z + self.bias[...])
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         _, v, core = self.factor()
         slope = 1 - jnp.tanh(v @ x + self.bias[...]) ** 2
         return jnp.linalg.slogdet(jnp.eye(slope.size, dtype=x.dtype) + slope[:, None] * core)[1]

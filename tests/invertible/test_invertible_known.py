@@ -189,6 +189,8 @@ def test_tanh_at_saturation():
     [
         (lambda: inv.Dense(jnp.ones((2, 3))), "weight: expected a square matrix"),
         (lambda: inv.Dense([[1.0, np.nan], [0.0, 1.0]]), "weight: expected finite"),
+        (lambda: inv.Dense(np.full((9, 9), np.nan)), r"got 81 that are not, .* nan at \(0, 0\)"),
+        (lambda: inv.Butterfly.hadamard(12), "size: expected a power of two"),
         (lambda: inv.Butterfly.random(12, rngs=nnx.Rngs(0)), "size: expected a power of two"),
         (lambda: inv.Permutation([0, 0, 1]), "order: expected a permutation"),
         (lambda: inv.Banded(jnp.ones((2, 4))), r"diagonals: expected shape \(2b \+ 1, n\)"),
