@@ -54,13 +54,22 @@ def in_range(
     concrete = np.asarray(array)
     too_low = concrete <= low if open_low else concrete < low
     if not np.all(np.isfinite(concrete)):
-        raise ValueError(f"{name}: expected finite numbers, got {concrete.tolist()}")
-    if np.any(too_low | (concrete > high)):
+        got = _those(concrete, ~np.isfinite(concrete))
+        raise ValueError(f"{name}: expected finite numbers, got {got}")
+    outside = too_low | (concrete > high)
+    if np.any(outside):
         bracket = "(" if open_low else "["
-        raise ValueError(
-            f"{name}: expected in {bracket}{low:g}, {high:g}], got {concrete.tolist()}"
-        )
+        got = _those(concrete, outside)
+        raise ValueError(f"{name}: expected in {bracket}{low:g}, {high:g}], got {got}")
     return array
+
+
+def _those(values: np.ndarray, wrong: np.ndarray) -> str:
+    """The values, or of many only how many are wrong and where they begin."""
+    if values.size <= 20:
+        return str(values.tolist())
+    first = tuple(np.argwhere(wrong)[0].tolist())
+    return f"{np.sum(wrong)} that are not, the first {values[first]} at {first}"
 
 
 def direction(name: str, value: Any) -> jax.Array:

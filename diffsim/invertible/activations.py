@@ -40,7 +40,7 @@ class Activation(Layer):
         return (y > self.reach[0]) & (y < self.reach[1])
 
     def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
-        y = self._vector("y", y)
+        y = self._vector("y", y, None)
         inside = self.reached(y)
         if self.domain == "clip":
             return self.backward(self.clipped(y), ())
@@ -61,8 +61,8 @@ class Activation(Layer):
         """log φ'(x), entry by entry."""
         raise NotImplementedError
 
-    def log_det(self, x: jax.Array) -> jax.Array:
-        return jnp.sum(self.log_slope(self._vector("x", x)))
+    def volume(self, x: jax.Array) -> jax.Array:
+        return jnp.sum(self.log_slope(x))
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
         """max φ' / min φ' over the entries of x."""

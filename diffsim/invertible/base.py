@@ -10,9 +10,23 @@ from flax import nnx
 from diffsim import _check
 
 
-def parameter(name: str, value: Any, shape: tuple[int, ...] | None = None) -> nnx.Param:
-    """``value`` as a trainable array, checked for shape and, where concrete, finite."""
-    return nnx.Param(_check.in_range(name, _check.floating(name, value, shape)))
+def parameter(name: str, value: Any, shape: tuple[int | str, ...]) -> nnx.Param:
+    """``value`` as a trainable array, checked for shape and, where concrete, finite.
+
+    Args:
+        name: for the error.
+        value: array-like.
+        shape: as expected; a word stands for any length of that axis.
+
+    Raises:
+        ValueError: another shape, or entries that are not finite.
+    """
+    array = _check.floating(name, value)
+    same = (isinstance(want, str) or want == got for want, got in zip(shape, array.shape))
+    if array.ndim != len(shape) or not all(same):
+        wanted = ", ".join(str(want) for want in shape) + "," * (len(shape) == 1)
+        raise ValueError(f"{name}: expected shape ({wanted}), got {array.shape}")
+    return nnx.Param(_check.in_range(name, array))
 
 
 def square(name: str, value: Any, ndim: int = 2) -> nnx.Param:
@@ -21,10 +35,10 @@ def square(name: str, value: Any, ndim: int = 2) -> nnx.Param:
     Raises:
         ValueError: another shape, or entries that are not finite.
     """
-    array = jnp.asarray(value)
+    array = _check.floating(name, value)
     if array.ndim != ndim or array.shape[-1] != array.shape[-2]:
         raise ValueError(f"{name}: expected a square matrix (n, n), got shape {array.shape}")
-    return parameter(name, array)
+    return parameter(name, array, array.shape)
 
 
 def normal(rngs: nnx.Rngs, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
@@ -75,40 +89,46 @@ def largest_gain(f: Callable, x: jax.Array, iterations: int = 60) -> jax.Array:
 class Layer(nnx.Module):
     """y = f(x) with an inverse; for one vector, so ``jax.vmap`` it for a batch.
 
-    To add one: subclass with ``forward``, ``backward`` and ``log_det``, and a line in the
-    constructor table, from which it inherits its tests. What the inverse needs beyond the
-    weights is ``factor()``, a pytree: make it once and pass it to every ``inverse``.
+    To add one: subclass with ``forward``, ``backward`` and ``volume`` (log |det ∂y/∂x|), and a
+    line in the constructor table, from which it inherits its tests. What the inverse needs beyond
+    the weights is ``factor()``, a pytree: make it once and pass it to every ``inverse``.
 
     Attributes:
-        size: length of x and of y, int; None where any will do.
+        size: length of x, int; None where any will do.
+        outputs: length of y, int; None where it is that of x.
         structured: whether time and memory stay near linear in size.
     """
 
     structured: ClassVar[bool] = False
     size: Any = None
+    outputs: Any = None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """y of one x, both (size,)."""
-        return self.forward(self._vector("x", x))
+        return self.forward(self._vector("x", x, self.size))
 
     def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         """x of one y, both (size,); NaN where there is none. ``factor`` as from ``factor()``."""
-        y = self._vector("y", y)
+        y = self._vector("y", y, self.outputs or self.size)
         return self.backward(y, self.factor() if factor is None else factor)
 
     def log_det(self, x: jax.Array) -> jax.Array:
-        """log |det ∂y/∂x| at x, ()."""
-        raise NotImplementedError
+        """log |det ∂y/∂x| at x, (); −inf where the layer is singular."""
+        return self.volume(self._vector("x", x, self.size))
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
         """κ = ‖J‖₂‖J⁻¹‖₂ of the Jacobian at x, by power iteration unless a layer knows better.
 
+        Infinite where the layer is singular.
+
         Args:
             x: where, (size,); a linear layer needs none.
         """
-        x = self._somewhere() if x is None else self._vector("x", x)
-        back = largest_gain(lambda y: self.inverse(y, self.factor()), self(x))
-        return largest_gain(self.forward, x) * back
+        x = self._somewhere() if x is None else self._vector("x", x, self.size)
+        factor = self.factor()
+        back = largest_gain(lambda y: self.inverse(y, factor), self(x))
+        product = largest_gain(self.forward, x) * back
+        return jnp.where(jnp.isnan(product), jnp.inf, product)
 
     def factor(self) -> Any:
         """What the inverse needs and can be kept: a pytree, empty for most layers."""
@@ -120,10 +140,13 @@ class Layer(nnx.Module):
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
         raise NotImplementedError
 
-    def _vector(self, name: str, value: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    def _vector(self, name: str, value: jax.Array, size: int | None) -> jax.Array:
         array = _check.floating(name, value)
-        if array.ndim != 1 or self.size not in (None, array.shape[0]):
-            expected = "(n,)" if self.size is None else f"({self.size},)"
+        if array.ndim != 1 or size not in (None, array.shape[0]):
+            expected = "(n,)" if size is None else f"({size},)"
             raise ValueError(
                 f"{name}: {type(self).__name__} expected shape {expected}, got {array.shape}; "
                 "vmap over a batch"
@@ -141,7 +164,7 @@ class Layer(nnx.Module):
 class Linear(Layer):
     """y = A x: a layer whose determinant does not depend on x."""
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         return self.log_abs_det()
 
     def log_abs_det(self) -> jax.Array:
@@ -156,7 +179,7 @@ class Linear(Layer):
 class Orthogonal(Linear):
     """y = Q x with QᵀQ = I: the inverse is the transpose, κ = 1."""
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         return jnp.zeros((), x.dtype)
 
     def log_abs_det(self) -> jax.Array:

@@ -19,7 +19,7 @@ class RBM(nnx.Module):
     """
 
     def __init__(self, weight: Any, visible: Any, hidden: Any):
-        self.weight = parameter("weight", weight)
+        self.weight = parameter("weight", weight, ("hidden", "visible"))
         self.visible = parameter("visible", visible, self.weight.shape[1:])
         self.hidden = parameter("hidden", hidden, self.weight.shape[:1])
 

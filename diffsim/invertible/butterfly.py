@@ -9,6 +9,13 @@ from flax import nnx
 from diffsim.invertible.base import Linear, normal, parameter, reciprocal
 
 
+def _stages(size: int) -> int:
+    """log₂ size."""
+    if size < 2 or size & (size - 1):
+        raise ValueError(f"size: expected a power of two, at least 2, got {size}")
+    return size.bit_length() - 1
+
+
 class Butterfly(Linear):
     """Stage s mixes x_i with x_{i+2ˢ} by its own 2 × 2 matrix; n a power of two.
 
@@ -24,9 +31,9 @@ class Butterfly(Linear):
     structured = True
 
     def __init__(self, weights: Any):
-        self.weights = parameter("weights", weights)
+        self.weights = parameter("weights", weights, ("s", 2, 2, "2^(s−1)"))
         shape = self.weights.shape
-        if len(shape) != 4 or shape[1:] != (2, 2, 2 ** (shape[0] - 1)):
+        if shape[3] != 2 ** (shape[0] - 1):
             raise ValueError(f"weights: expected shape (s, 2, 2, 2^(s−1)), got {shape}")
         self.size = 2 ** shape[0]
 
@@ -37,9 +44,7 @@ class Butterfly(Linear):
         Raises:
             ValueError: a size that is not a power of two.
         """
-        stages = size.bit_length() - 1
-        if size < 2 or size != 1 << stages:
-            raise ValueError(f"size: expected a power of two, at least 2, got {size}")
+        stages = _stages(size)
         angle = normal(rngs, (stages, size // 2), dtype)
         c, s = jnp.cos(angle), jnp.sin(angle)
         stretch = jnp.exp(0.05 * normal(rngs, (stages, 1, 1, size // 2), dtype))
@@ -48,7 +53,7 @@ class Butterfly(Linear):
     @classmethod
     def hadamard(cls, size: int, dtype: Any = None) -> "Butterfly":
         """The Hadamard matrix of ±1, natural order."""
-        stages = size.bit_length() - 1
+        stages = _stages(size)
         mix = jnp.array([[1.0, 1.0], [1.0, -1.0]], dtype)
         return cls(jnp.broadcast_to(mix[None, :, :, None], (stages, 2, 2, size // 2)))
 

@@ -1,5 +1,6 @@
 """Layers one after another, and backpropagation through them that stores no activations."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,9 +14,11 @@ from diffsim.invertible.base import Layer
 class Chain(Layer):
     """y = f_L(… f₂(f₁(x))), itself a layer.
 
+    With a ``Rectangular`` layer the inverse is the composed pseudo-inverse.
+
     Raises:
         TypeError: something that is not a layer.
-        ValueError: no layers, or sizes that differ.
+        ValueError: no layers, or one that does not fit the one before it.
 
     >>> from diffsim.invertible import Bias, Diagonal
     >>> chain = Chain([Diagonal([2.0, 4.0]), Bias([1.0, 1.0])])
@@ -27,11 +30,16 @@ class Chain(Layer):
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"layers: expected invertible layers, got {type(layer).__name__}")
-        sizes = {layer.size for layer in layers} - {None}
-        if not layers or len(sizes) > 1:
-            raise ValueError(f"layers: expected some of one size, got sizes {sorted(sizes)}")
+        sized = [layer for layer in layers if layer.size is not None]
+        for before, after in itertools.pairwise(sized):
+            if (before.outputs or before.size) != after.size:
+                got = [f"{layer.size} → {layer.outputs or layer.size}" for layer in sized]
+                raise ValueError(f"layers: expected each to fit the one before, got {got}")
+        if not layers:
+            raise ValueError("layers: expected at least one")
         self.layers = nnx.List(layers)
-        self.size = sizes.pop() if sizes else None
+        self.size = sized[0].size if sized else None
+        self.outputs = (sized[-1].outputs or sized[-1].size) if sized else None
 
     def forward(self, x: jax.Array) -> jax.Array:
         for layer in self.layers:
@@ -46,7 +54,7 @@ class Chain(Layer):
             y = layer.inverse(y, kept)
         return y
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         total = jnp.zeros((), x.dtype)
         for layer in self.layers:
             total = total + layer.log_det(x)
@@ -55,8 +63,12 @@ class Chain(Layer):
 
 
 def drift(chain: Chain, x: jax.Array) -> jax.Array:
-    """‖f⁻¹(f(x)) − x‖ / ‖x‖: what :func:`reversible` would differentiate at instead of x."""
-    return jnp.linalg.norm(chain.inverse(chain(x)) - x) / jnp.linalg.norm(x)
+    """‖f⁻¹(f(x)) − x‖ / (1 + ‖x‖): how far from x :func:`reversible` would differentiate."""
+    return _distance(chain.inverse(chain(x)), x)
+
+
+def _distance(found: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.linalg.norm(found - x) / (1 + jnp.linalg.norm(x))
 
 
 def reversible(chain: Chain, *, tolerance: float | None = None) -> Callable:
@@ -69,21 +81,22 @@ def reversible(chain: Chain, *, tolerance: float | None = None) -> Callable:
 
     Args:
         chain: layers that are well conditioned enough to be undone.
-        tolerance: largest relative drift; None for the square root of the rounding unit.
+        tolerance: largest :func:`drift`; None for the square root of the rounding unit.
 
     Returns:
-        ``f(parameters, x) → y`` for ``parameters = nnx.state(chain)``; reverse mode only.
+        ``f(parameters, x) → y`` for ``parameters = nnx.state(chain, nnx.Param)``; reverse mode
+        only.
 
     >>> from diffsim.invertible import Diagonal
     >>> chain = Chain([Diagonal([2.0]), Diagonal([3.0])])
     >>> f = reversible(chain)
-    >>> jax.grad(lambda x: f(nnx.state(chain), x)[0])(jnp.ones(1)).tolist()
+    >>> jax.grad(lambda x: f(nnx.state(chain, nnx.Param), x)[0])(jnp.ones(1)).tolist()
     [6.0]
     """
-    structure, _ = nnx.split(chain)
+    structure, *states = nnx.split(chain, nnx.Param, ...)
 
     def layers(parameters):
-        return list(nnx.merge(structure, parameters).layers)
+        return list(nnx.merge(structure, parameters, states[1]).layers)
 
     @jax.custom_vjp
     def apply(parameters, x):
@@ -99,19 +112,22 @@ def reversible(chain: Chain, *, tolerance: float | None = None) -> Callable:
         parameters, x, y = kept
         gradients = []
         for layer in reversed(layers(parameters)):
-            graph, state = nnx.split(layer)
+            graph, *parts = nnx.split(layer, nnx.Param, ...)
             before = layer.inverse(y)
             # The barrier keeps the compiler from undoing all layers first and pulling back after.
             before, cotangent = jax.lax.optimization_barrier((before, cotangent))
-            pull = jax.vjp(lambda s, x, g=graph: nnx.merge(g, s)(x), state, before)[1]
+
+            def f(state, x, graph=graph, fixed=parts[1]):
+                return nnx.merge(graph, state, fixed)(x)
+
+            pull = jax.vjp(f, parts[0], before)[1]
             gradient, cotangent = pull(cotangent)
             y, cotangent, gradient = jax.lax.optimization_barrier((before, cotangent, gradient))
             gradients.append(gradient)
         limit = jnp.finfo(x.dtype).eps ** 0.5 if tolerance is None else tolerance
-        drifted = ~(jnp.linalg.norm(y - x) <= limit * jnp.linalg.norm(x))
-        spoil = jnp.where(drifted, jnp.nan, 0).astype(x.dtype)
+        spoil = jnp.where(_distance(y, x) <= limit, 0, jnp.nan).astype(x.dtype)
         leaves = [leaf for gradient in gradients[::-1] for leaf in jax.tree.leaves(gradient)]
-        leaves = [g + spoil.astype(g.dtype) if g.dtype != jax.dtypes.float0 else g for g in leaves]
+        leaves = [g + spoil.astype(g.dtype) for g in leaves]
         return jax.tree.unflatten(jax.tree.structure(parameters), leaves), cotangent + spoil
 
     apply.defvjp(forward, reverse)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from diffsim.invertible.base import Layer, normal, parameter
-from diffsim.invertible.transformers import Additive, Affine, Spline
+from diffsim.invertible.base import Layer, normal
+from diffsim.invertible.transformers import Affine
 
 
 class Conditioner(nnx.Module):
@@ -16,12 +16,10 @@ class Conditioner(nnx.Module):
     def __init__(
         self, inputs: int, hidden: int, outputs: int, *, rngs: nnx.Rngs, dtype: Any = None
     ):
-        self.first = parameter("first", normal(rngs, (hidden, inputs), dtype) / inputs**0.5)
-        self.shift = parameter("shift", normal(rngs, (hidden,), dtype))
-        self.second = parameter(
-            "second", 0.3 * normal(rngs, (outputs, hidden), dtype) / hidden**0.5
-        )
-        self.last = parameter("last", 0.1 * normal(rngs, (outputs,), dtype))
+        self.first = nnx.Param(normal(rngs, (hidden, inputs), dtype) / inputs**0.5)
+        self.shift = nnx.Param(normal(rngs, (hidden,), dtype))
+        self.second = nnx.Param(0.3 * normal(rngs, (outputs, hidden), dtype) / hidden**0.5)
+        self.last = nnx.Param(0.1 * normal(rngs, (outputs,), dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         hidden = jnp.tanh(self.first[...] @ x + self.shift[...])
@@ -90,7 +88,7 @@ class Coupling(Layer):
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
         return self._move(y, self.transformer.backward)
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         stays, moves = self._split(x)
         return jnp.sum(jax.vmap(self.transformer.log_slope)(moves, self._parameters(stays)))
 
@@ -148,8 +146,5 @@ class Autoregressive(Layer):
 
         return jax.lax.scan(step, jnp.zeros(self.window, y.dtype), y)[1]
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         return jnp.sum(jax.vmap(self.transformer.log_slope)(x, self._parameters(x)))
-
-
-__all__ = ["Additive", "Affine", "Autoregressive", "Conditioner", "Coupling", "Spline"]

@@ -64,18 +64,11 @@ class Rectangular(Linear):
     """
 
     def __init__(self, weight: Any):
-        self.weight = parameter("weight", weight)
-        if self.weight.ndim != 2:
-            raise ValueError(f"weight: expected a matrix (m, n), got shape {self.weight.shape}")
+        self.weight = parameter("weight", weight, ("m", "n"))
         self.outputs, self.size = self.weight.shape
 
     def forward(self, x: jax.Array) -> jax.Array:
         return self.weight[...] @ x
-
-    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
-        if y.shape != (self.outputs,):
-            raise ValueError(f"y: expected shape ({self.outputs},), got {y.shape}")
-        return self.backward(y, self.factor() if factor is None else factor)
 
     def factor(self) -> jax.Array:
         return jnp.linalg.pinv(self.weight[...])

@@ -20,9 +20,7 @@ class Diagonal(Linear):
     structured = True
 
     def __init__(self, scale: Any):
-        self.scale = parameter("scale", scale)
-        if self.scale.ndim != 1:
-            raise ValueError(f"scale: expected shape (n,), got {self.scale.shape}")
+        self.scale = parameter("scale", scale, ("n",))
         self.size = self.scale.shape[0]
 
     @classmethod
@@ -49,9 +47,7 @@ class Bias(Layer):
     structured = True
 
     def __init__(self, bias: Any):
-        self.bias = parameter("bias", bias)
-        if self.bias.ndim != 1:
-            raise ValueError(f"bias: expected shape (n,), got {self.bias.shape}")
+        self.bias = parameter("bias", bias, ("n",))
         self.size = self.bias.shape[0]
 
     @classmethod
@@ -64,7 +60,7 @@ class Bias(Layer):
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
         return y - self.bias[...]
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         return jnp.zeros((), x.dtype)
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
@@ -82,7 +78,7 @@ class ActNorm(Layer):
     structured = True
 
     def __init__(self, log_scale: Any, mean: Any):
-        self.log_scale = parameter("log_scale", log_scale)
+        self.log_scale = parameter("log_scale", log_scale, ("n",))
         self.mean = parameter("mean", mean, self.log_scale.shape)
         self.size = self.mean.shape[0]
 
@@ -109,7 +105,7 @@ class ActNorm(Layer):
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
         return y * jnp.exp(-self.log_scale[...]) + self.mean[...]
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         return jnp.sum(self.log_scale[...])
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:

@@ -32,13 +32,14 @@ def invert(
 ) -> Inversion:
     """x with network(x) ≈ y, an error estimate and a status, for one y or a batch.
 
-    "auto" climbs until the residual is small enough:
+    "auto" takes the network's structure first and searches where there is none:
 
-    1. a network of square invertible layers is undone layer by layer, exactly ("exact"); an nnx
-       multilayer perceptron is read as layers, whatever its class;
-    2. one with other shapes is undone with pseudo-inverses, which gives a start;
+    1. a network of square invertible layers is undone layer by layer ("exact"), and that is the
+       answer; an nnx multilayer perceptron is read as layers, whatever its class;
+    2. layers of other shapes are undone with pseudo-inverses, which gives a start;
     3. Levenberg–Marquardt from there ("newton"), matrix-free above 256 unknowns;
-    4. Adam and Levenberg–Marquardt from random starts ("descent").
+    4. if the residual is still too large, Adam and Levenberg–Marquardt from random starts
+       ("descent").
 
     With fewer outputs than inputs x is one of many, near the start, and ``free`` says how many
     directions are left. With more, x is the least-squares solution.
@@ -47,13 +48,14 @@ def invert(
     implicit function theorem: dx = J⁻¹(dy − ∂f/∂w dw).
 
     Args:
-        network: any function of one vector (n,) → (m,): a layer, a chain, an nnx module, a
-            lambda. To differentiate in weights, or to jit without copying them into the
-            program, pass it as an argument through jax.jit (nnx modules are pytrees).
+        network: any function of one vector (n,) → (m,) that JAX can trace: a layer, a chain, an
+            nnx module, a lambda. To differentiate in weights, or to jit without copying them into
+            the program, pass it as an argument through jax.jit (nnx modules are pytrees).
         y: (m,), or (b, m) for a batch.
         method: "auto", "exact", "newton" or "descent".
         size: n; not needed for layers and for nnx modules that start with nnx.Linear.
-        start: x to begin at, (n,) or (b, n), or a function y → x such as a learned inverse.
+        start: x to begin a search at, (n,) or (b, n), or a function y → x such as a learned
+            inverse; "auto" then searches even where it could be exact.
         domain: "raise" marks targets outside an activation's reach OUT_OF_RANGE, with x NaN;
             "clip" takes the nearest that is reached and marks them CLIPPED.
         tolerance: relative residual to reach; None for 100 rounding units.
@@ -67,6 +69,7 @@ def invert(
     Raises:
         ValueError: unknown method; a shape that does not fit; n unknown; "exact" for a network
             that is not made of square invertible layers.
+        TypeError: a network that JAX cannot trace; numbers that are not float32 or float64.
 
     >>> from flax import nnx
     >>> def net(x):
@@ -87,7 +90,7 @@ def invert(
         raise ValueError("network: expected square invertible layers for 'exact', got another one")
     factors = [] if layers is None else [layer.factor() for layer in layers]
     one: Callable
-    if layers is not None and square and start is None:
+    if layers is not None and square and (start is None or method == "exact"):
         one = lambda y, _: layerwise.exact(network, layers, factors, y, domain == "clip")  # noqa: E731
     else:
         wide = y.shape[-1] <= n
@@ -156,7 +159,12 @@ def _targets(network: Callable, y: Any, size: int | None) -> tuple[jax.Array, in
         raise ValueError("size: expected the number of inputs, as the network does not show it")
     types = [leaf.dtype for leaf in jax.tree.leaves(network) if hasattr(leaf, "dtype")]
     dtype = next((t for t in types if jnp.issubdtype(t, jnp.floating)), y.dtype)
-    shape = jax.eval_shape(network, jax.ShapeDtypeStruct((n,), dtype)).shape
+    if dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(f"y: expected float32 or float64 to invert in, got {dtype}")
+    try:
+        shape = jax.eval_shape(network, jax.ShapeDtypeStruct((n,), dtype)).shape
+    except jax.errors.JAXTypeError as error:
+        raise TypeError("network: expected a function that JAX can trace") from error
     if shape != (m,):
         raise ValueError(f"y: expected shape {shape} from {n} inputs, got ({m},)")
     return y.astype(dtype), n, dtype
@@ -215,6 +223,7 @@ def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key)
             found = newton.restart(f, found, goal, scale, limit, restarts, key)
         error, free = newton.assess(f, found, unit * jnp.abs(y))
         size = jnp.linalg.norm(found.residual)
+        finite = finite & jnp.isfinite(size)
         solved = size <= goal
         status = jnp.select(
             [~finite, ~solved & (m > n) & found.stuck, ~solved, free > max(n - m, 0),

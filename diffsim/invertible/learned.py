@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 
 from diffsim import _check
-from diffsim.invertible.base import normal, parameter
+from diffsim.invertible.base import normal
 
 
 class LearnedInverse(nnx.Module):
@@ -21,10 +21,8 @@ class LearnedInverse(nnx.Module):
 
     def __init__(self, sizes: Sequence[int], scales: Any, *, rngs: nnx.Rngs, dtype: Any):
         pairs = list(itertools.pairwise(sizes))
-        self.weights = nnx.List(
-            [parameter("weight", normal(rngs, (b, a), dtype) / a**0.5) for a, b in pairs]
-        )
-        self.biases = nnx.List([parameter("bias", jnp.zeros(b, dtype)) for _, b in pairs])
+        self.weights = nnx.List([nnx.Param(normal(rngs, (b, a), dtype) / a**0.5) for a, b in pairs])
+        self.biases = nnx.List([nnx.Param(jnp.zeros(b, dtype)) for _, b in pairs])
         self.scales = nnx.Variable(scales)
 
     def __call__(self, y: jax.Array) -> jax.Array:

@@ -30,7 +30,7 @@ class LowRank(Linear):
     structured = True
 
     def __init__(self, diagonal: Any, left: Any, right: Any):
-        self.left = parameter("left", left)
+        self.left = parameter("left", left, ("n", "k"))
         self.right = parameter("right", right, self.left.shape)
         self.diagonal = parameter("diagonal", diagonal, self.left.shape[:1])
         self.size = self.left.shape[0]
@@ -78,4 +78,5 @@ class LowRank(Linear):
 
     def log_abs_det(self) -> jax.Array:
         raised, _, _, core = self._core()
-        return jnp.sum(jnp.log(jnp.abs(raised))) + jnp.linalg.slogdet(core)[1]
+        found = jnp.sum(jnp.log(jnp.abs(raised))) + jnp.linalg.slogdet(core)[1]
+        return jnp.where(jnp.all(raised != 0), found, -jnp.inf)  # more than k zeros: singular

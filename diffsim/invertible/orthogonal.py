@@ -27,9 +27,7 @@ class Householder(Orthogonal):
     structured = True
 
     def __init__(self, vectors: Any):
-        self.vectors = parameter("vectors", vectors)
-        if self.vectors.ndim != 2:
-            raise ValueError(f"vectors: expected shape (n, k), got {self.vectors.shape}")
+        self.vectors = parameter("vectors", vectors, ("n", "k"))
         self.size = self.vectors.shape[0]
 
     @classmethod
@@ -71,10 +69,8 @@ class Cayley(Orthogonal):
     structured = True
 
     def __init__(self, left: Any, right: Any):
-        self.left = parameter("left", left)
+        self.left = parameter("left", left, ("n", "k"))
         self.right = parameter("right", right, self.left.shape)
-        if self.left.ndim != 2:
-            raise ValueError(f"left: expected shape (n, k), got {self.left.shape}")
         self.size = self.left.shape[0]
 
     @classmethod

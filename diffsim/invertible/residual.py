@@ -71,7 +71,7 @@ class Residual(Layer):
     structured = True
 
     def __init__(self, left: Any, right: Any, bias: Any, *, lipschitz: float = 0.9):
-        self.left = parameter("left", left)
+        self.left = parameter("left", left, ("n", "h"))
         self.right = parameter("right", right, self.left.shape[::-1])
         self.bias = parameter("bias", bias, self.left.shape[1:])
         if not 0 < lipschitz < 1:
@@ -96,7 +96,8 @@ class Residual(Layer):
         u, v = self.left[...], self.right[...]
 
         def norm(gram):
-            return jnp.sqrt(jnp.linalg.eigvalsh(gram)[-1])
+            square = jnp.linalg.eigvalsh(gram)[-1]
+            return jnp.sqrt(jnp.where(square > 0, square, 1))  # zero weights stay zero
 
         u, v = self.lipschitz * u / norm(u.T @ u), v / norm(v @ v.T)
         return u, v, v @ u
@@ -119,7 +120,7 @@ class Residual(Layer):
         z = root(equation, solve, arguments)[0]
         return y - u @ jnp.tanh(z + self.bias[...])
 
-    def log_det(self, x: jax.Array) -> jax.Array:
+    def volume(self, x: jax.Array) -> jax.Array:
         _, v, core = self.factor()
         slope = 1 - jnp.tanh(v @ x + self.bias[...]) ** 2
         return jnp.linalg.slogdet(jnp.eye(slope.size, dtype=x.dtype) + slope[:, None] * core)[1]

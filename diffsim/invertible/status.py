@@ -16,7 +16,7 @@ class Status(enum.IntEnum):
     SINGULAR = 4  # the weights, or the Jacobian at x, have lost rank
     OUT_OF_RANGE = 5  # an activation never reaches the target
     NOT_CONVERGED = 6
-    NOT_FINITE = 7  # the target is not
+    NOT_FINITE = 7  # the target, or the network wherever it was tried, is not
 
 
 @struct.dataclass

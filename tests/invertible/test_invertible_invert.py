@@ -205,6 +205,8 @@ def test_status_of_each_sample():
     assert found.status.tolist() == [0, inv.Status.OUT_OF_RANGE, inv.Status.NOT_FINITE]
     assert np.isnan(found.x[1:]).any(axis=1).all()
     assert solve["clip"](y).status[1] == inv.Status.CLIPPED
+    broken = fast_jit(lambda w: inv.invert(lambda x: x * w, y[0], size=4, method="newton"))(np.nan)
+    assert (broken.status, np.isnan(broken.x).all()) == (inv.Status.NOT_FINITE, True)
     searched = inv.invert(net, y, size=4, method="newton")
     assert searched.status.tolist() == [0, inv.Status.NOT_CONVERGED, inv.Status.NOT_FINITE]
     assert np.isnan(searched.x[2]).all()
@@ -273,6 +275,24 @@ def test_learned_starts(kind):
     assert np.mean(found.status == inv.Status.OK) > 0.9
     fine = found.status == inv.Status.OK
     np.testing.assert_allclose(found.x[fine], x[fine], atol=1e-10)
+
+
+def test_exact_is_exact_whatever_the_start():
+    net = inv.Diagonal([2.0, 4.0])
+    found = inv.invert(net, jnp.ones(2), method="exact", start=jnp.zeros(2))
+    assert (found.x.tolist(), int(found.layer)) == ([0.5, 0.25], 0)
+
+
+def test_what_cannot_be_inverted_in_is_named():
+    for call, words in (
+        (
+            lambda: inv.invert(lambda x: np.sin(x), jnp.zeros(2), size=2),
+            "network: expected a function that",
+        ),
+        (lambda: inv.invert(jnp.tanh, jnp.zeros(2, jnp.float16), size=2), "expected float32 or"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            call()
 
 
 @pytest.mark.parametrize(

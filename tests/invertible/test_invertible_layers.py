@@ -79,7 +79,8 @@ def test_hundred_thousand(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_wrong_shape_is_named(name):
     layer = LAYERS[name](SIZE, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"x: .* expected shape"):
-        layer(jnp.zeros((2, SIZE)))
+    for call in (layer, layer.log_det):
+        with pytest.raises(ValueError, match=r"x: .* expected shape"):
+            call(jnp.zeros((2, SIZE)))
     with pytest.raises(ValueError, match=r"y: .* expected shape"):
         layer.inverse(jnp.zeros((2, SIZE)))

@@ -26,4 +26,8 @@ def test_inverted_model_hits_within_two_centimetres():
     fine = np.isfinite(found["inverted"])
     assert fine.mean() > 0.6
     assert np.mean(found["inverted"][fine]) < min(0.02, 0.1 * np.mean(found["start"]))
+    good = np.isfinite(found["again"])
+    assert good.mean() > 0.9
+    assert np.mean(found["aimed"][good]) < 0.5 * np.mean(found["nearest"])
+    assert np.median(found["again"][good]) < 0.5 * np.median(found["aimed"][good])
     assert np.all(np.isfinite(found["optimised"]))
