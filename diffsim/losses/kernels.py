@@ -60,15 +60,12 @@ def _fold(classes: int) -> tuple[int, int]:
     return min(exact + [(f, n // VECTOR * VECTOR) for f, n in exact], key=cost)
 
 
-_ADD = ((jnp.add, jnp.sum, 0), (jnp.add, jnp.sum, 0))
-_MAX_ADD = ((jnp.maximum, jnp.max, -jnp.inf), (jnp.add, jnp.sum, 0))
+# An operation, the same over an axis, and its neutral element.
+_ADD, _MAX = (jnp.add, jnp.sum, 0), (jnp.maximum, jnp.max, -jnp.inf)
 
 
 def _pass(terms: Callable, classes: int, monoids: Sequence) -> tuple[jax.Array, ...]:
-    """Several (n, C) reduced over the classes in one pass; ``terms(slice)`` forms them.
-
-    Each monoid is an operation, the same over an axis, and its neutral element.
-    """
+    """Several (n, C) reduced over the classes in one pass; ``terms(slice)`` forms them."""
     operations, over, neutral = zip(*monoids)
 
     def total(arrays):
@@ -117,7 +114,7 @@ def _block_sums(x, labels, infogain):
             jnp.where(first, h + zero, 0),
         )
 
-    q, ties, loss, others, own = _pass(terms, x.shape[1], 5 * _ADD[:1])
+    q, ties, loss, others, own = _pass(terms, x.shape[1], 5 * [_ADD])
     q = q + (ties - 1)
     log = jnp.log1p(q)
     residual = {"top": top, "log": log, "q": q, "others": others, "own": own, "ties": ties}
@@ -146,7 +143,9 @@ def _top_and_lags(x, at):
     The differences are taken to the label's logit: if it stands out, so does the loss.
     """
     anchor = jnp.where(jnp.isfinite(at), at, 0)
-    top, lags = _pass(lambda part: (x[:, part], anchor[:, None] - x[:, part]), x.shape[1], _MAX_ADD)
+    top, lags = _pass(
+        lambda part: (x[:, part], anchor[:, None] - x[:, part]), x.shape[1], [_MAX, _ADD]
+    )
     return top, lags + x.shape[1] * (top - anchor)
 
 
@@ -163,7 +162,10 @@ def _peaked_sums(x, labels, infogain, keep=True):
         others = jax.lax.optimization_barrier(beside(EVERY))
         q = jnp.sum(others, axis=1)
     else:  # the second sum is not used, but with it XLA vectorises the first
-        others, (q, _) = None, _pass(lambda part: (beside(part), x[:, part]), x.shape[1], _ADD)
+        others, (q, _) = (
+            None,
+            _pass(lambda part: (beside(part), x[:, part]), x.shape[1], 2 * [_ADD]),
+        )
     lag = top - at
     log = jnp.log1p(q + (jnp.exp(-lag) - 1))
     extra = peak if rest is None else peak - rest
