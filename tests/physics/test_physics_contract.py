@@ -4,9 +4,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 from one_surface import final, forward_jacobian, play, reverse_jacobian, setup
 
-from diffsim.physics import Ball, BallState, Paddle, Pose, Status, Surface, World, simulate
+from diffsim.physics import (
+    Ball,
+    BallState,
+    ConstantCoefficients,
+    Paddle,
+    Pose,
+    Status,
+    Surface,
+    World,
+    simulate,
+)
+from diffsim.physics.vector import Vector
 
 R = 0.02
 
@@ -65,6 +77,28 @@ def test_a_ball_too_fast_for_the_step_stops_there(speed):
     np.testing.assert_array_equal(rollout.final.velocity, [speed, 0, 0])
     for tree in (rollout, forward_jacobian(start), reverse_jacobian(start)):
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(tree))
+
+
+@struct.dataclass
+class Wind:
+    """Drag in air that moves at 30 m/s along x."""
+
+    def __call__(self, ball, air, velocity, spin):
+        return ConstantCoefficients()(ball, air, velocity - Vector(30.0, 0.0, 0.0), spin)
+
+
+def test_a_ball_at_rest_is_not_too_fast_for_a_wind():
+    world = World.create([], aerodynamics=Wind())
+    rollout = simulate(world, BallState.create([0.0, 0.0, 1.0]), duration=0.2, step=0.1)
+    assert rollout.status == Status.OK
+    assert 5 < rollout.final.velocity[0] < 30
+
+
+@pytest.mark.parametrize("speed", [1e-8, 1e-3, 0.1])
+def test_a_slow_ball_is_not_too_fast_in_single_precision(speed):
+    start = BallState.create(*np.float32([[0, 0, 9], [speed, speed, 0], [3, 50, 100]]))
+    world = World.create([], gravity=(0.0, 0.0, -9.81))
+    assert simulate(world, start, duration=0.5, step=0.1).status == Status.OK
 
 
 def test_the_record_is_consistent():
