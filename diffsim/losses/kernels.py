@@ -60,8 +60,13 @@ def _fold(classes: int) -> tuple[int, int]:
     return min(exact + [(f, n // VECTOR * VECTOR) for f, n in exact], key=cost)
 
 
-# An operation, the same over an axis, and its neutral element.
-_ADD, _MAX = (jnp.add, jnp.sum, 0), (jnp.maximum, jnp.max, -jnp.inf)
+def _added(x: jax.Array) -> jax.Array:
+    """The sum over the last axis, as a product: XLA does not vectorise a single sum."""
+    return jnp.matmul(x, jnp.ones(x.shape[-1], x.dtype), precision=jax.lax.Precision.HIGHEST)
+
+
+# An operation, the same over the last axis, and its neutral element.
+_ADD, _MAX = (jnp.add, _added, 0), (jnp.maximum, lambda x: jnp.max(x, axis=-1), -jnp.inf)
 
 
 def _pass(terms: Callable, classes: int, monoids: Sequence) -> tuple[jax.Array, ...]:
@@ -69,7 +74,7 @@ def _pass(terms: Callable, classes: int, monoids: Sequence) -> tuple[jax.Array, 
     operations, over, neutral = zip(*monoids)
 
     def total(arrays):
-        return tuple(reduced(a, axis=1) for reduced, a in zip(over, arrays))
+        return tuple(reduced(a) for reduced, a in zip(over, arrays))
 
     folds, width = _fold(classes)
     whole = folds * width
