@@ -221,7 +221,7 @@ def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key)
         found = newton.improve(f, newton.begin(f, start), goal, scale, first)
         if restarts:
             found = newton.restart(f, found, goal, scale, limit, restarts, key)
-        error, free = newton.assess(f, found, unit * jnp.abs(y))
+        error, free = newton.assess(f, found, unit / 12**0.5 * jnp.abs(y))
         size = jnp.linalg.norm(found.residual)
         finite = finite & jnp.isfinite(size)
         solved = size <= goal

@@ -31,6 +31,12 @@ def undo(layers: list[Layer], factors: Any, y: jax.Array, clip: bool):
     return y, outputs[::-1], outside, clipped
 
 
+def rounding(key: jax.Array, x: jax.Array) -> jax.Array:
+    """What rounding may have changed in x: up to half a unit in the last place, drawn."""
+    half = jnp.finfo(x.dtype).eps / 2
+    return x * jax.random.uniform(key, x.shape, x.dtype, -half, half)
+
+
 def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], tangent: jax.Array):
     """A perturbation of y, and a rounding of every value on the way, carried back to x.
 
@@ -39,7 +45,6 @@ def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], ta
     growths, key = [], jax.random.key(0)
     for i in reversed(range(len(layers))):
         layer, y = layers[i], outputs[i]
-        unit = jnp.finfo(y.dtype).eps
 
         def back(y, layer=layer, factor=factors[i]):
             activation = isinstance(layer, Activation)
@@ -48,10 +53,7 @@ def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], ta
         x, pushed = jax.jvp(back, (y,), (tangent,))
         before = jnp.linalg.norm(tangent) / jnp.linalg.norm(y)
         growths.append(jnp.linalg.norm(pushed) / jnp.linalg.norm(x) / before)
-        rounding = (
-            unit * jnp.abs(x) * jax.random.normal(jax.random.fold_in(key, i), x.shape, x.dtype)
-        )
-        tangent = pushed + rounding
+        tangent = pushed + rounding(jax.random.fold_in(key, i), x)
     dominant = jnp.argmax(jnp.nan_to_num(jnp.stack(growths[::-1]))).astype(jnp.int32)
     return jnp.linalg.norm(tangent), dominant
 
@@ -63,9 +65,7 @@ def exact(network: Any, layers: list[Layer], factors: Any, y: jax.Array, clip: b
     still = jax.lax.stop_gradient
     kept, outputs, target = still(x), still(outputs), still(y)
     residual = still(network(kept)) - target
-    unit = jnp.finfo(y.dtype).eps
-    noise = jax.random.normal(jax.random.key(1), y.shape, y.dtype)
-    tangent = residual + unit * jnp.abs(target) * noise
+    tangent = residual + rounding(jax.random.key(1), target)
     error, layer = follow_error(still(layers), still(factors), outputs, tangent)
     broken = ~jnp.all(jnp.isfinite(x)) | ~jnp.isfinite(error)
     hopeless = error > 0.1 * jnp.linalg.norm(kept)

@@ -168,7 +168,7 @@ def assess(f: Callable, state: Search, noise: jax.Array):
     """‖x − x*‖ by one more Newton step and rounding of y, and n − rank of the Jacobian.
 
     Args:
-        noise: the size of each entry's rounding, (m,).
+        noise: standard deviation of each entry's rounding, (m,).
     """
     push = jax.linearize(f, state.x)[1]
     n, m = state.x.shape[0], state.residual.shape[0]

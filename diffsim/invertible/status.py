@@ -26,7 +26,7 @@ class Inversion:
     Attributes:
         x: (n,); NaN where there is none to give.
         residual: ‖network(x) − y‖₂, ().
-        error: estimate of ‖x − x*‖₂ to the nearest true preimage x*, ().
+        error: estimate of ‖x − x*‖₂, x* the nearest preimage of y before it was rounded, ().
         status: a :class:`Status`, () int32.
         free: n − rank of the Jacobian: directions in which x may move without changing y, ().
         layer: the layer (from 0) whose inverse magnifies relative errors most, −1 where layers

@@ -167,6 +167,27 @@ def test_derivative_of_least_squares_and_of_second_order():
     assert float(jax.grad(jax.grad(square_root))(4.0)) == pytest.approx(-1 / 32)
 
 
+@pytest.mark.parametrize("size", [1024, 100_000])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("tridiagonal", "tanh"),
+        ("householder", "sigmoid"),
+        ("circulant", "asinh", "circulant"),
+        ("low-rank", "sinh-arcsinh", "low-rank"),
+    ],
+    ids="-".join,
+)
+def test_error_estimate_of_large_chains(names, size):
+    """float32, against the x that gave y: the rounding of y, and of all between, are counted."""
+    rngs = nnx.Rngs(0)
+    chain = inv.Chain([inv.LAYERS[name](size, rngs=rngs, dtype=jnp.float32) for name in names])
+    x = jax.random.normal(jax.random.key(0), (size,), jnp.float32)
+    found = inv.invert(chain, chain(x))
+    assert found.status == inv.Status.OK
+    assert 0.3 < found.error / jnp.linalg.norm(found.x - x) < 4
+
+
 @pytest.mark.parametrize("method", ["exact", "newton"])
 def test_error_estimate_within_ten_times(method):
     """float32 answers against the inputs they came from, over six orders of condition."""
