@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim import _linalg
 from diffsim.delay.steering import curvature, fft_columns, inner, regular, steering
 
 
@@ -58,9 +59,9 @@ def cramer_rao_bound(
     if stochastic:  # P AᴴR⁻¹A P = P G (P G + σ²)⁻¹ P, G = AᴴA
         product = power @ inner(columns, columns, False)
         noisy = product + (noise_variance * jnp.eye(mask.size)).astype(power.dtype)
-        power = jnp.linalg.solve(noisy.T, product.T).T @ power
+        power = _linalg.solve(noisy.T, product.T).T @ power
     information = curvature(columns, slopes, power, mask, real_amplitudes)
-    return noise_variance / (2 * snapshots) * jnp.linalg.inv(information) / unit**2
+    return noise_variance / (2 * snapshots) * _linalg.inv(information) / unit**2
 
 
 @jax.jit
@@ -83,9 +84,9 @@ def music_variance(delays, power, noise_variance, frequencies, *, snapshots: int
     1.0
     """
     columns, slopes, power, unit = _scaled(delays, power, frequencies, None, True)
-    inverse = jnp.linalg.inv(power)
+    inverse = _linalg.inv(power)
     gram = inner(columns, columns, False)
-    spread = inverse + noise_variance * inverse @ jnp.linalg.solve(gram, inverse)
+    spread = inverse + noise_variance * inverse @ _linalg.solve(gram, inverse)
     eye = jnp.eye(gram.shape[0], dtype=gram.dtype)
     height = jnp.diagonal(curvature(columns, slopes, eye, jnp.diagonal(eye) == 1, False))
     return noise_variance / (2 * snapshots) * jnp.diagonal(spread).real / height / unit**2
@@ -132,10 +133,10 @@ def hankel_variance(
     if forward_backward:
         amplitudes = jnp.concatenate([amplitudes, (vectors[-1:].T * amplitudes).conj()], 1)
     along, across = vectors[: window - 1], vectors[:rows]
-    right = jnp.linalg.solve(regular(inner(along, along, False), mask), along.conj().T)
+    right = _linalg.solve(regular(inner(along, along, False), mask), along.conj().T)
     gram = inner(across, across, False) * (amplitudes.conj() @ amplitudes.T)
     weights = (amplitudes.conj()[:, :, None] * across.conj().T[:, None, :]).reshape(mask.size, -1)
-    left = jnp.linalg.solve(regular(gram, mask), weights).reshape(-1, rows)
+    left = _linalg.solve(regular(gram, mask), weights).reshape(-1, rows)
     right = jnp.repeat(right, amplitudes.shape[1], 0)
     # γ, the noise's weights in δz/z: the convolution of p and q, shifted by one less times z.
     spectrum = fft_columns(left.T, size) * fft_columns(right.T, size)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim import _linalg
+
 
 @partial(jax.jit, static_argnames=("window", "forward_backward"))
 def smoothed_covariance(
@@ -150,7 +152,7 @@ def _from_real(vectors):
 @jax.custom_jvp
 def _eigh(matrix, count):
     """Eigenvectors and eigenvalues, descending; only the split at ``count`` is differentiated."""
-    eigenvalues, vectors = jnp.linalg.eigh(matrix, symmetrize_input=True)
+    eigenvalues, vectors = _linalg.eigh(matrix)
     return vectors[:, ::-1], eigenvalues[::-1]
 
 

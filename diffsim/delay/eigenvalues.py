@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from diffsim import _linalg
+
 
 @jax.custom_jvp
 @jax.jit
@@ -40,7 +42,7 @@ def eigenvalues(matrix: jax.Array, mask: jax.Array) -> jax.Array:
 
     def improve(state):
         roots, _, count = state
-        resolvent = jnp.linalg.inv(roots[:, None, None] * eye - matrix)
+        resolvent = jax.vmap(lambda root: _linalg.inv(root * eye - matrix))(roots)
         trace = jnp.sum(jnp.where(mask, jnp.diagonal(resolvent, axis1=1, axis2=2), 0), 1)
         gap = roots[:, None] - roots[None, :]
         repulsion = jnp.sum(jnp.where(pairs, 1 / jnp.where(pairs, gap, 1), 0), 1)

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from diffsim import _linalg
 from diffsim.delay.covariance import SignalSubspace, signal_subspace
 from diffsim.delay.eigenvalues import eigenvalues
 
@@ -23,7 +24,7 @@ def total_least_squares(first: jax.Array, second: jax.Array, mask: jax.Array) ->
     both = jnp.concatenate([first, second], 1)
     row_space = signal_subspace(both.conj().T @ both, jnp.sum(mask), mask.size).basis
     top, bottom = jnp.split(row_space.conj().T, 2, axis=1)
-    return eigenvalues(jnp.linalg.solve(top + _rest(mask, top.dtype), bottom), mask)
+    return eigenvalues(_linalg.solve(top + _rest(mask, top.dtype), bottom), mask)
 
 
 def unitary(first: jax.Array, second: jax.Array, mask: jax.Array) -> jax.Array:
@@ -80,4 +81,4 @@ def _rest(mask, dtype):
 
 def _solve(left, right, mask):
     gram = left.conj().T @ left + _rest(mask, left.dtype)
-    return jnp.linalg.solve(gram, left.conj().T @ right)
+    return _linalg.solve(gram, left.conj().T @ right)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim import _linalg
 from diffsim.delay.bounds import hankel_variance
 from diffsim.delay.covariance import SignalSubspace, signal_subspace, smoothed_covariance
 from diffsim.delay.esprit import esprit
@@ -137,7 +138,7 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
     per_echo = 0.5 + (0.5 if samples.real_amplitudes else 1.0) * snapshots
     freedom = present * snapshots - per_echo * count.astype(present.dtype)
     noise = fit.residual / jnp.maximum(freedom, 0.5)
-    covered = noise / 2 * jnp.linalg.inv(fit.information[order][:, order])
+    covered = noise / 2 * _linalg.inv(fit.information[order][:, order])
     variance = jnp.diagonal(covered)
     apart = jnp.abs((delays[:, None] - delays + 0.5) % 1 - 0.5)
     blur = variance[:, None] + variance - 2 * covered

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim import _linalg
 from diffsim.delay.samples import FrequencySamples
 from diffsim.delay.steering import curvature, fft_columns, inner, regular, steering
 
@@ -54,7 +55,7 @@ class Problem:
         """Amplitudes, residual and its derivatives at given delays."""
         columns, slopes = steering(self.index, self.gain, delays, mask)
         gram = regular(inner(columns, columns, self.real), mask)
-        amplitudes = jnp.linalg.solve(gram, inner(columns, self.data, self.real))
+        amplitudes = _linalg.solve(gram, inner(columns, self.data, self.real))
         amplitudes = amplitudes.astype(self.data.dtype)
         left = self.data - columns @ amplitudes
         return Fit(
@@ -102,7 +103,7 @@ def maximum_likelihood(
         lambda d: jnp.where(mask, problem.fit(d, mask).slope, d),
         minimise(fixed, start, mask).delays,
         solve=lambda _, start: start,
-        tangent_solve=lambda line, right: jnp.linalg.solve(jax.jacobian(line)(right), right),
+        tangent_solve=lambda line, right: _linalg.solve(jax.jacobian(line)(right), right),
     )
     return evaluate(samples, delays, mask)
 
@@ -134,7 +135,7 @@ def minimise(problem: Problem, delays: jax.Array, mask: jax.Array, iterations: i
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, best)
         damping = jnp.clip(jnp.where(better, damping / 10, damping * 10), 1e-7, 1e7)
         extra = jnp.where(mask, damping * jnp.diagonal(best.information), 0)
-        move = jnp.linalg.solve(best.information + jnp.diag(extra), best.slope)
+        move = _linalg.solve(best.information + jnp.diag(extra), best.slope)
         move = jnp.where(mask, move, 0)
         return best, best.delays + move, damping, jnp.max(jnp.abs(move)), count + 1
 
@@ -166,7 +167,7 @@ def next_delay(problem: Problem, fit: Fit) -> jax.Array:
     along = correlate(columns)
     gram = regular(columns.conj().T @ columns, fit.mask)
     whole = jnp.sum(jnp.abs(problem.gain) ** 2)
-    across = whole - jnp.sum((along * jnp.linalg.solve(gram, along.conj().T).T).real, 1)
+    across = whole - jnp.sum((along * _linalg.solve(gram, along.conj().T).T).real, 1)
     gain = jnp.sum(jnp.abs(correlate(problem.data - columns @ fit.amplitudes)) ** 2, 1)
     clear = across > 1e-3 * whole
     best = jnp.argmax(jnp.where(clear, gain / jnp.where(clear, across, 1), -1))

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from diffsim import _linalg
 from diffsim.delay.covariance import SignalSubspace
 from diffsim.delay.steering import fft_columns
 
@@ -97,7 +98,7 @@ def root_music(subspace: SignalSubspace, step=1.0) -> jax.Array:
             lambda pair: _pair_residual(polynomial, pair),
             pair,
             solve=lambda _, start: start,
-            tangent_solve=lambda line, right: jnp.linalg.solve(jax.jacobian(line)(right), right),
+            tangent_solve=lambda line, right: _linalg.solve(jax.jacobian(line)(right), right),
         )
 
     delays = jax.vmap(differentiable)(pairs)[:, 0] / size % 1
@@ -170,7 +171,7 @@ def _newton(function, start, iterations=5):
     jacobian = jax.jacfwd(function)
 
     def improve(_, pair):
-        move = jnp.nan_to_num(jnp.linalg.solve(jacobian(pair), function(pair)))
+        move = jnp.nan_to_num(_linalg.solve(jacobian(pair), function(pair)))
         delay = pair[0] - jnp.clip(move[0], -0.5, 0.5)
         return jnp.stack([delay, jnp.clip(pair[1] - move[1], -0.5, 400.0)])
 

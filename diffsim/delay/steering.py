@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from diffsim import _linalg
+
 
 def steering(index: jax.Array, gain: jax.Array, delays: jax.Array, mask: jax.Array):
     """A_nk = g_n exp(−j2π n d_k) and its derivative by d_k.
@@ -49,7 +51,7 @@ def curvature(columns, slopes, power, mask, real: bool) -> jax.Array:
     """
     cross = inner(columns, slopes, real)
     gram = regular(inner(columns, columns, real), mask)
-    projected = inner(slopes, slopes, real) - cross.conj().T @ jnp.linalg.solve(gram, cross)
+    projected = inner(slopes, slopes, real) - cross.conj().T @ _linalg.solve(gram, cross)
     power = power.real if real else power
     return regular((projected * power.T).real, mask)
 

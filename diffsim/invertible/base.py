@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from diffsim import _check
+from diffsim import _check, _linalg
 
 
 def parameter(name: str, value: Any, shape: tuple[int | str, ...]) -> nnx.Param:
@@ -60,7 +60,7 @@ def matrix_inverse(matrix: jax.Array) -> jax.Array:
     if matrix.shape[-1] == 1:
         return reciprocal(matrix)
     unit = jnp.finfo(matrix.dtype).eps
-    found = jnp.linalg.inv(matrix)
+    found = jnp.vectorize(_linalg.inv, signature="(n,n)->(n,n)")(matrix)
     found = found + found @ (jnp.eye(matrix.shape[-1], dtype=matrix.dtype) - matrix @ found)
 
     def size(a):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from diffsim import _linalg
 from diffsim.invertible.base import Linear, matrix_inverse, normal, square
 
 
@@ -22,7 +23,7 @@ def balanced(size: int) -> tuple[int, int]:
 
 
 def _log_dets(matrices: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.linalg.slogdet(matrices)[1])
+    return jnp.sum(jnp.vectorize(_linalg.log_abs_det, signature="(n,n)->()")(matrices))
 
 
 class BlockDiagonal(Linear):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from diffsim import _linalg
 from diffsim.invertible.base import Linear, matrix_inverse, normal, parameter, square
 
 
@@ -43,7 +44,7 @@ class Dense(Linear):
         return factor @ y
 
     def log_abs_det(self) -> jax.Array:
-        return jnp.linalg.slogdet(self.weight[...])[1]
+        return _linalg.log_abs_det(self.weight[...])
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
         return jnp.linalg.cond(self.weight[...])

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from diffsim import _linalg
+
 DENSE = 256  # up to this many unknowns a Jacobian is written out
 
 
@@ -34,8 +36,8 @@ def linear_solve(push: Callable, right: jax.Array, inputs: int) -> jax.Array:
     if max(inputs, outputs) <= DENSE:
         matrix = jacobian(push, x)
         if inputs == outputs:
-            return jnp.linalg.solve(matrix, right)
-        return matrix.T @ jnp.linalg.solve(matrix @ matrix.T, right)
+            return _linalg.solve(matrix, right)
+        return matrix.T @ _linalg.solve(matrix @ matrix.T, right)
     if inputs == outputs:
         return krylov(push, right)
     pull = jax.linear_transpose(push, x)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from diffsim import _linalg
 from diffsim.invertible.base import Layer, normal, parameter
 from diffsim.invertible.implicit import root
 
@@ -40,7 +41,7 @@ def anderson(g: Callable, z: jax.Array, *, memory: int = 6, limit: int = 500) ->
         scale = jnp.max(jnp.diagonal(gram)) + jnp.finfo(z.dtype).tiny
         ridge = jnp.where(filled, 100 * unit, 1).astype(z.dtype)
         # Weights that sum to one and make the mixed residual least; empty rows weigh nothing.
-        solved = jnp.linalg.solve(gram / scale + jnp.diag(ridge), filled.astype(z.dtype))
+        solved = _linalg.solve(gram / scale + jnp.diag(ridge), filled.astype(z.dtype))
         weights = jnp.where(filled, solved, 0)
         mixed = weights @ points / jnp.sum(weights)
         return k + 1, mixed, points, residuals, best, jnp.minimum(size, least)
@@ -123,4 +124,4 @@ class Residual(Layer):
     def volume(self, x: jax.Array) -> jax.Array:
         _, v, core = self.factor()
         slope = 1 - jnp.tanh(v @ x + self.bias[...]) ** 2
-        return jnp.linalg.slogdet(jnp.eye(slope.size, dtype=x.dtype) + slope[:, None] * core)[1]
+        return _linalg.log_abs_det(jnp.eye(slope.size, dtype=x.dtype) + slope[:, None] * core)

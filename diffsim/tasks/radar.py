@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim import _check
+from diffsim import _check, _linalg
 from diffsim.delay import FrequencySamples, estimate_delays
 from diffsim.delay.radar import Radar, delay_to_range, echo
 from diffsim.physics import BallState, World, simulate
@@ -203,10 +203,10 @@ class RadarTracking:
             lambda s: jax.vjp(residual, s)[1](residual(s))[0],
             found,
             solve=lambda _, found: found,
-            tangent_solve=lambda line, right: jnp.linalg.solve(jax.jacobian(line)(right), right),
+            tangent_solve=lambda line, right: _linalg.solve(jax.jacobian(line)(right), right),
         )
         rise, (_, left) = _with_slope(residual)(state)
-        return Located(self._state(state), jnp.linalg.inv(rise.T @ rise), jnp.sum(left**2))
+        return Located(self._state(state), _linalg.inv(rise.T @ rise), jnp.sum(left**2))
 
     def landing(self, ball: Located) -> Landing:
         """Where the ball first touches something, and how well that is known."""
@@ -270,7 +270,7 @@ def _least_squares(residual, start: jax.Array, iterations: int = 25) -> jax.Arra
         damping = jnp.clip(jnp.where(better, damping / 10, damping * 10), 1e-9, 1e9)
         square = best[1].T @ best[1]
         square += jnp.diag(damping * jnp.diagonal(square))
-        return best, best[0] - jnp.linalg.solve(square, best[1].T @ best[2]), damping
+        return best, best[0] - _linalg.solve(square, best[1].T @ best[2]), damping
 
     shapes = jax.eval_shape(at, start)
     unknown = start, jnp.zeros_like(shapes[0]), jnp.full_like(shapes[1][1], jnp.inf)

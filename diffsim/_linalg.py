@@ -1,0 +1,83 @@
+"""Solve, inverse, determinant and eigenvectors, of which a batch never waits for itself.
+
+jaxlib 0.10 and 0.11 divide a batch of matrices over the threads of the CPU's pool and let the
+thread that did so wait. As many batches at once as there are threads, two on a machine with two
+cores, wait for ever. Here such a batch is taken one matrix after the other.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import jaxlib.version
+
+DIVIDES, MENDED = (0, 10, 0), (0, 11, 2)  # jaxlib: the first to divide, the first not to
+
+
+def _looped(f: Callable) -> Callable:
+    """f, whose batches are loops on a CPU."""
+    if not DIVIDES <= jaxlib.version.__version_info__[:3] < MENDED:
+        return f
+    alone = jax.custom_batching.custom_vmap(f)
+
+    @alone.def_vmap
+    def batch(size, batched, *args):
+        def loop(*args):
+            moving = [a for a, b in zip(args, batched) if b]
+
+            def one(moving):
+                rest = iter(moving)
+                return alone(*(next(rest) if b else a for a, b in zip(args, batched)))
+
+            return jax.lax.map(one, moving)
+
+        def together(*args):
+            return jax.vmap(f, [0 if b else None for b in batched])(*args)
+
+        out = jax.lax.platform_dependent(*args, cpu=loop, default=together)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return alone
+
+
+_inv = _looped(jnp.linalg.inv)
+_log_abs_det = _looped(lambda a: jnp.linalg.slogdet(a)[1])
+_solve = _looped(jnp.linalg.solve)
+
+
+@jax.custom_jvp
+def inv(a: jax.Array) -> jax.Array:
+    """A⁻¹, of (n, n)."""
+    return _inv(a)
+
+
+@inv.defjvp
+def _inv_jvp(primals, tangents):
+    x = inv(*primals)
+    return x, -x @ tangents[0] @ x
+
+
+@jax.custom_jvp
+def log_abs_det(a: jax.Array) -> jax.Array:
+    """log |det A|, of (n, n)."""
+    return _log_abs_det(a)
+
+
+@log_abs_det.defjvp
+def _log_abs_det_jvp(primals, tangents):
+    return log_abs_det(*primals), jnp.sum(inv(*primals).T * tangents[0]).real
+
+
+def solve(a: jax.Array, b: jax.Array) -> jax.Array:
+    """A⁻¹ b, of (n, n) and (n,) or (n, k)."""
+    still = jax.lax.stop_gradient(a)
+    return jax.lax.custom_linear_solve(
+        lambda x: a @ x, b, lambda _, b: _solve(still, b), lambda _, b: _solve(still.T, b)
+    )
+
+
+@_looped
+def eigh(a: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Eigenvalues, ascending, and eigenvectors of a Hermitian matrix; has no derivative."""
+    values, vectors = jnp.linalg.eigh(a, symmetrize_input=True)
+    return values, vectors
