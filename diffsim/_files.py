@@ -40,6 +40,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> Path:
+    """Write a Matplotlib figure, as PNG unless the name says otherwise."""
+    path = Path(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:] or "png", **options)
+    return path
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows with equal keys as CSV."""
     with replacing(path) as temporary, temporary.open("w", newline="") as file:

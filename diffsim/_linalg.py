@@ -19,22 +19,12 @@ def _looped(f: Callable) -> Callable:
     if not DIVIDES <= jaxlib.version.__version_info__[:3] < MENDED:
         return f
     alone = jax.custom_batching.custom_vmap(f)
+    loop = jax.custom_batching.sequential_vmap(f)
 
     @alone.def_vmap
     def batch(size, batched, *args):
-        def loop(*args):
-            moving = [a for a, b in zip(args, batched) if b]
-
-            def one(moving):
-                rest = iter(moving)
-                return alone(*(next(rest) if b else a for a, b in zip(args, batched)))
-
-            return jax.lax.map(one, moving)
-
-        def together(*args):
-            return jax.vmap(f, [0 if b else None for b in batched])(*args)
-
-        out = jax.lax.platform_dependent(*args, cpu=loop, default=together)
+        axes = [0 if b else None for b in batched]
+        out = jax.lax.platform_dependent(*args, cpu=jax.vmap(loop, axes), default=jax.vmap(f, axes))
         return out, jax.tree.map(lambda _: True, out)
 
     return alone

@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from diffsim._files import replacing
+from diffsim._files import save_figure
 from diffsim.delay.covariance import signal_subspace, smoothed_covariance
 from diffsim.delay.estimate import DelayEstimate, estimate_delays
 from diffsim.delay.music import music_spectrum
@@ -162,9 +162,7 @@ def plot_spectrum(path: Path, samples: FrequencySamples, estimate: DelayEstimate
         axes.axvline(delay, color="C1", lw=0.8, label=None if k else "maximum likelihood")
     axes.set(xlabel="delay (ns)", ylabel="pseudospectrum (dB)")
     axes.legend()
-    path = Path(path)
-    with replacing(path) as part:
-        figure.savefig(part, format=path.suffix[1:] or "png")
+    save_figure(figure, path)
 
 
 def _pulse(text: str | None, sample_rate: float):

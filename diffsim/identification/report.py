@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from diffsim._files import checked, replacing
+from diffsim._files import checked, save_figure
 from diffsim.identification.fit import Identified
 from diffsim.identification.observations import Observations
 
@@ -82,6 +82,4 @@ def plot(found: Identified, observations: Observations, path: str | os.PathLike)
     over.axhspan(-2e3 * found.noise, 2e3 * found.noise, color="0.9", zorder=0)
     over.set(xlabel="t (s)", ylabel="fitted − observed (mm)", title="residuals, band ± 2σ")
     over.legend(frameon=False, fontsize=8)
-    with replacing(file) as temporary:
-        figure.savefig(temporary)
-    return file
+    return save_figure(figure, file)

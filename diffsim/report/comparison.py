@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from diffsim._files import checked, write_rows
+from diffsim._files import checked, save_figure, write_rows
 from diffsim.gradients import METHODS
-from diffsim.report.plots import AXES, SUFFIXES, run_quantiles, save_figure
+from diffsim.report.plots import AXES, SUFFIXES, run_quantiles
 from diffsim.report.stage import COLORS, plain
 from diffsim.training.comparison import Plan, Run, differentiates
 from diffsim.training.comparison import run as runs_of

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from rich.progress import track
 
-from diffsim._files import checked, replacing
+from diffsim._files import checked, save_figure
 from diffsim.losses import Dense, Diagonal, Infogain, from_distances, softmax_infogain
 from diffsim.training.evaluate import student_interval
 
@@ -186,9 +186,7 @@ def picture(found: dict[str, Measures], path: str | os.PathLike) -> Path:
         axis.set_yticks(range(CLASSES))
     axes[0].set_ylabel("digit")
     figure.colorbar(drawn, ax=axes, label="% of the test images")
-    with replacing(file) as temporary:
-        figure.savefig(temporary, dpi=150)
-    return file
+    return save_figure(figure, file, dpi=150)
 
 
 def run(options: Options) -> None:

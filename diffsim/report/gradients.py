@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from diffsim._files import replacing, write_rows
+from diffsim._files import replacing, save_figure, write_rows
 from diffsim.gradients import sweep, verdict
 from diffsim.gradients.cases import CASES
 from diffsim.report.stage import COLORS, plain
@@ -203,6 +203,4 @@ def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path
         panel.set_ylabel(label)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center",
                   ncols=4, frameon=False, fontsize=8)  # fmt: skip
-    with replacing(path) as temporary:
-        figure.savefig(temporary)
-    return path
+    return save_figure(figure, path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from diffsim._files import checked, replacing
+from diffsim._files import checked, save_figure
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
 from diffsim.report.stage import (
@@ -216,13 +216,6 @@ def learning_curves(
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return save_figure(figure, file)
-
-
-def save_figure(figure, file: Path) -> Path:
-    """Write a whole file or none."""
-    with replacing(file) as temporary:
-        figure.savefig(temporary)
-    return file
 
 
 def _played(world: World, played: list[Track], paths, targets, extra=0.0) -> Stage:

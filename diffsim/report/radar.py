@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim._files import checked, replacing
+from diffsim._files import checked, save_figure
 from diffsim.delay.radar import range_to_delay
 from diffsim.physics import BallState
 from diffsim.report.stage import BY_NAME, COLORS, INK, light, outline, plain
@@ -126,5 +126,4 @@ def _draw(file, tracking: RadarTracking, received, ball: Located, landing: Landi
     zoom.legend(fontsize=7, frameon=False, loc="upper left")
     zoom.margins(y=0.3)
     plain(zoom, "landing")
-    with replacing(file) as temporary:
-        figure.savefig(temporary)
+    save_figure(figure, file)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from diffsim._files import checked, replacing
+from diffsim._files import checked, save_figure
 
 CLOCKS = ("wall", "cpu")
 
@@ -163,5 +163,4 @@ def _draw(rows: list[dict[str, float]], cores: int, path: Path) -> None:
     axes.minorticks_off()
     axes.grid(alpha=0.25, linewidth=0.5)
     axes.legend(frameon=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    save_figure(figure, path, dpi=120)

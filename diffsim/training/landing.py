@@ -15,6 +15,7 @@ from diffsim import invertible
 from diffsim.invertible.learned import fit
 from diffsim.physics import BallState, native
 from diffsim.tasks import HitToTarget
+from diffsim.training.evaluate import mean_interval
 from diffsim.training.policy import MLP
 
 
@@ -153,8 +154,9 @@ def rows(settings: Settings, found: dict[str, Any]) -> list[str]:
         cm = 100 * errors[fine]
         text = " none"
         if cm.size:
-            sure = 1.96 * np.std(cm) / cm.size**0.5
-            text = f"{np.mean(cm):7.3f} ± {sure:5.3f} {np.median(cm):7.3f} {np.max(cm):7.3f}"
+            mean = mean_interval(cm)
+            sure = mean.high - mean.value
+            text = f"{mean.value:7.3f} ± {sure:5.3f} {np.median(cm):7.3f} {np.max(cm):7.3f}"
         return f"{name:32s} {text}   {fine.sum():4d} of {errors.size:4d}   {calls}"
 
     once = f"0 (+ {settings.samples} once)"
