@@ -30,14 +30,14 @@ def _looped(f: Callable) -> Callable:
     return alone
 
 
-_inv = _looped(jnp.linalg.inv)
-_log_abs_det = _looped(lambda a: jnp.linalg.slogdet(a)[1])
+_inv = jnp.vectorize(_looped(jnp.linalg.inv), signature="(n,n)->(n,n)")
+_log_abs_det = jnp.vectorize(_looped(lambda a: jnp.linalg.slogdet(a)[1]), signature="(n,n)->()")
 _solve = _looped(jnp.linalg.solve)
 
 
 @jax.custom_jvp
 def inv(a: jax.Array) -> jax.Array:
-    """A⁻¹, of (n, n)."""
+    """A⁻¹, of (…, n, n)."""
     return _inv(a)
 
 
@@ -49,13 +49,13 @@ def _inv_jvp(primals, tangents):
 
 @jax.custom_jvp
 def log_abs_det(a: jax.Array) -> jax.Array:
-    """log |det A|, of (n, n)."""
+    """log |det A|, of (…, n, n)."""
     return _log_abs_det(a)
 
 
 @log_abs_det.defjvp
 def _log_abs_det_jvp(primals, tangents):
-    return log_abs_det(*primals), jnp.sum(inv(*primals).T * tangents[0]).real
+    return log_abs_det(*primals), jnp.sum(inv(*primals).mT * tangents[0], (-2, -1)).real
 
 
 def solve(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -69,5 +69,4 @@ def solve(a: jax.Array, b: jax.Array) -> jax.Array:
 @_looped
 def eigh(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Eigenvalues, ascending, and eigenvectors of a Hermitian matrix; has no derivative."""
-    values, vectors = jnp.linalg.eigh(a, symmetrize_input=True)
-    return values, vectors
+    return jnp.linalg.eigh(a, symmetrize_input=True)

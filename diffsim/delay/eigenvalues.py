@@ -42,7 +42,7 @@ def eigenvalues(matrix: jax.Array, mask: jax.Array) -> jax.Array:
 
     def improve(state):
         roots, _, count = state
-        resolvent = jax.vmap(lambda root: _linalg.inv(root * eye - matrix))(roots)
+        resolvent = _linalg.inv(roots[:, None, None] * eye - matrix)
         trace = jnp.sum(jnp.where(mask, jnp.diagonal(resolvent, axis1=1, axis2=2), 0), 1)
         gap = roots[:, None] - roots[None, :]
         repulsion = jnp.sum(jnp.where(pairs, 1 / jnp.where(pairs, gap, 1), 0), 1)

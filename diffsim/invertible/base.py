@@ -60,7 +60,7 @@ def matrix_inverse(matrix: jax.Array) -> jax.Array:
     if matrix.shape[-1] == 1:
         return reciprocal(matrix)
     unit = jnp.finfo(matrix.dtype).eps
-    found = jnp.vectorize(_linalg.inv, signature="(n,n)->(n,n)")(matrix)
+    found = _linalg.inv(matrix)
     found = found + found @ (jnp.eye(matrix.shape[-1], dtype=matrix.dtype) - matrix @ found)
 
     def size(a):

@@ -167,10 +167,8 @@ def _peaked_sums(x, labels, infogain, keep=True):
         others = jax.lax.optimization_barrier(beside(EVERY))
         q = jnp.sum(others, axis=1)
     else:  # the second sum is not used, but with it XLA vectorises the first
-        others, (q, _) = (
-            None,
-            _pass(lambda part: (beside(part), x[:, part]), x.shape[1], 2 * [_ADD]),
-        )
+        others = None
+        q, _ = _pass(lambda part: (beside(part), x[:, part]), x.shape[1], 2 * [_ADD])
     lag = top - at
     log = jnp.log1p(q + (jnp.exp(-lag) - 1))
     extra = peak if rest is None else peak - rest
