@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics import Air, Ball, BallState, Surface, World, native, simulate
+from diffsim.physics import Air, Ball, BallState, Surface, World, simulate
 from diffsim.physics.scene import PolynomialPose
 from diffsim.physics.vector import orthonormal
 
@@ -104,5 +104,5 @@ def final(start: Setup) -> jax.Array:
     return jnp.concatenate(jax.tree.leaves(play(start).final))
 
 
-forward_jacobian = native.jit(native.native(jax.jacfwd(final)))
-reverse_jacobian = native.jit(native.native(jax.jacrev(final)))
+forward_jacobian = jax.jit(jax.jacfwd(final))
+reverse_jacobian = jax.jit(jax.jacrev(final))

@@ -1,10 +1,11 @@
 """Ball/paddle physics: flight with drag and spin, and impacts located exactly in time."""
 
+from diffsim.physics.contact.base import Impacts
 from diffsim.physics.contact.compliant import Compliant
 from diffsim.physics.contact.impulse import Impulse
 from diffsim.physics.contact.smoothed import Smoothed
 from diffsim.physics.flight import ConstantCoefficients, SpinRatioLift
-from diffsim.physics.simulate import Impacts, Rollout, Status, simulate
+from diffsim.physics.simulate import Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
 from diffsim.physics.surfaces import Paddle, Surface, floor, net, table
 from diffsim.physics.world import World

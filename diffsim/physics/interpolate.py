@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from diffsim import _check
-from diffsim.physics.simulate import Impacts, Rollout
+from diffsim.physics.contact.base import Impacts
+from diffsim.physics.simulate import Rollout
 from diffsim.physics.state import BallState
 
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from diffsim.physics.contact.base import impulse_law
 from diffsim.physics.contact.penalty import damping_ratio
-from diffsim.physics.state import Ball, Pose
-from diffsim.physics.surfaces import Surface, proximity
+from diffsim.physics.state import Ball, Frame, Pose
+from diffsim.physics.surfaces import Patch, Surface, proximity
 from diffsim.physics.vector import Vector
 
 CONTACT_TIME = 3e-3  # s; table tennis has about 1 ms, which would take three times the steps
@@ -133,7 +133,7 @@ def by_the_law(velocity: Any, spin: Any, restitution: float, friction: float) ->
     place, moving, turning = (
         Vector.of(jnp.asarray(x, float)) for x in ((0.0, 0.0, 0.02), velocity, spin)
     )
-    near = proximity(plate, pose, ball.radius, place, moving)
+    near = proximity(Patch.of(plate), Frame.of(pose), ball.radius, place, moving)
     after = impulse_law(ball, near, moving, turning, restitution, plate.friction)
     return np.asarray(after[0].array()), np.asarray(after[1].array())
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics import native
-from diffsim.physics.contact.base import Contact, Trace
+from diffsim.physics.arc import stable
+from diffsim.physics.contact.base import Contact, Impacts, Plan
 from diffsim.physics.contact.impulse import Impulse
-from diffsim.physics.events import stable
+from diffsim.physics.pieces import ROUGH, boundaries, pieces
 from diffsim.physics.state import BallState, Body
 from diffsim.physics.surfaces import Path
 from diffsim.physics.world import World
@@ -25,24 +25,7 @@ class Status(enum.IntEnum):
     IMPACTS_EXHAUSTED = 1
     NOT_FINITE = 2
     TOO_FAST = 3  # for the step: it stays where drag would throw it back more than stop it
-
-
-@struct.dataclass
-class Impacts:
-    """The impacts of a rollout in order of time; rows past the last are not valid.
-
-    Attributes:
-        time: (M,), s.
-        surface: index into ``world.surfaces``, (M,) int.
-        before, after: the ball just before and just after, leaves (M, 3).
-        valid: (M,) bool.
-    """
-
-    time: jax.Array
-    surface: jax.Array
-    before: BallState
-    after: BallState
-    valid: jax.Array
+    ROUGH_PATH = 4  # for the step: a path jumps, or moves too fast to be known between its samples
 
 
 @struct.dataclass
@@ -142,48 +125,19 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
 
     def run(world, state, paths, duration, contact):
         times = duration * jnp.linspace(0, 1, count + 1, dtype=duration.dtype)
-        trace = contact.trace(world, paths, state, times, max_impacts)
-        final = jax.tree.map(lambda leaf: leaf[-1], trace.state)
-        calm = stable(world, Body.of(final), times[1])
-        return _rollout(state, times, trace, max_impacts, calm)
+        ends, grid = boundaries(paths, times)
+        series = [pieces(path, ends) for path in paths]
+        plan = Plan(ends, grid, times[1], tuple(one for one, _ in series))
+        flight = contact.fly(world, plan, state, max_impacts)
+        calm = stable(world, Body.of(flight.final), times[1])
+        cut = jnp.where(calm, Status.IMPACTS_EXHAUSTED, Status.TOO_FAST)
+        status = jnp.where(flight.finished, Status.OK, cut)
+        if paths:
+            rough = jnp.max(jnp.stack([miss for _, miss in series])) > ROUGH
+            status = jnp.where((status == Status.OK) & rough, Status.ROUGH_PATH, status)
+        seen = (flight.final, [one for one, _ in series])
+        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(seen)]))
+        status = jnp.where(finite, status, Status.NOT_FINITE)
+        return Rollout(times, flight.states, flight.impacts, flight.final, status)
 
-    return native.function(run)
-
-
-def _rollout(state: BallState, times, trace: Trace, max_impacts: int, calm: jax.Array) -> Rollout:
-    """Sort the rows of a trace into the states on the grid and the impacts."""
-    count = times.shape[0] - 1
-
-    def rows(tree, index):
-        return jax.tree.map(lambda leaf: leaf[index], tree)
-
-    grid_rows = jnp.searchsorted(trace.grid, jnp.arange(1, count + 1)).clip(max=len(trace.grid) - 1)
-    states = jax.tree.map(
-        lambda first, rest: jnp.concatenate([first[None], rest]),
-        state,
-        rows(trace.state, grid_rows),
-    )
-    number = jnp.where(trace.hit, jnp.cumsum(trace.hit), 0)
-    belongs = number == jnp.arange(1, max_impacts + 1)[:, None]  # (max_impacts, rows)
-
-    def impact_rows(tree):  # by masks: the gather's derivative would be a scatter
-        def pick(leaf):
-            mask = belongs.reshape(belongs.shape + (1,) * (leaf.ndim - 1))
-            return jnp.sum(jnp.where(mask, leaf, 0), axis=1)
-
-        return jax.tree.map(pick, tree)
-
-    valid = jnp.any(belongs, axis=1)
-    impacts = Impacts(
-        time=impact_rows(trace.hit_time),
-        surface=jnp.where(valid, impact_rows(trace.surface), -1),
-        before=impact_rows(trace.before),
-        after=impact_rows(trace.state),
-        valid=valid,
-    )
-    final = rows(trace.state, -1)
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(final)]))
-    finished = trace.grid[-1] >= count
-    cut = jnp.where(calm, Status.IMPACTS_EXHAUSTED, Status.TOO_FAST)
-    status = jnp.where(finished, Status.OK, cut)
-    return Rollout(times, states, impacts, final, jnp.where(finite, status, Status.NOT_FINITE))
+    return jax.jit(run)

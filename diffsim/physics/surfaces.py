@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
-from diffsim.physics.state import Pose
+from diffsim.physics.state import Frame, Pose
 from diffsim.physics.vector import Vector, orthonormal, safe_sqrt
 
 Path = Callable[[jax.Array], Pose]
@@ -32,6 +32,7 @@ class Surface:
         restitution: e, ratio of the normal speeds after and before, ().
         restitution_slope: e falls by this much per m/s of approach speed, (), s/m.
         friction: Coulomb coefficient μ, ().
+        once: () bool, True where the surface is gone after its first impact.
         name: what reports call it.
         driven: whether a path moves it.
     """
@@ -44,6 +45,7 @@ class Surface:
     restitution: jax.Array
     restitution_slope: jax.Array
     friction: jax.Array
+    once: jax.Array
     name: str = struct.field(pytree_node=False, default="surface")
     driven: bool = struct.field(pytree_node=False, default=False)
 
@@ -60,6 +62,7 @@ class Surface:
         restitution=0.9,
         restitution_slope=0.0,
         friction=0.2,
+        once=False,
         name="surface",
         driven=False,
     ) -> "Surface":
@@ -90,6 +93,7 @@ class Surface:
             restitution=_check.in_range("restitution", restitution, 0.0, 1.5),
             restitution_slope=_check.in_range("restitution_slope", restitution_slope, 0.0),
             friction=_check.in_range("friction", friction, 0.0),
+            once=jnp.asarray(once),
             name=name,
             driven=driven,
         )
@@ -163,6 +167,31 @@ def Paddle(radius=0.08, restitution=0.8, friction=0.4, *, restitution_slope=0.0,
 
 
 @struct.dataclass
+class Patch:
+    """What a :class:`Surface` is apart from its pose, several of them as arrays of any shape."""
+
+    half_extents: tuple[jax.Array, jax.Array]
+    disk_radius: jax.Array
+    two_sided: jax.Array
+    restitution: jax.Array
+    restitution_slope: jax.Array
+    friction: jax.Array
+    once: jax.Array
+
+    @classmethod
+    def of(cls, surface: Surface) -> "Patch":
+        return cls(
+            (surface.half_extents[0], surface.half_extents[1]),
+            surface.disk_radius,
+            surface.two_sided,
+            surface.restitution,
+            surface.restitution_slope,
+            surface.friction,
+            surface.once,
+        )
+
+
+@struct.dataclass
 class Proximity:
     """How a ball stands to one surface at one time.
 
@@ -186,28 +215,27 @@ class Proximity:
 
 
 def proximity(
-    surface: Surface, pose: Pose, radius: jax.Array, position: Vector, velocity: Vector
+    patch: "Surface | Patch", frame: Frame, radius: jax.Array, position: Vector, velocity: Vector
 ) -> Proximity:
-    """Place a ball of the given radius relative to a surface in the given pose.
+    """Place a ball of the given radius relative to a patch in the given frame.
 
     contact = x − r n,  v_s = ċ + Ω × (contact − c),  d(n·(x − c))/dt = n·(v − v_s),
     with n the normal on the ball's side where the surface is two-sided.
     """
-    u, v, face = (Vector.of(pose.rotation[:, i]) for i in range(3))
-    offset = position - Vector.of(pose.position)
-    distance = face.dot(offset)
-    side = jnp.where(surface.two_sided & (distance < 0), -1.0, 1.0).astype(distance.dtype)
-    normal = face * side
+    offset = position - frame.center
+    distance = frame.normal.dot(offset)
+    side = jnp.where(patch.two_sided & (distance < 0), -1.0, 1.0).astype(distance.dtype)
+    normal = frame.normal * side
     arm = offset - normal * radius
-    surface_velocity = Vector.of(pose.velocity) + Vector.of(pose.angular_velocity).cross(arm)
-    along_u, along_v = u.dot(arm), v.dot(arm)
+    surface_velocity = frame.velocity + frame.angular_velocity.cross(arm)
+    along_u, along_v = frame.u.dot(arm), frame.normal.cross(frame.u).dot(arm)
     in_rectangle = jnp.minimum(
-        surface.half_extents[0] - jnp.abs(along_u), surface.half_extents[1] - jnp.abs(along_v)
+        patch.half_extents[0] - jnp.abs(along_u), patch.half_extents[1] - jnp.abs(along_v)
     )
-    in_disk = surface.disk_radius - safe_sqrt(along_u**2 + along_v**2)
+    in_disk = patch.disk_radius - safe_sqrt(along_u**2 + along_v**2)
     return Proximity(
         distance=distance,
-        rate=face.dot(velocity - surface_velocity),
+        rate=frame.normal.dot(velocity - surface_velocity),
         side=side,
         margin=jnp.minimum(in_rectangle, in_disk),
         local=(along_u, along_v),

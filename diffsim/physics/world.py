@@ -1,6 +1,5 @@
 """The world one ball flies in: what it is made of, and how it stands to the ball at one time."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -9,8 +8,8 @@ from flax import struct
 
 from diffsim import _check
 from diffsim.physics.flight import Aerodynamics, ConstantCoefficients
-from diffsim.physics.state import Air, Ball, Pose
-from diffsim.physics.surfaces import Path, Surface, floor, net, table
+from diffsim.physics.state import Air, Ball
+from diffsim.physics.surfaces import Surface, floor, net, table
 from diffsim.physics.vector import Vector
 
 
@@ -72,16 +71,3 @@ class World:
         """Gravity and air: dv/dt in free flight, m/s²."""
         air = self.aerodynamics(self.ball, self.air, velocity, spin)
         return Vector.of(self.gravity) + air
-
-    def pose(self, index: int, paths: tuple[Path, ...], time: jax.Array) -> Pose:
-        """Where surface ``index`` is at one time: fixed, or on its path."""
-        surface = self.surfaces[index]
-        if not surface.driven:
-            still = jnp.zeros_like(surface.center)
-            return Pose(surface.center, surface.rotation, still, still)
-        path = paths[sum(other.driven for other in self.surfaces[:index])]
-        return jax.tree.map(lambda leaf: leaf.astype(time.dtype), path(time))
-
-    def plain_surfaces(self) -> list[Surface]:
-        """The surfaces without names, so that they are trees of one structure."""
-        return [dataclasses.replace(surface, name="", driven=False) for surface in self.surfaces]

@@ -6,33 +6,78 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics.state import Ball, BallState
-from diffsim.physics.surfaces import Path, Proximity
+from diffsim.physics.state import Ball, BallState, Body
+from diffsim.physics.surfaces import Proximity
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
 
 @struct.dataclass
-class Trace:
-    """What a contact model hands back: one row for each stretch of motion, in order of time.
+class Plan:
+    """When and where things are, known before the flight.
 
     Attributes:
-        time: end of the stretch, (A,), s.
-        state: at its end, leaves (A, 3).
-        grid: how many points of the time grid are reached by then, (A,) int.
-        hit: whether an impact ended the stretch, (A,) bool.
-        surface: index of the surface hit, (A,) int.
-        hit_time: when that impact was, (A,), s.
-        before: state just before that impact, leaves (A, 3).
+        boundaries: ends of the intervals of time, (K + 1,), s.
+        grid: which of them are the time grid, (n + 1,) int.
+        step: of the grid, s.
+        series: pose of each driven surface on each interval (:mod:`diffsim.physics.pieces`),
+            (K, 9, N + 1).
+    """
+
+    boundaries: jax.Array
+    grid: jax.Array
+    step: jax.Array
+    series: tuple[jax.Array, ...]
+
+
+@struct.dataclass
+class Impacts:
+    """The impacts of a rollout in order of time; rows past the last are not valid.
+
+    Attributes:
+        time: (M,), s.
+        surface: index into ``world.surfaces``, (M,) int.
+        before, after: the ball just before and just after, leaves (M, 3).
+        valid: (M,) bool.
     """
 
     time: jax.Array
-    state: BallState
-    grid: jax.Array
-    hit: jax.Array
     surface: jax.Array
-    hit_time: jax.Array
     before: BallState
+    after: BallState
+    valid: jax.Array
+
+
+@struct.dataclass
+class Flight:
+    """What a contact model hands back.
+
+    Attributes:
+        states: on the grid, leaves (n + 1, 3).
+        impacts: all of them.
+        final: at the end, leaves (3,).
+        finished: whether that is the end of the grid, () bool.
+    """
+
+    states: BallState
+    impacts: Impacts
+    final: BallState
+    finished: jax.Array
+
+
+@struct.dataclass
+class Marks:
+    """How stretches of motion, one row each in order of time, make up a flight.
+
+    Attributes:
+        reached: boundaries passed by the end of the stretch, (A, B) int.
+        impacts: impacts by then, (A, B) int.
+        surface: index of the surface hit, (A, B) int.
+    """
+
+    reached: jax.Array
+    impacts: jax.Array
+    surface: jax.Array
 
 
 class Contact(Protocol):
@@ -42,18 +87,52 @@ class Contact(Protocol):
         """The model with what depends on the grid filled in, outside of any trace."""
         ...
 
-    def trace(
-        self,
-        world: World,
-        paths: tuple[Path, ...],
-        state: BallState,
-        times: jax.Array,
-        max_impacts: int,
-    ) -> Trace:
-        """Follow the ball over the grid ``times`` (n + 1,), s, starting from ``state``."""
+    def fly(self, world: World, plan: Plan, state: BallState, max_impacts: int) -> Flight:
+        """Follow the ball over the plan, starting from ``state``."""
         ...
 
 
+def row(after: Body, before: Body, time: jax.Array) -> jax.Array:
+    """A stretch of motion as numbers, (16, …): its end, and of its impact the time and before."""
+    parts = (after.position, after.velocity, after.spin, before.velocity, before.spin)
+    return jnp.stack([x for part in parts for x in (part.x, part.y, part.z)] + [time])
+
+
+def collect(
+    start: BallState, rows: jax.Array, marks: Marks, grid: jax.Array, max_impacts: int
+) -> Flight:
+    """The flight that rows (A, 16, B) make up, see :func:`row`; ``start`` has leaves (3, B)."""
+
+    def at(values, index):
+        index = jnp.clip(index, max=rows.shape[0] - 1)
+        return jnp.take_along_axis(values, index, axis=0, mode="promise_in_bounds")
+
+    def states(found):
+        return BallState(found[:, :3], found[:, 3:6], found[:, 6:9])
+
+    ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None]
+    valid = marks.impacts[-1] >= ahead
+    which = jnp.sum(marks.impacts[None] < ahead[:, None], axis=1)  # row of each impact
+    hits = jnp.where(valid[:, None], at(rows, which[:, None]), 0)
+    impacts = Impacts(
+        time=hits[:, 15],
+        surface=jnp.where(valid, at(marks.surface, which), -1),
+        before=BallState(hits[:, :3], hits[:, 9:12], hits[:, 12:15]),
+        after=states(hits),
+        valid=valid,
+    )
+    on_grid = at(rows, jnp.sum(marks.reached[None] < grid[1:, None], axis=1)[:, None])
+    return Flight(
+        states=jax.tree.map(
+            lambda first, rest: jnp.concatenate([first[None], rest]), start, states(on_grid)
+        ),
+        impacts=impacts,
+        final=jax.tree.map(lambda leaf: leaf[0], states(rows[-1:])),
+        finished=marks.reached[-1] >= grid[-1],
+    )
+
+
+@jax.jit
 def impulse_law(
     ball: Ball,
     near: Proximity,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.contact import penalty
-from diffsim.physics.contact.base import Trace
+from diffsim.physics.contact.base import Flight
 from diffsim.physics.surfaces import gap
 
 
@@ -43,11 +43,13 @@ class Compliant:
         """With ``substeps`` filled in."""
         return penalty.prepared(self, world, step)
 
-    def trace(self, world, paths, state, times, max_impacts) -> Trace:
+    def fly(self, world, plan, state, max_impacts) -> Flight:
         def push(surface, near, mass):
             skin, rate = gap(near, world.ball.radius)
             force = self.stiffness * -skin - penalty.dashpot(self, surface, mass) * rate
             inside = (skin < 0) & (skin > -world.ball.radius) & (near.margin >= 0)
             return jnp.where(inside, jnp.maximum(force, 0.0), 0.0)
 
-        return penalty.trace(world, paths, state, times, push, self.slip_speed, self.substeps)
+        return penalty.fly(
+            world, plan, state, max_impacts, push, self.slip_speed, self.substeps
+        )

@@ -1,16 +1,21 @@
 """Impacts as events: located exactly in time, the impulse law applied there, then fresh forces."""
 
-import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
-from diffsim.physics.contact.base import Trace, impulse_law
-from diffsim.physics.events import GRAZING_SPEED, first_contact, fly, refine, slide, stable
+from diffsim.physics import pieces
+from diffsim.physics.arc import Arc, fly, slide, stable
+from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impulse_law, row
+from diffsim.physics.court import Court, full, pick, placed, shifted, wide
+from diffsim.physics.lanes import lanes
+from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, refined
 from diffsim.physics.state import Body
-from diffsim.physics.surfaces import gap, proximity
-from diffsim.physics.vector import choose, select
+from diffsim.physics.surfaces import gap
+from diffsim.physics.vector import choose
 
 NO_SURFACE = -1
 
@@ -41,77 +46,254 @@ class Impulse:
         """Itself: nothing depends on the step."""
         return self
 
-    def trace(self, world, paths, state, times, max_impacts) -> Trace:
-        """One row for each arc: ``len(times) - 1 + max_impacts`` of them."""
-        last = times.shape[0] - 1
-        dtype = times.dtype
-        grid_step = times[-1] / last
+    def fly(self, world, plan, state, max_impacts) -> Flight:
+        """See :class:`~diffsim.physics.contact.base.Contact`."""
+        return _flight((world, plan, state, jnp.asarray(self.rest_speed)), max_impacts)[0]
 
-        def step(carry, _):
-            state, start, grid, rest = carry
-            running = (grid < last) & stable(world, state, grid_step)
-            end = jnp.where(running, grid_step * (grid + 1).astype(dtype), start)
-            # A ball that has stopped is at rest for the arc: a slope of zero times infinity is NaN.
-            moving = choose(running, state, jax.tree.map(jnp.zeros_like, state))
-            arc = fly(world, moving, start, jnp.maximum(end - start, 0.0))
-            if world.surfaces:
-                carry, hit, chosen, before = self._meet(world, paths, arc, grid, rest)
-            else:
-                before = arc(jnp.ones((), dtype))
-                carry, hit, chosen = (before, end, grid + 1, rest), jnp.asarray(False), rest
-            carry = choose(running, carry, (state, start, grid, rest))
-            state, time, grid, _ = carry
-            row = Trace(time, state, grid, hit & running, chosen, time, before)
-            return carry, row
 
-        vectors = Body.of(state)
-        start = (vectors, jnp.zeros((), dtype), jnp.asarray(0), jnp.asarray(NO_SURFACE))
-        trace = jax.lax.scan(step, start, length=last + max_impacts)[1]
-        return dataclasses.replace(trace, state=trace.state.state(), before=trace.before.state())
+@struct.dataclass
+class Tape:
+    """What the search found, for each arc in order: all that its derivative needs of it.
 
-    def _meet(self, world, paths, arc, grid, rest):
-        """Follow an arc to its end or its first impact, and apply the law there."""
-        radius, surfaces = world.ball.radius, world.plain_surfaces()
+    Leaves (A, B) for A arcs of B balls.
+
+    Attributes:
+        interval: on which of the plan's intervals the arc is.
+        s: where it ends, as a share of the arc without an impact.
+        place: the same in the coordinate of the interval, from -1 to 1.
+        surface: that it meets there, or rests on.
+        rest: the surface that holds the ball during the arc, -1 for none.
+        running: whether there was such an arc.
+        found: whether it ends before the interval does.
+        hit: whether there was an impact.
+        settles: whether that is without a rebound.
+        stays: whether the ball is still held at the end.
+    """
+
+    interval: jax.Array
+    s: jax.Array
+    place: jax.Array
+    surface: jax.Array
+    rest: jax.Array
+    running: jax.Array
+    found: jax.Array
+    hit: jax.Array
+    settles: jax.Array
+    stays: jax.Array
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _flight(inputs, max_impacts):
+    """The flight, and the record from which alone its derivative comes: no search there."""
+    return lanes(_sized(_searched, max_impacts))(*inputs)
+
+
+def _flight_jvp(max_impacts, primals, tangents):
+    flight, record = _flight(primals[0], max_impacts)
+    zero = jax.custom_derivatives.SymbolicZero
+    leaves, tree = jax.tree.flatten(primals[0])
+    ways = jax.tree.leaves(tangents[0], is_leaf=lambda x: isinstance(x, zero))
+    moved = [i for i, way in enumerate(ways) if not isinstance(way, zero)]
+    replay = lanes(_sized(_replayed, max_impacts))
+
+    def along(*values):
+        changed = dict(enumerate(leaves)) | dict(zip(moved, values, strict=True))
+        return replay(*jax.tree.unflatten(tree, changed.values()), *record)
+
+    change = jax.jvp(along, [leaves[i] for i in moved], [ways[i] for i in moved])[1]
+    return (flight, record), (change, jax.tree.map(_no_change, record))
+
+
+_flight.defjvp(_flight_jvp, symbolic_zeros=True)
+
+
+@functools.cache
+def _sized(f, max_impacts: int):
+    """The same object each time, so that equal calls compile once."""
+    return functools.partial(f, max_impacts=max_impacts)
+
+
+def _no_change(leaf):
+    real = jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return jnp.zeros_like(leaf) if real else np.zeros(leaf.shape, jax.dtypes.float0)
+
+
+def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
+    """Fly and search, arc by arc; for lanes. The flight, and its tape and marks."""
+    size = _size((world, plan, start, rest_speed))
+    world, start, rest_speed = full((world, start, rest_speed), size)
+    court, last, dtype = Court.of(world, plan), plan.grid[-1], start.position.dtype
+    shares = full(jnp.arange(NODES + 1).astype(dtype)[:, None] / NODES, size)
+
+    def search(carry):
+        body, interval, late, rest, gone, impacts = carry
+        length = pick(court.lengths, interval)
+        running = (interval < last) & stable(world, body, plan.step)
+        duration = jnp.where(running, jnp.maximum(length - late, 0.0), 0.0)
+        arc = _arc(world, body, running, duration)
+        one, coefficients = jnp.ones_like(duration), [pick(c, interval) for c in court.series]
+
+        def place(s):  # in the coordinate of the interval
+            return 2 * (late + s * duration) / jnp.where(length > 0, length, 1.0) - 1
 
         def near_at(s, index):
-            state = arc(s)
-            time = arc.start + s * arc.duration
-            pose = select([world.pose(i, paths, time) for i in range(len(surfaces))], index)
-            return proximity(select(surfaces, index), pose, radius, state.position, state.velocity)
+            moving = pieces.rates(court.own(index, coefficients), place(s), length / 2, 2)
+            return court.near(index, court.jet(index, moving), arc(s))
 
         # A resting ball: the free velocity at the end of the arc, brought back to the surface by
         # a perfectly inelastic impact (Moreau's time stepping).
-        one = jnp.ones_like(arc.duration)
-        free = arc(one)
-        velocity, spin, push = impulse_law(
-            world.ball, near_at(one, rest), free.velocity, free.spin, 0.0,
-            select(surfaces, rest).friction,
-        )  # fmt: skip
+        near, free = near_at(one, rest), arc(one)
+        velocity, spin, push = _at_rest(world, court, rest, near, free)
         held = (rest >= 0) & (push > 0)
         arc = choose(held, slide(arc, velocity, spin), arc)
 
-        found, s, chosen = first_contact(world, paths, arc, jnp.where(held, rest, NO_SURFACE))
-        chosen = jnp.where(found | ~held, chosen, rest)
-        surface = select(surfaces, chosen)
-        s = refine(lambda s: near_at(s, chosen), radius, arc, jnp.where(found, s, one), found)
-        before, near = arc(s), near_at(s, chosen)
-        on_patch = near.margin >= 0
-        hit = found & on_patch
-        stays = held & on_patch & ~found
+        allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & (court.numbers == rest))
+        moving = [pieces.rates(c[:, :, None], place(shares), length / 2, 2) for c in coefficients]
+        near = court.all_near(moving, wide(arc, shares.shape)(shares))
+        found, s, chosen = first_contact(near, duration, court.radius, allowed)
+        found &= running
+        chosen = jnp.where(found | ~held, chosen.astype(jnp.int32), rest)
+        s = refined(lambda s: near_at(s, chosen), court.radius, arc, jnp.minimum(s, 1.0))
+        s = jnp.where(found, s, one)
 
-        skin, rate = gap(near, radius)
-        restitution = jnp.maximum(surface.restitution + surface.restitution_slope * rate, 0.0)
-        slow = (restitution * -rate < self.rest_speed) & (restitution < 1)
-        settles = slow | (-rate < GRAZING_SPEED)
-        velocity, spin, _ = impulse_law(
-            world.ball, near, before.velocity, before.spin,
-            jnp.where(settles, 0.0, restitution), surface.friction,
+        near, before, patch = near_at(s, chosen), arc(s), court.patch(chosen)
+        rate = gap(near, court.radius)[1]
+        slow = (_restitution(patch, rate) * -rate < rest_speed) & (_restitution(patch, rate) < 1)
+        on_patch = near.margin >= 0
+        tape = Tape(
+            interval=interval, s=s, place=place(s), surface=chosen,
+            rest=jnp.where(held, rest, NO_SURFACE), running=running, found=found,
+            hit=found & on_patch, settles=slow | (-rate < GRAZING_SPEED),
+            stays=held & on_patch & ~found & running,
         )  # fmt: skip
-        after = Body(
-            before.position - near.normal * jnp.where(stays, skin, 0.0),
-            choose(hit, velocity, before.velocity),
-            choose(hit, spin, before.spin),
+        late = late + s * duration
+        body = choose(running, _after(world, court, tape, patch, near, before), body)
+        line = row(body, before, pick(plan.boundaries, interval) + late)
+        settled = (tape.hit & tape.settles) | tape.stays
+        carry = (
+            body,
+            interval + (running & ~found).astype(jnp.int32),
+            jnp.where(found | ~running, late, 0.0),
+            jnp.where(settled, chosen, jnp.where(running, NO_SURFACE, rest)),
+            gone | jnp.where(tape.hit & patch.once, jnp.left_shift(1, chosen), 0),
+            impacts + tape.hit.astype(jnp.int32),
         )
-        rest = jnp.where((hit & settles) | stays, chosen, NO_SURFACE)
-        carry = (after, arc.start + s * arc.duration, jnp.where(found, grid, grid + 1), rest)
-        return carry, hit, chosen, before
+        return carry, (line, tape)
+
+    def wait(carry):
+        body, interval, late, rest, *_ = carry
+        no = jnp.zeros(size, bool)
+        tape = Tape(interval, 0 * late, 0 * late, rest, rest, no, no, no, no, no)
+        return carry, (row(body, body, late), tape)
+
+    def step(carry, _):
+        carry, out = jax.lax.cond(jnp.any(carry[1] < last), search, wait, carry)
+        return carry, (*out, carry[1], carry[-1])
+
+    zero, number = jnp.zeros(size, dtype), jnp.zeros(size, jnp.int32)
+    body = Body.of(start)
+    carry = (body, number, zero, number + NO_SURFACE, number, number)
+    count = plan.boundaries.shape[0] - 1 + max_impacts
+    rows, tape, reached, impacts = jax.lax.scan(step, carry, length=count)[1]
+    marks = Marks(reached, impacts, court.named(tape.surface))
+    return collect(start, rows, marks, plan.grid, max_impacts), (tape, marks)
+
+
+def _replayed(world, plan: Plan, start, _, tape: Tape, marks: Marks, *, max_impacts: int):
+    """The same flight from its tape, with its derivatives; for lanes."""
+    size = _size((world, plan, start, tape))
+    world, start, tape = full((world, start, tape), size)
+    court, boundaries = Court.of(world, plan), jax.lax.stop_gradient(plan.boundaries)
+    length = pick(jnp.diff(boundaries, axis=0), tape.interval)
+    own = court.jets(tape.interval, tape.surface, tape.place, length / 2, 4)
+    held = court.jets(tape.interval, tape.rest, jnp.ones_like(length), length / 2, 2)
+
+    @jax.checkpoint
+    def step(carry, data):
+        body, late = carry
+        tape, length, begun, own, held = data
+        duration = jnp.where(tape.running, length - late, 0.0)
+        arc, one = _arc(world, body, tape.running, duration), jnp.ones_like(duration)
+        near = court.near(tape.rest, court.jet(tape.rest, held), arc(one))
+        velocity, spin, _ = _at_rest(world, court, tape.rest, near, arc(one))
+        arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
+
+        patch, jet = court.patch(tape.surface), court.jet(tape.surface, own)
+        s = impact_time(tape.s, arc, late, jet, patch, court.radius)
+        late = late + jnp.where(tape.hit, s, tape.s) * duration
+        before = arc(jnp.where(tape.hit, s, tape.s))
+        near = court.near(tape.surface, shifted(jet, late), before)
+        after = _after(world, court, tape, patch, near, before)
+        body = choose(tape.running, after, body)
+        line = row(body, before, begun + late)
+        return (body, jnp.where(tape.found, late, 0.0)), line
+
+    body = Body.of(start)
+    data = (tape, length, pick(boundaries, tape.interval), own, held)
+    rows = jax.lax.scan(step, (body, jnp.zeros(size, length.dtype)), data)[1]
+    return collect(start, rows, marks, plan.grid, max_impacts)
+
+
+def _size(tree) -> int:
+    """How many lanes."""
+    return max(leaf.shape[-1] for leaf in jax.tree.leaves(tree))
+
+
+def _arc(world, body: Body, running, duration) -> Arc:
+    """Free flight. A ball that has stopped is at rest: a slope of zero times infinity is NaN."""
+    return fly(world, choose(running, body, jax.tree.map(jnp.zeros_like, body)), duration)
+
+
+def _at_rest(world, court, rest, near, free: Body):
+    patch = court.patch(rest)
+    return impulse_law(world.ball, near, free.velocity, free.spin, 0.0, patch.friction)
+
+
+def _restitution(patch, rate):
+    return jnp.maximum(patch.restitution + patch.restitution_slope * rate, 0.0)
+
+
+def _after(world, court, tape: Tape, patch, near, before: Body) -> Body:
+    """The ball after what the tape says happens at the end of an arc."""
+    skin, rate = gap(near, court.radius)
+    restitution = jnp.where(tape.settles, 0.0, _restitution(patch, rate))
+    velocity, spin, _ = impulse_law(
+        world.ball, near, before.velocity, before.spin, restitution, patch.friction
+    )
+    return Body(
+        before.position - near.normal * jnp.where(tape.stays, skin, 0.0),
+        choose(tape.hit, velocity, before.velocity),
+        choose(tape.hit, spin, before.spin),
+    )
+
+
+@jax.custom_jvp
+def impact_time(s, arc: Arc, late, jet, patch, radius):
+    """The root s of the gap, as a function of the arc and the motion of the surface.
+
+    By the implicit function theorem ds/dθ = −(∂gap/∂θ)/(∂gap/∂s), to any order; a grazing impact
+    gets derivative 0 instead of infinity.
+
+    Args:
+        s: the root.
+        arc: the ball.
+        late: start of the arc in its interval, s.
+        jet: coordinates of the surface at the root, and their derivatives, (4, 9, B).
+        patch, radius: of the surface and the ball.
+    """
+    return s
+
+
+@impact_time.defjvp
+def _(primals, tangents):
+    (_, arc, late, jet, patch, radius), (_, *ways) = primals, tangents
+    s = impact_time(*primals)
+
+    def skin(arc, late, jet, radius):
+        near = placed(patch, shifted(jet, late + s * arc.duration), radius, arc(s))
+        return gap(near, radius)
+
+    del ways[3]
+    (_, rate), (change, _) = jax.jvp(skin, (arc, late, jet, radius), tuple(ways))
+    steep = (jnp.abs(rate) > GRAZING_SPEED) & (arc.duration > 0)
+    return s, jnp.where(steep, -change / jnp.where(steep, arc.duration * rate, 1.0), 0.0)

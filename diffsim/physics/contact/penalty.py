@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from diffsim.physics.contact.base import Trace
-from diffsim.physics.state import Ball, Body
-from diffsim.physics.surfaces import Proximity, Surface, gap, proximity
+from diffsim.physics import pieces
+from diffsim.physics.contact.base import Flight, Marks, collect, row
+from diffsim.physics.court import coordinates
+from diffsim.physics.state import Ball, Body, Frame
+from diffsim.physics.surfaces import Patch, Proximity, Surface, gap, proximity
 from diffsim.physics.vector import Vector, choose
 
 STEPS_PER_CONTACT = 30
@@ -86,23 +88,35 @@ def rub(ball: Ball, surface: Surface, near: Proximity, velocity, spin, push, sli
     return slip * (-surface.friction * push / jnp.sqrt(slip.dot(slip) + slip_speed**2))
 
 
-def trace(world, paths, state, times, push: Push, slip_speed, substeps: int | None) -> Trace:
+def fly(
+    world, plan, state, max_impacts: int, push: Push, slip_speed, substeps: int | None
+) -> Flight:
     """Follow the ball with forces ``push`` in classical Runge–Kutta steps.
 
     A contact is reported, as an impact, when it ends: at the time it began, with the states at
-    both ends. One row for each step.
+    both ends.
     """
     if substeps is None:
         raise ValueError("substeps: expected a number, got None; see prepared()")
-    ball, surfaces = world.ball, world.plain_surfaces()
-    count, dtype = times.shape[0] - 1, times.dtype
-    h = times[-1] / (count * substeps)
+    ball, surfaces = world.ball, world.surfaces
+    count, dtype = plan.grid.shape[0] - 1, plan.boundaries.dtype
+    h = plan.step / substeps
 
     def nearby(time, position, velocity):
-        return [
-            proximity(surface, world.pose(i, paths, time), ball.radius, position, velocity)
-            for i, surface in enumerate(surfaces)
-        ]
+        interval = jnp.sum(plan.boundaries[1:-1] <= time)
+        begin, end = plan.boundaries[interval], plan.boundaries[interval + 1]
+        place = (2 * time - begin - end) / jnp.where(end > begin, end - begin, 1.0)
+        series = iter(plan.series)
+        found = []
+        for surface in surfaces:
+            if surface.driven:
+                jet = pieces.rates(next(series)[interval], place, (end - begin) / 2, 2)
+            else:
+                still = coordinates(surface)
+                jet = jnp.stack([still, jnp.zeros_like(still)])
+            frame = Frame.moving(jet[0], jet[1])
+            found.append(proximity(Patch.of(surface), frame, ball.radius, position, velocity))
+        return found
 
     def rates(time, state: Body) -> Body:
         acceleration = world.acceleration(state.velocity, state.spin)
@@ -127,10 +141,10 @@ def trace(world, paths, state, times, push: Push, slip_speed, substeps: int | No
             for skin in (gap(near, ball.radius)[0],)
         ]
         deepest = jnp.stack([jnp.zeros((), dtype), *depths])
-        return jnp.argmax(stop_gradient(deepest)) - 1
+        return jnp.argmax(stop_gradient(deepest)).astype(jnp.int32) - 1
 
     def step(carry, index):
-        state, surface, since, before = carry
+        state, surface, since, before, impacts = carry
         time = index.astype(dtype) * h
         k1 = rates(time, state)
         k2 = rates(time + h / 2, moved(state, k1, h / 2))
@@ -141,16 +155,21 @@ def trace(world, paths, state, times, push: Push, slip_speed, substeps: int | No
         )
         now = touched(time + h, new)
         begins, ends = (surface < 0) & (now >= 0), (surface >= 0) & (now < 0)
-        row = Trace(time + h, new, (index + 1) // substeps, ends, surface, since, before)
+        line = row(new, before, since)
         before = choose(begins, state, before)
-        return (new, now, jnp.where(begins, time, since), before), row
+        carry = new, now, jnp.where(begins, time, since), before, impacts + ends.astype(jnp.int32)
+        return carry, (line, Marks((index + 1) // substeps, carry[-1], surface))
 
     @jax.checkpoint
     def stride(carry, first):
-        return jax.lax.scan(step, carry, first + jnp.arange(substeps))
+        return jax.lax.scan(step, carry, first + jnp.arange(substeps, dtype=jnp.int32))
 
     start = Body.of(state)
-    carry = (start, touched(times[0], start), times[0], start)
-    rows = jax.lax.scan(stride, carry, substeps * jnp.arange(count))[1]
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
-    return dataclasses.replace(flat, state=flat.state.state(), before=flat.before.state())
+    carry = (start, touched(jnp.zeros((), dtype), start), jnp.zeros((), dtype), start,
+             jnp.zeros((), jnp.int32))  # fmt: skip
+    out = jax.lax.scan(stride, carry, substeps * jnp.arange(count, dtype=jnp.int32))[1]
+    rows, marks = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:], 1), out)
+    grid = jnp.arange(count + 1, dtype=jnp.int32)[:, None]
+    start = jax.tree.map(lambda leaf: leaf[:, None], state)
+    flight = collect(start, rows, marks, grid, max_impacts)
+    return jax.tree.map(lambda leaf: leaf[..., 0], flight)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.contact import penalty
-from diffsim.physics.contact.base import Trace
+from diffsim.physics.contact.base import Flight
 from diffsim.physics.surfaces import gap
 
 
@@ -42,7 +42,7 @@ class Smoothed:
         """With ``substeps`` filled in."""
         return penalty.prepared(self, world, step)
 
-    def trace(self, world, paths, state, times, max_impacts) -> Trace:
+    def fly(self, world, plan, state, max_impacts) -> Flight:
         kappa, radius, sigmoid = self.sharpness, world.ball.radius, jax.nn.sigmoid
 
         def push(surface, near, mass):
@@ -55,4 +55,6 @@ class Smoothed:
                 force * sigmoid(kappa * near.margin) * jnp.tanh(kappa * jax.nn.relu(skin + radius))
             )
 
-        return penalty.trace(world, paths, state, times, push, self.slip_speed, self.substeps)
+        return penalty.fly(
+            world, plan, state, max_impacts, push, self.slip_speed, self.substeps
+        )

@@ -1,0 +1,128 @@
+"""One smooth stretch of motion: a Runge–Kutta step with dense output."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.lax import stop_gradient
+
+from diffsim.physics.state import Body
+from diffsim.physics.vector import Vector
+from diffsim.physics.world import World
+
+# Stage weights of the Dormand–Prince pair; the last row is also the step.
+_DORMAND_PRINCE: tuple[tuple[float, ...], ...] = (
+    (),
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+_STAGE_TIMES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
+# x₁ = x₀ + h v₀ + h² Σ_j (Σ_i b_i a_ij) k_j
+_POSITION_WEIGHTS = tuple(
+    sum(b * row[j] for b, row in zip(_DORMAND_PRINCE[-1], _DORMAND_PRINCE[:-1]) if j < len(row))
+    for j in range(7)
+)
+
+
+@struct.dataclass
+class Arc:
+    """One smooth stretch of motion as polynomials in s = (t − start)/duration.
+
+    v(s) = Σ_k velocity[k] sᵏ, w(s) = Σ_k spin[k] sᵏ, x(s) = position + duration ∫ v ds.
+
+    Attributes:
+        duration: s.
+        position: at s = 0, m.
+        velocity: five coefficients, m/s.
+        spin: four coefficients, rad/s.
+    """
+
+    duration: jax.Array
+    position: Vector
+    velocity: tuple[Vector, ...]
+    spin: tuple[Vector, ...]
+
+    @jax.jit
+    def __call__(self, s: jax.Array) -> Body:
+        """The ball at s in [0, 1]."""
+        path = _horner([c * (1 / (k + 1)) for k, c in enumerate(self.velocity)], s)
+        position = self.position + path * (self.duration * s)
+        return Body(position, _horner(self.velocity, s), _horner(self.spin, s))
+
+
+def _horner(coefficients: Sequence[Vector], s: jax.Array) -> Vector:
+    total = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
+        total = total * s + coefficient
+    return total
+
+
+@jax.jit
+def fly(world: World, state: Body, duration: jax.Array) -> Arc:
+    """Free flight for ``duration``: one Dormand–Prince step with quintic dense output.
+
+    The spin decays as w₀ exp(−t/τ). The step is of order 5 (Dormand & Prince, J. Comput. Appl.
+    Math. 6 (1980) 19, table 2). The position polynomial matches x, v and dv/dt at both ends
+    (Hairer, Nørsett & Wanner, *Solving Ordinary Differential Equations I*, II.6): its errors are
+    O(h⁶) in x and O(h⁵) in v.
+    """
+    acceleration = jax.jit(world.acceleration)
+    h, v0, w0 = duration, state.velocity, state.spin
+    decay = 1 / world.ball.spin_decay_time
+    pushes: list[Vector] = []
+
+    def advance(weights) -> Vector:
+        terms = [push * c for c, push in zip(weights, pushes, strict=True) if c]
+        return sum(terms[1:], start=terms[0]) * h
+
+    v1 = v0
+    for time, row in zip(_STAGE_TIMES, _DORMAND_PRINCE, strict=True):
+        v1 = v0 + advance(row) if row else v0
+        pushes.append(acceleration(v1, w0 * jnp.exp(-decay * h * time)))
+    w1 = w0 * jnp.exp(-decay * h)
+    mean = advance(_POSITION_WEIGHTS)  # of the velocity over the step, less v0
+    a0, a1, b0, b1 = pushes[0] * h, pushes[-1] * h, w0 * (-decay * h), w1 * (-decay * h)
+    dv, dw = v1 - v0, w1 - w0
+    velocity = (
+        v0,
+        a0,
+        mean * 30 - dv * 12 - a0 * 4.5 + a1 * 1.5,
+        mean * -60 + dv * 28 + a0 * 6 - a1 * 4,
+        mean * 30 - dv * 15 - a0 * 2.5 + a1 * 2.5,
+    )
+    spin = (w0, b0, dw * 3 - b0 * 2 - b1, dw * -2 + b0 + b1)
+    return Arc(h, state.position, velocity, spin)
+
+
+def stable(world: World, state: Body, duration: jax.Array) -> jax.Array:
+    """Whether an explicit step of this duration follows the air instead of overshooting, ().
+
+    The push of the air may change by 1.25 of itself over an Euler step h: for drag that is
+    |a| h ≤ 1.5 |v|, and beyond |a| h = 1.65 |v| the Dormand–Prince step, stable down to −3.3/h,
+    makes a ball faster that the air should slow down. A wind makes no difference.
+    """
+    world, state, duration = stop_gradient((world, state, duration))
+
+    def air(
+        velocity: Vector,
+    ) -> Vector:  # without gravity, whose rounding would drown a slow ball's
+        return world.aerodynamics(world.ball, world.air, velocity, state.spin)
+
+    push = air(state.velocity)
+    change, size = air(state.velocity + push * duration) - push, push.dot(push)
+    return (change.dot(change) < 1.25**2 * size) | (size == 0)  # infinity is not below itself
+
+
+def slide(arc: Arc, velocity: Vector, spin: Vector) -> Arc:
+    """The arc that goes evenly from the start of ``arc`` to the given velocity and spin."""
+    v, w = arc.velocity[0], arc.spin[0]
+    zero = v * 0
+    return dataclasses.replace(
+        arc, velocity=(v, velocity - v, zero, zero, zero), spin=(w, spin - w, zero, zero)
+    )

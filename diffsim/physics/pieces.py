@@ -1,0 +1,117 @@
+"""Paths as data: before the flight, the pose of each driven surface becomes polynomial pieces.
+
+On each interval of time the nine coordinates of a pose (centre, and the columns u and normal of
+its rotation) are Chebyshev series Σ_m c_m T_m(x), x from -1 to 1 along the interval. They come
+from the rates at ``NODES`` Gauss–Chebyshev nodes, integrated term by term, so that surface speeds
+are as exact as the path's own. No code of a path runs inside the flight.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffsim.physics.state import Pose
+
+NODES = 8
+ROUGH = 1e-6  # m: pieces further from their path than this, and than rounding, are not it
+_AT = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)[::-1].copy()
+
+
+def _series() -> np.ndarray:
+    """Coefficients 1 to NODES of x ↦ ∫ rate from the rates at the nodes, (NODES, NODES)."""
+    values = np.cos(np.arange(NODES)[:, None] * np.arccos(_AT)) * 2 / NODES
+    values[0] /= 2  # rate = Σ_m values[m] T_m
+    padded = np.vstack([values[:1] * 2, values[1:], np.zeros((2, NODES))])
+    order = np.arange(1, NODES + 1)[:, None]
+    return (padded[:-2] - padded[2:]) / (2 * order)
+
+
+_INTEGRATE = _series()
+_VALUES = np.cos(np.arange(1, NODES + 1) * np.arccos(_AT)[:, None])  # (nodes, 1 to NODES)
+
+
+def boundaries(paths: tuple[Callable, ...], times: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Ends of the intervals: the grid and the breaks of the paths between, in order.
+
+    Args:
+        times: the grid, (n + 1,), s.
+
+    Returns:
+        (K + 1,), s, and where the grid is among them, (n + 1,) int.
+    """
+    found = [jnp.ravel(path.breaks) for path in paths if hasattr(path, "breaks")]
+    if not any(part.size for part in found):
+        return times, jnp.arange(times.shape[0], dtype=jnp.int32)
+    breaks = jnp.clip(jax.lax.stop_gradient(jnp.concatenate(found)), times[0], times[-1])
+    before = jnp.sum(breaks[:, None] < times, axis=0, dtype=jnp.int32)
+    grid = jnp.arange(times.shape[0], dtype=jnp.int32) + before
+    return jnp.sort(jnp.concatenate([times, breaks])), grid
+
+
+def pieces(path: Callable[[jax.Array], Pose], times: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The series of one path on each interval, and the largest miss of its samples.
+
+    Args:
+        times: ends of the intervals, (K + 1,), s.
+
+    Returns:
+        coefficients (K, 9, NODES + 1), m and 1, and the miss (), in the same units: how far a
+        pose of the path is from its series, less what rounding explains.
+    """
+    half = jnp.diff(times)[:, None] / 2
+    at = times[:-1, None] + half * (1 + jnp.asarray(_AT, times.dtype))
+    value, rate = _sampled(path, at)
+    rise = (half[..., None] * rate).swapaxes(1, 2)  # (K, 9, nodes)
+    value = value.swapaxes(1, 2)
+    rest = _product(rise, _INTEGRATE.T)
+    series = jnp.concatenate([jnp.mean(value, axis=-1, keepdims=True), rest], axis=-1)
+    miss = jnp.abs(value - series[..., :1] - _product(rest, _VALUES.T))
+    rounding = 50 * float(jnp.finfo(times.dtype).eps) * (1 + jnp.max(jnp.abs(value)))
+    return series, jax.lax.stop_gradient(jnp.max(miss) - rounding)
+
+
+def _sampled(path, times):
+    """Coordinates and their rates at times (K, nodes), each (K, nodes, 9)."""
+
+    def at(time):
+        pose = jax.tree.map(lambda leaf: leaf.astype(time.dtype), path(time))
+        turn, spin = pose.rotation, pose.angular_velocity
+        value = [pose.position, turn[:, 0], turn[:, 2]]
+        rate = [pose.velocity, jnp.cross(spin, turn[:, 0]), jnp.cross(spin, turn[:, 2])]
+        return jnp.concatenate(value), jnp.concatenate(rate)
+
+    return jax.vmap(jax.vmap(at))(times)
+
+
+def _product(rows, matrix):
+    return jnp.matmul(rows, jnp.asarray(matrix, rows.dtype), precision=jax.lax.Precision.HIGHEST)
+
+
+@functools.partial(jax.jit, static_argnames="orders")
+def rates(coefficients: jax.Array, x: jax.Array, half: jax.Array, orders: int) -> jax.Array:
+    """Coordinates and their first time derivatives, (orders, 9, …, B).
+
+    Args:
+        coefficients: of the interval, (9, NODES + 1, …, B).
+        x: in [-1, 1], (…, B).
+        half: half the length of the interval, (B,), s; where it is 0, so are the rates.
+        orders: how many, the coordinates themselves included.
+    """
+    terms = [jnp.ones_like(x), x]
+    while len(terms) <= NODES:
+        terms.append(2 * x * terms[-1] - terms[-2])
+    scale = jnp.where(half > 0, 1 / jnp.where(half > 0, half, 1.0), 0.0)
+    found = []
+    for order in range(orders):
+        found.append(sum(coefficients[:, m] * term for m, term in enumerate(terms)))
+        # T'_{m+1} = 2 T_m + 2 x T'_m - T'_{m-1}, and so on for the higher ones
+        new = [jnp.zeros_like(x), terms[0] if order == 0 else jnp.zeros_like(x)]
+        while len(new) <= NODES:
+            m = len(new)
+            new.append(2 * (order + 1) * terms[m - 1] + 2 * x * new[-1] - new[-2])
+        terms = [term * scale for term in new]
+    return jnp.stack(found)
+
