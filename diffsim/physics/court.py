@@ -61,16 +61,28 @@ class Court:
         """One patch for each ball; nothing for index -1."""
         return jax.tree.map(lambda leaf: chosen(leaf, index), self.patches)
 
-    def jets(self, interval, index, place, half, orders: int) -> jax.Array:
-        """Jets (A, orders, 9, B) of driven surfaces at places (A, B) of intervals; else zero."""
-        count = self.fixed.shape[0]
-        number = jnp.arange(self.lengths.shape[0], dtype=jnp.int32)[:, None, None]
-        own = jnp.zeros((9, pieces.NODES + 1, *place.shape), place.dtype)
-        for i, series in enumerate(self.series):
-            # By masks: the derivative of a gather would be a scatter.
-            here = (number == interval) & (index == count + i)  # (K, A, B)
-            own += jnp.sum(jnp.where(here[:, None, None], series[:, :, :, None], 0), axis=0)
-        return jnp.moveaxis(pieces.rates(own, place, half, orders), 2, 0)
+    def jets_at(self, interval, index, place) -> jax.Array:
+        """Jets (A, 4, 9, B) of driven surfaces at places (A, B) of intervals; else zero."""
+        found = jnp.zeros((*place.shape[:1], 4, 9, place.shape[1]), place.dtype)
+        half = pick(self.lengths, interval) / 2
+        for i, series in enumerate(self.series, start=self.fixed.shape[0]):
+            series = full(series, place.shape[-1])
+            own = jax.vmap(lambda x, i: x[i], -1, -1)(series, interval)  # whole windows
+            own = jnp.moveaxis(own, 0, 2)  # (9, N + 1, A, B)
+            jet = jnp.moveaxis(pieces.rates(own, place, half, 4), 2, 0)
+            found = jnp.where((index == i)[:, None, None], jet, found)
+        return found
+
+    def jets_at_ends(self, interval, index) -> jax.Array:
+        """Jets (A, 2, 9, B) of driven surfaces at the ends of intervals (A, B); else zero."""
+        squares = jnp.arange(pieces.NODES + 1).astype(self.lengths.dtype) ** 2  # T'_m(1) = m²
+        scale = jnp.where(self.lengths > 0, 2 / jnp.where(self.lengths > 0, self.lengths, 1), 0)
+        found = jnp.zeros((*interval.shape[:1], 2, 9, interval.shape[1]), self.lengths.dtype)
+        for i, series in enumerate(self.series, start=self.fixed.shape[0]):
+            rate = jnp.sum(series * squares[:, None], axis=2) * scale[:, None]
+            jet = chosen(jnp.stack([jnp.sum(series, axis=2), rate], axis=1), interval)
+            found = jnp.where((index == i)[:, None, None], jnp.moveaxis(jet, 2, 0), found)
+        return found
 
     def own(self, index: jax.Array, series: list[jax.Array]) -> jax.Array:
         """The series of one driven surface of an interval's, (9, N + 1, B)."""

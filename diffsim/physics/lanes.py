@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -116,7 +117,8 @@ def _one_lane(leaf):
 
 def _run(*args, call, linear, batched, size):
     """All lanes in one go."""
-    out = call(*[x if has else x[..., None] for x, has in zip(args, batched, strict=True)])
+    with set_xla_metadata(inlineable="false"):
+      out = call(*[x if has else x[..., None] for x, has in zip(args, batched, strict=True)])
     if size is None:
         return [x[..., 0] for x in out]
     return [jnp.broadcast_to(x, (*x.shape[:-1], size)) for x in out]

@@ -98,6 +98,12 @@ def row(after: Body, before: Body, time: jax.Array) -> jax.Array:
     return jnp.stack([x for part in parts for x in (part.x, part.y, part.z)] + [time])
 
 
+def impact_rows(marks: Marks, max_impacts: int) -> jax.Array:
+    """The row of each impact, or the last one, (M, B)."""
+    ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None, None]
+    return jnp.clip(jnp.sum(marks.impacts < ahead, axis=1), max=marks.impacts.shape[0] - 1)
+
+
 def collect(
     start: BallState, rows: jax.Array, marks: Marks, grid: jax.Array, max_impacts: int
 ) -> Flight:
@@ -112,7 +118,7 @@ def collect(
 
     ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None]
     valid = marks.impacts[-1] >= ahead
-    which = jnp.sum(marks.impacts[None] < ahead[:, None], axis=1)  # row of each impact
+    which = impact_rows(marks, max_impacts)
     hits = jnp.where(valid[:, None], at(rows, which[:, None]), 0)
     impacts = Impacts(
         time=hits[:, 15],

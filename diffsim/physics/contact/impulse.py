@@ -9,8 +9,8 @@ from flax import struct
 
 from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, fly, slide, stable
-from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impulse_law, row
-from diffsim.physics.court import Court, full, pick, placed, shifted, wide
+from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
+from diffsim.physics.court import Court, chosen, full, pick, placed, shifted, wide
 from diffsim.physics.lanes import lanes
 from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, refined
 from diffsim.physics.state import Body
@@ -205,19 +205,21 @@ def _replayed(world, plan: Plan, start, _, tape: Tape, marks: Marks, *, max_impa
     world, start, tape = full((world, start, tape), size)
     court, boundaries = Court.of(world, plan), jax.lax.stop_gradient(plan.boundaries)
     length = pick(jnp.diff(boundaries, axis=0), tape.interval)
-    own = court.jets(tape.interval, tape.surface, tape.place, length / 2, 4)
-    held = court.jets(tape.interval, tape.rest, jnp.ones_like(length), length / 2, 2)
+    rows = impact_rows(marks, max_impacts)
+    at_impact = court.jets_at(*(pick(x, rows) for x in (tape.interval, tape.surface, tape.place)))
+    at_ends = court.jets_at_ends(tape.interval, tape.rest)
 
-    @jax.checkpoint
     def step(carry, data):
         body, late = carry
-        tape, length, begun, own, held = data
+        tape, length, begun, impact, end = data
         duration = jnp.where(tape.running, length - late, 0.0)
         arc, one = _arc(world, body, tape.running, duration), jnp.ones_like(duration)
-        near = court.near(tape.rest, court.jet(tape.rest, held), arc(one))
-        velocity, spin, _ = _at_rest(world, court, tape.rest, near, arc(one))
+        near, free = court.near(tape.rest, court.jet(tape.rest, end), arc(one)), arc(one)
+        velocity, spin, _ = _at_rest(world, court, tape.rest, near, free)
         arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
 
+        end = jnp.concatenate([end, jnp.zeros_like(end)])
+        own = jnp.where(tape.hit, chosen(at_impact, impact - 1), end)
         patch, jet = court.patch(tape.surface), court.jet(tape.surface, own)
         s = impact_time(tape.s, arc, late, jet, patch, court.radius)
         late = late + jnp.where(tape.hit, s, tape.s) * duration
@@ -229,7 +231,7 @@ def _replayed(world, plan: Plan, start, _, tape: Tape, marks: Marks, *, max_impa
         return (body, jnp.where(tape.found, late, 0.0)), line
 
     body = Body.of(start)
-    data = (tape, length, pick(boundaries, tape.interval), own, held)
+    data = (tape, length, pick(boundaries, tape.interval), marks.impacts, at_ends)
     rows = jax.lax.scan(step, (body, jnp.zeros(size, length.dtype)), data)[1]
     return collect(start, rows, marks, plan.grid, max_impacts)
 
