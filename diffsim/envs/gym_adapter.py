@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from diffsim.envs import ENVS, Env, make, restart
-from diffsim.physics import native
 
 try:
     import gymnasium
@@ -39,7 +38,7 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
     """Many copies of a task, stepped by one compiled call.
 
     An env that ends is reset in the same step, to a fresh start; its last observation is in
-    ``infos["final_obs"]``. On the CPU the copies are a loop of native code.
+    ``infos["final_obs"]``.
 
     Args:
         env: the task, or its name.
@@ -54,22 +53,19 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
         self.single_observation_space, self.single_action_space = _spaces(env)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        # XLA aborts on a native loop over one copy alone, so there are two at least.
-        self._copies = max(num_envs, 2)
-        one_step = native.each(env.step)
 
         def step(state, actions, keys):
-            outcome = jax.vmap(one_step)(state, actions)
+            outcome = jax.vmap(env.step)(state, actions)
             fresh = jax.vmap(env.reset)(keys)
             return *jax.vmap(lambda o, f: restart(env, o, f))(outcome, fresh), outcome
 
         self._reset = jax.jit(jax.vmap(env.reset))
-        self._step = native.jit(step)
+        self._step = jax.jit(step)
         self._state: Any = None
 
     def _keys(self) -> jax.Array:
         seed = int(self.np_random.integers(2**31))
-        return jax.random.split(jax.random.key(seed), self._copies)
+        return jax.random.split(jax.random.key(seed), self.num_envs)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         super().reset(seed=seed)
@@ -82,7 +78,7 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
     def step(self, actions: np.ndarray):
         if self._state is None:
             raise gymnasium.error.ResetNeeded("step: expected a reset first")
-        rows = np.arange(self._copies) % self.num_envs
+        rows = np.arange(self.num_envs) % self.num_envs
         actions = np.asarray(actions, self._state.obs.dtype)[rows]
         self._state, ended, outcome = self._step(self._state, actions, self._keys())
         terminated, ended = self._own(outcome.done, bool), self._own(ended, bool)

@@ -190,7 +190,7 @@ def compare(
         stochastic: the loss takes a key.
         chunk: replications at once, None for all; 1 calls one compiled estimate in a Python loop
             and compiles nothing else, for losses that take long.
-        jit: what compiles, such as :func:`diffsim.physics.native.jit` for a native loss.
+        jit: what compiles, such as :func:`jax.jit`.
 
     Raises:
         ValueError: too few replications for an interval, or no methods.

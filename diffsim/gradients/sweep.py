@@ -20,7 +20,6 @@ from diffsim.gradients.compare import compare
 from diffsim.gradients.laws import Gaussian
 from diffsim.gradients.registry import METHODS, method
 from diffsim.gradients.score_function import ScoreFunction
-from diffsim.physics import native
 
 LEFT_OUT = ("complex-step",)  # the simulator is not written for complex numbers
 
@@ -93,7 +92,8 @@ def names(wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 # One function for every setting, so that settings that differ in numbers only compile once.
-_loss = native.looped(lambda weights, task: task(weights))
+def _loss(weights, task):
+    return task(weights)
 
 
 @cache
@@ -104,7 +104,7 @@ def _referee(loss: Callable) -> Callable:
         found = estimate(loss, record)(weights, task, key=key)
         return found.grad, found.variance
 
-    return native.jit(judged)
+    return jax.jit(judged)
 
 
 def measure(
@@ -115,7 +115,7 @@ def measure(
     table = compare(
         _loss, jnp.array(keep_up.WEIGHTS), {name: configured(name, setting.sigma, setting.samples)},
         reference=jnp.asarray(truth, jnp.result_type(float)), key=jax.random.key(seed),
-        args=(setting.task(),), replications=replications, chunk=1, jit=native.jit,
+        args=(setting.task(),), replications=replications, chunk=1, jit=jax.jit,
     )  # fmt: skip
     return {**dataclasses.asdict(setting), **table.records()[0]}
 

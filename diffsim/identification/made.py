@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim.identification.observations import Observations
-from diffsim.physics import native
 from diffsim.physics.interpolate import states_at
 from diffsim.physics.simulate import simulate
 from diffsim.physics.state import BallState
@@ -53,7 +52,7 @@ def made(
         seen = states_at(rollout, jnp.asarray(times))
         return jnp.stack([seen.position, seen.spin])
 
-    play = native.jit(jax.vmap(native.each(one)))
+    play = jax.jit(jax.vmap(one))
     seen = np.array(play(jnp.asarray(np.c_[starts, spins])), float)
     scale = np.array([noise, 0.0 if spin_noise is None else spin_noise])
     seen += scale[:, None, None] * random.normal(size=seen.shape)

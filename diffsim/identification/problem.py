@@ -11,7 +11,6 @@ import scipy.optimize
 import scipy.sparse
 
 from diffsim.identification.observations import Observations
-from diffsim.physics import native
 from diffsim.physics.interpolate import states_at
 from diffsim.physics.simulate import simulate
 from diffsim.physics.state import BallState
@@ -67,7 +66,7 @@ class Problem:
             jacobians, rows = jax.jacfwd(states, (0, 1), has_aux=True)(theta, start, times)
             return rows, jacobians
 
-        return cls(observations, count, spin_noise, spin_scale, native.function(one))
+        return cls(observations, count, spin_noise, spin_scale, jax.jit(one))
 
     @property
     def large(self) -> bool:

@@ -23,7 +23,7 @@ class Arm:
     """A chain of hinges, each about the z axis of its link, with the paddle at its end.
 
     MuJoCo reads the file; what it makes of it are the numbers here. The chain is walked in scalar
-    code, so that it becomes part of the simulator's one native function; MuJoCo's own kinematics
+    code, so that a batch becomes plain loops; MuJoCo's own kinematics
     and inverse dynamics, in C, are what the tests compare it with.
 
     Attributes:
@@ -132,6 +132,10 @@ class ArmPath:
     @property
     def duration(self) -> jax.Array:
         return self.joints.duration
+
+    @property
+    def breaks(self) -> jax.Array:
+        return self.joints.breaks
 
     # Recomputed in reverse mode, as in diffsim.motion.base.
     @functools.partial(jax.checkpoint, prevent_cse=False)

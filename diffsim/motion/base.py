@@ -41,6 +41,13 @@ class Path:
     duration: jax.Array
     orientation: jax.Array
 
+    @property
+    def breaks(self) -> jax.Array:
+        """Times at which the motion is not smooth, s: ends of the curve's pieces, and its end."""
+        return self.duration * jnp.append(getattr(self.curve, "breaks", jnp.zeros(0)), 1.0).astype(
+            self.duration.dtype
+        )
+
     def coordinates(self, time: jax.Array | float) -> jax.Array:
         """Centre (m) and rotation vector (rad) at one time (s), (6,); or joints (axes,)."""
         phase = instant(time, self.duration.dtype) / self.duration

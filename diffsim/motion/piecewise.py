@@ -17,6 +17,14 @@ class Piecewise:
     coefficients: jax.Array
     knots: jax.Array | None = None
 
+    @property
+    def breaks(self) -> jax.Array:
+        """Phases between the segments, (segments - 1,)."""
+        segments = self.coefficients.shape[0]
+        if self.knots is None:
+            return jnp.arange(1, segments).astype(self.coefficients.dtype) / segments
+        return self.knots[1:-1]
+
     def __call__(self, phase: jax.Array) -> jax.Array:
         """Coordinates (axes,) at a phase in [0, 1]."""
         segments = self.coefficients.shape[0]

@@ -160,7 +160,7 @@ def pick(rows: jax.Array, index: jax.Array) -> jax.Array:
     wide = rows.reshape(rows.shape[0], -1, rows.shape[-1])
     flat = index.reshape(-1, 1, index.shape[-1])
     found = jnp.take_along_axis(wide, flat, axis=0, mode="promise_in_bounds")
-    return found.reshape(*index.shape[:-1], *rows.shape[1:-1], index.shape[-1])
+    return found.reshape(*index.shape[:-1], *rows.shape[1:-1], found.shape[-1])
 
 
 def chosen(items: jax.Array, index: jax.Array) -> jax.Array:

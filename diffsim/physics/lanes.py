@@ -117,8 +117,9 @@ def _one_lane(leaf):
 
 def _run(*args, call, linear, batched, size):
     """All lanes in one go."""
+    # Functions stay calls: XLA's CPU fusion would copy each producer into every consumer.
     with set_xla_metadata(inlineable="false"):
-      out = call(*[x if has else x[..., None] for x, has in zip(args, batched, strict=True)])
+        out = call(*[x if has else x[..., None] for x, has in zip(args, batched, strict=True)])
     if size is None:
         return [x[..., 0] for x in out]
     return [jnp.broadcast_to(x, (*x.shape[:-1], size)) for x in out]

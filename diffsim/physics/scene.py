@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics import native
 from diffsim.physics import surfaces as presets
 from diffsim.physics.simulate import Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
@@ -224,7 +223,7 @@ def jacobian(scene: Scene) -> jax.Array:
         rollout = run(dataclasses.replace(scene, state=BallState(*jnp.split(vector, 3))))
         return jnp.concatenate(jax.tree.leaves(rollout.final))
 
-    return native.function(jax.jacfwd(final))(jnp.concatenate(jax.tree.leaves(scene.state)))
+    return jax.jit(jax.jacfwd(final))(jnp.concatenate(jax.tree.leaves(scene.state)))
 
 
 def describe(scene: Scene, rollout: Rollout) -> dict[str, Any]:

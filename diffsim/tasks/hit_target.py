@@ -185,24 +185,19 @@ class HitToTarget:
 
     def terms(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
         path = self.generator(weights)
-        ground, paddle = self._practice()
-        swing = self.duration / 2
-        rally = simulate(
-            dataclasses.replace(self.world, surfaces=(ground, paddle)), start, path,
-            duration=swing, step=self.step, max_impacts=3,
+        flight = simulate(
+            dataclasses.replace(self.world, surfaces=self._practice()), start, path,
+            duration=self.duration, step=self.step, max_impacts=4,
         )  # fmt: skip
-        impacts = rally.impacts
+        impacts, states, swing = flight.impacts, flight.states, self.duration / 2
         hits = impacts.valid & (impacts.surface == 1)
         hit = jnp.any(hits)
-        # A ball that has not met the paddle's plane by then is treated as meeting it there.
-        met = _first(hits, impacts.after, rally.final)
-        hit_time = jnp.sum(jnp.where(_earliest(hits), impacts.time, 0.0))
-        met_at = jnp.where(hit, hit_time, swing)
-        flight = simulate(
-            dataclasses.replace(self.world, surfaces=(ground,)), met,
-            duration=swing, step=self.step, max_impacts=1,
-        )  # fmt: skip
-        landing = _first(flight.impacts.valid, flight.impacts.before, flight.final).position
+        # A ball that does not meet the paddle's plane is treated as meeting it half way.
+        middle = jax.tree.map(lambda leaf: leaf[leaf.shape[0] // 2], states)
+        met = _first(hits, impacts.after, middle)
+        met_at = jnp.where(hit, jnp.sum(jnp.where(_earliest(hits), impacts.time, 0.0)), swing)
+        bounces = impacts.valid & (impacts.surface == 0) & (impacts.time > met_at)
+        landing = _first(bounces, impacts.before, flight.final).position
 
         radius = self.world.ball.radius.astype(weights.dtype)
         off_middle = _length(met.position - path(met_at).position)
@@ -253,11 +248,13 @@ class HitToTarget:
         return next(surface for surface in self.world.surfaces if surface.driven)
 
     def _practice(self) -> tuple[Surface, Surface]:
-        """Table and paddle without edges."""
+        """Table and paddle without edges; the paddle is gone after its hit."""
         ground = next(surface for surface in self.world.surfaces if surface.name == "table")
         return (
             dataclasses.replace(ground, half_extents=jnp.full(2, jnp.inf)),
-            dataclasses.replace(self._paddle, disk_radius=jnp.asarray(jnp.inf)),
+            dataclasses.replace(
+                self._paddle, disk_radius=jnp.asarray(jnp.inf), once=jnp.asarray(True)
+            ),
         )
 
 

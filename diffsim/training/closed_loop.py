@@ -12,7 +12,6 @@ from flax import struct
 from diffsim import envs
 from diffsim.envs import EnvState, restart
 from diffsim.envs.base import strong
-from diffsim.physics import native
 from diffsim.training import processes, sharding
 from diffsim.training.critic import Critic, CriticState, td_lambda
 from diffsim.training.episodes import Episodes
@@ -128,7 +127,7 @@ class LoopTrainer:
         )
         self.begin(settings)
         self._episodes = Episodes(env, self.act)
-        self._update = native.jit(self._step)
+        self._update = jax.jit(self._step)
 
     @classmethod
     def restored(cls, folder: Path) -> "LoopTrainer":

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim.envs import Env, EnvState
-from diffsim.physics import native
 from diffsim.training.evaluate import Measure, mean_interval, wilson
 
 
@@ -17,8 +16,7 @@ class Episodes:
 
     Args:
         env: the task.
-        act: ``act(params, obs) -> action``. It must use every leaf of ``params``: XLA aborts on a
-            native region with an argument that is handed through to it and not used.
+        act: ``act(params, obs) -> action``.
     """
 
     def __init__(self, env: Env, act: Callable[[Any, jax.Array], jax.Array]):
@@ -37,8 +35,7 @@ class Episodes:
             (end, totals), _ = jax.lax.scan(step, (start, totals), length=env.limit)
             return totals | {"steps": end.steps, "done": end.done}
 
-        one = native.each(episode)
-        self._play = native.jit(lambda params, starts: jax.vmap(one, (None, 0))(params, starts))
+        self._play = jax.jit(jax.vmap(episode, (None, 0)))
         self._start = jax.jit(jax.vmap(env.reset))
 
     def play(self, params: Any, key: jax.Array, count: int) -> dict[str, np.ndarray]:

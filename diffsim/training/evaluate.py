@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from diffsim.physics import native
 from diffsim.tasks import HostTask, Task
 from diffsim.training import host
 
@@ -58,7 +57,7 @@ _players: dict[int, tuple[Task, Callable]] = {}
 def _player(task: Any) -> Callable:
     """The compiled measures of a batch, one for each task; its settings are constants in it."""
     if id(task) not in _players:  # the task is kept with its id, so that the id stays its own
-        _players[id(task)] = task, native.jit(jax.vmap(native.each(task.measures)))
+        _players[id(task)] = task, jax.jit(jax.vmap(task.measures))
     return _players[id(task)][1]
 
 

@@ -13,7 +13,7 @@ from rich.progress import track
 
 from diffsim import invertible
 from diffsim.invertible.learned import fit
-from diffsim.physics import BallState, native
+from diffsim.physics import BallState
 from diffsim.tasks import HitToTarget
 from diffsim.training.evaluate import mean_interval
 from diffsim.training.policy import MLP
@@ -59,7 +59,7 @@ def slopes_of(task: HitToTarget, serve: BallState) -> Callable:
     def loss(weights, target):
         return dataclasses.replace(task, target=target).loss(weights, serve)
 
-    return native.jit(jax.vmap(native.each(jax.grad(loss))))
+    return jax.jit(jax.vmap(jax.grad(loss)))
 
 
 def descend(slopes: Callable, weights: jax.Array, targets: jax.Array, steps: int) -> jax.Array:
@@ -100,7 +100,7 @@ def compare(settings: Settings) -> dict[str, Any]:
     serve = task.sample(serve_key)
     low, high = jnp.asarray(settings.box)
     slopes = slopes_of(task, serve)
-    played = native.jit(jax.vmap(native.each(lambda w: landing(task, w, serve))))
+    played = jax.jit(jax.vmap(lambda w: landing(task, w, serve)))
     middle = jnp.broadcast_to((low + high) / 2, (settings.targets, 2))
     starts = 0.3 * jax.random.normal(start_key, (settings.targets, task.weight_count))
     starts = descend(slopes, starts, middle, 300)

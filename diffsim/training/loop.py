@@ -14,7 +14,6 @@ import optax
 from flax import nnx, struct
 
 from diffsim.gradients import estimate, surrogate
-from diffsim.physics import native
 from diffsim.tasks import HostTask, Task
 from diffsim.training import host, processes, sharding
 from diffsim.training.checkpoint import Checkpoints
@@ -67,9 +66,9 @@ class Trainer:
             self._terms = functools.partial(host.results, task, real=False)
         else:
             plain: Any = task
-            self._loss = native.looped(plain.loss)
-            self._update = native.jit(self._step)
-            self._terms = native.jit(jax.vmap(native.each(plain.terms)))
+            self._loss = plain.loss
+            self._update = jax.jit(self._step)
+            self._terms = jax.jit(jax.vmap(plain.terms))
         self.begin(settings)
 
     def begin(self, settings: Settings) -> None:

@@ -16,7 +16,6 @@ from diffsim import gradients
 from diffsim.envs import Env, EnvState
 from diffsim.gradients.inverse_variance import cross_fitted
 from diffsim.gradients.rewards import policy_gradient_objective
-from diffsim.physics import native
 from diffsim.training.critic import Critic
 from diffsim.training.sharding import averaged, divided
 from diffsim.training.unroll import Actor, Stretch, discounted, unroll
@@ -72,7 +71,7 @@ class Slope:
 
 def _pathwise(loop, shared, rows):
     """Costs (n,), gradients (leaves (n, …)), and ends and stretches of each row."""
-    one = native.each(jax.value_and_grad(loop.cost, has_aux=True))
+    one = jax.value_and_grad(loop.cost, has_aux=True)
     (costs, seen), terms = jax.vmap(one, (None, None, 0, 0))(*shared, *rows)
     return costs, terms, seen
 
@@ -90,10 +89,9 @@ def _backpropagated(loop, params, critic, states, noise) -> Slope:
 
 def _values_only(loop, params, states, noise):
     """Costs, ends and stretches of each row, without a derivative."""
-    one = native.each(lambda params, state, noise: loop.cost(params, None, state, noise))
 
     def share(params, rows):
-        return (), jax.vmap(one, (None, 0, 0))(params, *rows)
+        return (), jax.vmap(loop.cost, (None, None, 0, 0))(params, None, *rows)
 
     costs, seen = divided(share)(params, (states, noise))[1]
     return costs, *seen

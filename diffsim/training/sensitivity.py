@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim.envs import EnvState, PaddleEnv
-from diffsim.physics import BallState, native
+from diffsim.physics import BallState
 
 
 def growth(
@@ -46,8 +46,7 @@ def growth(
         jacobian, done = jax.jacfwd(balls, has_aux=True)(still, params, start)
         return jnp.where(done, jnp.nan, jnp.sqrt(jnp.sum(jacobian**2, axis=(1, 2, 3, 4))))
 
-    one = native.each(sizes)
-    norms = np.asarray(native.jit(lambda p, s: jax.vmap(one, (None, 0))(p, s))(params, starts))
+    norms = np.asarray(jax.jit(jax.vmap(sizes, (None, 0)))(params, starts))
     half = np.arange(length // 2, length)
     middle = np.nanmedian(np.log(norms[:, half]), axis=0)
     return norms, float(np.polyfit(env.period * half, middle, 1)[0])

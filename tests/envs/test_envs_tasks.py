@@ -8,7 +8,7 @@ import pytest
 from diffsim import envs
 from diffsim.envs.court import events
 from diffsim.envs.servo import Servo
-from diffsim.physics import BallState, Paddle, World, native, simulate
+from diffsim.physics import BallState, Paddle, World, simulate
 from diffsim.physics.simulate import Impacts, Rollout
 
 NAMES = list(envs.ENVS)
@@ -51,7 +51,7 @@ def test_episodes_are_finite_end_and_stay_ended(name):
 
         return jax.lax.scan(step, state, actions)[1]
 
-    play = native.function(play)
+    play = jax.jit(play)
     keys = jax.random.split(jax.random.key(7), 3)
     for key in keys:
         actions = jax.random.uniform(key, (40, len(env.actions)), minval=-1.5, maxval=1.5)
@@ -122,7 +122,7 @@ def test_steps_are_pieces_of_one_simulation():
     def play(state):
         return jax.lax.scan(lambda s, _: (env.step(s, action), s.metrics), state, length=13)
 
-    final, metrics = native.function(play)(start)
+    final, metrics = jax.jit(play)(start)
     target = env.home[0] + env.reach * action
     servo = Servo(start.place[0], start.rate[0], target, env.omega, env.orientation[0])
     whole = simulate(env.world, start.ball, servo, duration=13 * env.period, step=env.period)
@@ -178,7 +178,7 @@ def test_gradient_through_impacts_and_resets(dtype, tolerance):
         rows, rest = rewards(env_, x, starts_)
         return rows @ weights, rest
 
-    reverse = native.function(jax.grad(part, has_aux=True))
+    reverse = jax.jit(jax.grad(part, has_aux=True))
     slopes = np.stack([reverse(x_, way)[0] for way in jnp.eye(6, dtype=dtype)])
     ended, strokes = reverse(x_, jnp.ones(6, dtype))[1]
     assert ended.tolist() == [False, False, True, True, False, False]
@@ -192,8 +192,8 @@ def test_gradient_through_impacts_and_resets(dtype, tolerance):
     assert np.abs(slopes[:3, 30:]).max() > 1e-3
     assert (slopes[3:, 30:] == 0).all()
 
-    run, h = native.function(lambda x: rewards(env, x, starts)[0]), 1e-6
-    forward = native.function(lambda x, way: jax.jvp(run, (x,), (way,))[1])
+    run, h = jax.jit(lambda x: rewards(env, x, starts)[0]), 1e-6
+    forward = jax.jit(lambda x, way: jax.jvp(run, (x,), (way,))[1])
     for way in jax.random.normal(jax.random.key(3), (3, x.size)):
         difference = (run(x + h * way) - run(x - h * way)) / (2 * h)
         slope = slopes @ np.asarray(way)

@@ -8,7 +8,6 @@ import pytest
 
 from diffsim.motion import GENERATORS, Polynomial
 from diffsim.motion.arm import HOME, SCENE, Arm, ArmGenerator, arm_generator, joint_costs
-from diffsim.physics import native
 
 # A chain with a fixed body below its first hinge and one after its last.
 FIXED = """
@@ -97,9 +96,9 @@ def test_derivatives_in_the_weights_agree(swing, weights):
         return pose.position @ pose.velocity + pose.rotation[2, 1] + sum(joint_costs(path).values())
 
     way = jax.random.normal(jax.random.key(1), weights.shape)
-    along = native.function(lambda w, d: jax.jvp(number, (w,), (d,)))
+    along = jax.jit(lambda w, d: jax.jvp(number, (w,), (d,)))
     forward = along(weights, way)[1]
-    reverse = native.function(jax.grad(number))(weights) @ way
+    reverse = jax.jit(jax.grad(number))(weights) @ way
     step = 1e-5
     up, down = (along(weights + sign * step * way, way)[0] for sign in (1, -1))
     between = (up - down) / (2 * step)
@@ -108,8 +107,8 @@ def test_derivatives_in_the_weights_agree(swing, weights):
 
 
 def test_costs_see_the_limits(swing, weights):
-    costs = native.function(lambda w: joint_costs(swing(w)))
-    slope = native.function(jax.grad(lambda w: sum(joint_costs(swing(w)).values())))
+    costs = jax.jit(lambda w: joint_costs(swing(w)))
+    slope = jax.jit(jax.grad(lambda w: sum(joint_costs(swing(w)).values())))
     calm, wild = costs(0 * weights), costs(40 * jnp.ones_like(weights))
     assert calm["limits"] == 0
     assert wild["limits"] > 1

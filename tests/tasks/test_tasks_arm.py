@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from diffsim.motion.arm import ArmPath
-from diffsim.physics import native
 from diffsim.tasks import ArmHitsTarget, HitToTarget
 from diffsim.training import Settings, Trainer
 
@@ -27,7 +26,7 @@ def case(task):
 
 @pytest.fixture(scope="module")
 def slope(task):
-    return native.function(jax.value_and_grad(task.loss))
+    return jax.jit(jax.value_and_grad(task.loss))
 
 
 @pytest.mark.slow
@@ -45,7 +44,7 @@ def test_the_gradient_through_arm_and_impacts_is_that_of_differences(task, case,
 @pytest.mark.slow
 def test_forward_mode_agrees_with_reverse_mode(task, case, slope):
     weights, start = case
-    forward = native.function(lambda w, s, d: jax.jvp(lambda w: task.loss(w, s), (w,), (d,))[1])
+    forward = jax.jit(lambda w, s, d: jax.jvp(lambda w: task.loss(w, s), (w,), (d,))[1])
     for key in jax.random.split(jax.random.key(0), 3):
         way = jax.random.normal(key, weights.shape)
         reverse = slope(weights, start)[1] @ way

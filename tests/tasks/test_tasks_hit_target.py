@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsim.physics import BallState, World, native
+from diffsim.physics import BallState, World
 from diffsim.physics.surfaces import TABLE_HEIGHT
 from diffsim.tasks import HitToTarget, Serves
 from diffsim.training.evaluate import outcomes
@@ -36,7 +36,7 @@ def starts(task):
 
 @pytest.fixture(scope="module")
 def plain(task):
-    """Loss and gradient without any native code."""
+    """Loss and gradient of a batch."""
     return jax.jit(jax.value_and_grad(task.loss))
 
 
@@ -55,7 +55,7 @@ def rallies(task, starts):
         jax.tree.map(lambda leaf: jnp.tile(leaf, (16, 1)), far),
     ]
     balls = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    terms = native.jit(jax.vmap(native.each(task.terms)))(weights, balls)
+    terms = jax.jit(jax.vmap(task.terms))(weights, balls)
     return weights, balls, jax.device_get(terms), outcomes(task, weights, balls)
 
 
