@@ -36,8 +36,9 @@ class Court:
     @classmethod
     def of(cls, world: World, plan: Plan) -> "Court":
         """From records with lanes."""
-        order = sorted(range(len(world.surfaces)), key=lambda i: world.surfaces[i].driven)
-        surfaces = [world.surfaces[i] for i in order]
+        surfaces = world.surfaces or (_nothing(world),)
+        order = sorted(range(len(surfaces)), key=lambda i: surfaces[i].driven)
+        surfaces = [surfaces[i] for i in order]
         fixed = [coordinates(surface) for surface in surfaces if not surface.driven]
         return cls(
             patches=_stacked([Patch.of(surface) for surface in surfaces]),
@@ -61,27 +62,29 @@ class Court:
         """One patch for each ball; nothing for index -1."""
         return jax.tree.map(lambda leaf: chosen(leaf, index), self.patches)
 
-    def jets_at(self, interval, index, place) -> jax.Array:
-        """Jets (A, 4, 9, B) of driven surfaces at places (A, B) of intervals; else zero."""
-        found = jnp.zeros((*place.shape[:1], 4, 9, place.shape[1]), place.dtype)
+    def jets_at(self, series, interval, index, place) -> jax.Array:
+        """Jets (A, 4, 9, B) of driven surfaces at places (A, B) of intervals; else zero.
+
+        Args:
+            series: of each driven surface on those intervals, (A, 9, N + 1, B).
+        """
         half = pick(self.lengths, interval) / 2
-        for i, series in enumerate(self.series, start=self.fixed.shape[0]):
-            series = full(series, place.shape[-1])
-            own = jax.vmap(lambda x, i: x[i], -1, -1)(series, interval)  # whole windows
-            own = jnp.moveaxis(own, 0, 2)  # (9, N + 1, A, B)
-            jet = jnp.moveaxis(pieces.rates(own, place, half, 4), 2, 0)
-            found = jnp.where((index == i)[:, None, None], jet, found)
+        found = jnp.zeros((*place.shape[:1], 4, 9, place.shape[1]), place.dtype)
+        for i, own in enumerate(series, start=self.fixed.shape[0]):
+            jet = pieces.rates(jnp.moveaxis(own, 0, 2), place, half, 4)
+            found = jnp.where((index == i)[:, None, None], jnp.moveaxis(jet, 2, 0), found)
         return found
 
-    def jets_at_ends(self, interval, index) -> jax.Array:
-        """Jets (A, 2, 9, B) of driven surfaces at the ends of intervals (A, B); else zero."""
-        squares = jnp.arange(pieces.NODES + 1).astype(self.lengths.dtype) ** 2  # T'_m(1) = m²
-        scale = jnp.where(self.lengths > 0, 2 / jnp.where(self.lengths > 0, self.lengths, 1), 0)
+    def jets_at_ends(self, jets, interval, index) -> jax.Array:
+        """Jets (A, 2, 9, B) of driven surfaces at the ends of intervals (A, B); else zero.
+
+        Args:
+            jets: of each driven surface at the end of each interval, (K, 2, 9, B).
+        """
         found = jnp.zeros((*interval.shape[:1], 2, 9, interval.shape[1]), self.lengths.dtype)
-        for i, series in enumerate(self.series, start=self.fixed.shape[0]):
-            rate = jnp.sum(series * squares[:, None], axis=2) * scale[:, None]
-            jet = chosen(jnp.stack([jnp.sum(series, axis=2), rate], axis=1), interval)
-            found = jnp.where((index == i)[:, None, None], jnp.moveaxis(jet, 2, 0), found)
+        for i, own in enumerate(jets, start=self.fixed.shape[0]):
+            jet = jnp.moveaxis(chosen(own, interval), 2, 0)
+            found = jnp.where((index == i)[:, None, None], jet, found)
         return found
 
     def own(self, index: jax.Array, series: list[jax.Array]) -> jax.Array:
@@ -175,6 +178,15 @@ def chosen(items: jax.Array, index: jax.Array) -> jax.Array:
     if items.dtype == bool:
         return jnp.any(here & items, axis=0)
     return jnp.sum(jnp.where(here, items, 0), axis=0, dtype=items.dtype)
+
+
+def _nothing(world: World) -> Surface:
+    """A surface without an inside."""
+    lanes = (1,) * (world.gravity.ndim - 1)
+    one = Surface.create(half_extents=(jnp.inf, jnp.inf))
+    one = jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape, *lanes), one)
+    one = jax.tree.map(lambda x: x if x.dtype == bool else x.astype(world.gravity.dtype), one)
+    return one.replace(half_extents=-one.half_extents)
 
 
 def coordinates(surface: Surface) -> jax.Array:

@@ -51,30 +51,30 @@ def boundaries(paths: tuple[Callable, ...], times: jax.Array) -> tuple[jax.Array
     return jnp.sort(jnp.concatenate([times, breaks])), grid
 
 
-def pieces(path: Callable[[jax.Array], Pose], times: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The series of one path on each interval, and the largest miss of its samples.
+def pieces(
+    path: Callable[[jax.Array], Pose], begin: jax.Array, end: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The series of one path on intervals, and the largest miss of its samples.
 
     Args:
-        times: ends of the intervals, (K + 1,), s.
+        begin, end: of the intervals, (K,), s.
 
     Returns:
         coefficients (K, 9, NODES + 1), m and 1, and the miss (), in the same units: how far a
         pose of the path is from its series, less what rounding explains.
     """
-    half = jnp.diff(times)[:, None] / 2
-    at = times[:-1, None] + half * (1 + jnp.asarray(_AT, times.dtype))
-    value, rate = _sampled(path, at)
-    rise = (half[..., None] * rate).swapaxes(1, 2)  # (K, 9, nodes)
-    value = value.swapaxes(1, 2)
-    rest = _product(rise, _INTEGRATE.T)
+    half = (end - begin)[:, None] / 2
+    at = begin[:, None] + half * (1 + jnp.asarray(_AT, begin.dtype))
+    value, rate = jax.tree.map(lambda x: x.swapaxes(1, 2), jax.vmap(lambda t: sampled(path, t))(at))
+    rest = _product(half[..., None] * rate, _INTEGRATE.T)  # (K, 9, NODES)
     series = jnp.concatenate([jnp.mean(value, axis=-1, keepdims=True), rest], axis=-1)
     miss = jnp.abs(value - series[..., :1] - _product(rest, _VALUES.T))
-    rounding = 50 * float(jnp.finfo(times.dtype).eps) * (1 + jnp.max(jnp.abs(value)))
+    rounding = 50 * float(jnp.finfo(at.dtype).eps) * (1 + jnp.max(jnp.abs(value)))
     return series, jax.lax.stop_gradient(jnp.max(miss) - rounding)
 
 
-def _sampled(path, times):
-    """Coordinates and their rates at times (K, nodes), each (K, nodes, 9)."""
+def sampled(path, times: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Coordinates and their rates at times (n,), each (n, 9)."""
 
     def at(time):
         pose = jax.tree.map(lambda leaf: leaf.astype(time.dtype), path(time))
@@ -83,7 +83,7 @@ def _sampled(path, times):
         rate = [pose.velocity, jnp.cross(spin, turn[:, 0]), jnp.cross(spin, turn[:, 2])]
         return jnp.concatenate(value), jnp.concatenate(rate)
 
-    return jax.vmap(jax.vmap(at))(times)
+    return jax.vmap(at)(times)
 
 
 def _product(rows, matrix):

@@ -126,8 +126,9 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
     def run(world, state, paths, duration, contact):
         times = duration * jnp.linspace(0, 1, count + 1, dtype=duration.dtype)
         ends, grid = boundaries(paths, times)
-        series = [pieces(path, ends) for path in paths]
-        plan = Plan(ends, grid, times[1], tuple(one for one, _ in series))
+        still = jax.lax.stop_gradient(paths)  # contact models that need a derivative ask again
+        series = [pieces(path, ends[:-1], ends[1:]) for path in still]
+        plan = Plan(ends, grid, times[1], tuple(one for one, _ in series), paths)
         flight = contact.fly(world, plan, state, max_impacts)
         calm = stable(world, Body.of(flight.final), times[1])
         cut = jnp.where(calm, Status.IMPACTS_EXHAUSTED, Status.TOO_FAST)

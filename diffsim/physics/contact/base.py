@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.state import Ball, BallState, Body
-from diffsim.physics.surfaces import Proximity
+from diffsim.physics.surfaces import Path, Proximity
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
@@ -21,13 +21,20 @@ class Plan:
         grid: which of them are the time grid, (n + 1,) int.
         step: of the grid, s.
         series: pose of each driven surface on each interval (:mod:`diffsim.physics.pieces`),
-            (K, 9, N + 1).
+            without derivative, (K, 9, N + 1).
+        paths: from which they were made.
     """
 
     boundaries: jax.Array
     grid: jax.Array
     step: jax.Array
     series: tuple[jax.Array, ...]
+    paths: tuple[Path, ...] = ()
+
+    @property
+    def data(self) -> "Plan":
+        """Without the paths."""
+        return self.replace(paths=())
 
 
 @struct.dataclass
@@ -109,9 +116,12 @@ def collect(
 ) -> Flight:
     """The flight that rows (A, 16, B) make up, see :func:`row`; ``start`` has leaves (3, B)."""
 
-    def at(values, index):
-        index = jnp.clip(index, max=rows.shape[0] - 1)
-        return jnp.take_along_axis(values, index, axis=0, mode="promise_in_bounds")
+    number = jnp.arange(rows.shape[0], dtype=jnp.int32)[:, None]
+
+    def at(values, index):  # by masks: XLA runs the scatter of a gather's derivative one by one
+        here = number == jnp.clip(index, max=rows.shape[0] - 1)[:, None]  # (n, A, B)
+        here = here.reshape(*here.shape[:2], *[1] * (values.ndim - 2), here.shape[-1])
+        return jnp.sum(jnp.where(here, values, 0), axis=1, dtype=values.dtype)
 
     def states(found):
         return BallState(found[:, :3], found[:, 3:6], found[:, 6:9])
@@ -119,7 +129,7 @@ def collect(
     ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None]
     valid = marks.impacts[-1] >= ahead
     which = impact_rows(marks, max_impacts)
-    hits = jnp.where(valid[:, None], at(rows, which[:, None]), 0)
+    hits = jnp.where(valid[:, None], at(rows, which), 0)
     impacts = Impacts(
         time=hits[:, 15],
         surface=jnp.where(valid, at(marks.surface, which), -1),
@@ -127,7 +137,7 @@ def collect(
         after=states(hits),
         valid=valid,
     )
-    on_grid = at(rows, jnp.sum(marks.reached[None] < grid[1:, None], axis=1)[:, None])
+    on_grid = at(rows, jnp.sum(marks.reached[None] < grid[1:, None], axis=1))
     return Flight(
         states=jax.tree.map(
             lambda first, rest: jnp.concatenate([first[None], rest]), start, states(on_grid)

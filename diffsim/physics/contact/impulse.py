@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from diffsim.physics import pieces
@@ -48,7 +47,10 @@ class Impulse:
 
     def fly(self, world, plan, state, max_impacts) -> Flight:
         """See :class:`~diffsim.physics.contact.base.Contact`."""
-        return _flight((world, plan, state, jnp.asarray(self.rest_speed)), max_impacts)[0]
+        fixed = jax.lax.stop_gradient((world, plan.data, state, jnp.asarray(self.rest_speed)))
+        flight, record = lanes(_sized(_searched, max_impacts))(*fixed)
+        moving = _moving(plan, *record, max_impacts)
+        return _differentiable((world, state, moving), (plan.data, flight, record))
 
 
 @struct.dataclass
@@ -82,40 +84,54 @@ class Tape:
     stays: jax.Array
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _flight(inputs, max_impacts):
-    """The flight, and the record from which alone its derivative comes: no search there."""
-    return lanes(_sized(_searched, max_impacts))(*inputs)
+@jax.custom_jvp
+def _differentiable(inputs, found) -> Flight:
+    """The flight that was found, with derivatives in the inputs from its record: no search there.
+
+    Args:
+        inputs: the world, the start, and how driven surfaces move where that counts.
+        found: the plan, the flight, its tape and marks.
+    """
+    return found[1]
 
 
-def _flight_jvp(max_impacts, primals, tangents):
-    flight, record = _flight(primals[0], max_impacts)
+def _differentiable_jvp(primals, tangents):
+    (inputs, (plan, flight, record)), (ways, _) = primals, tangents
     zero = jax.custom_derivatives.SymbolicZero
-    leaves, tree = jax.tree.flatten(primals[0])
-    ways = jax.tree.leaves(tangents[0], is_leaf=lambda x: isinstance(x, zero))
+    leaves, tree = jax.tree.flatten(inputs)
+    ways = jax.tree.leaves(ways, is_leaf=lambda x: isinstance(x, zero))
     moved = [i for i, way in enumerate(ways) if not isinstance(way, zero)]
-    replay = lanes(_sized(_replayed, max_impacts))
+    replay = lanes(_sized(_replayed, flight.impacts.valid.shape[0]))
 
     def along(*values):
         changed = dict(enumerate(leaves)) | dict(zip(moved, values, strict=True))
-        return replay(*jax.tree.unflatten(tree, changed.values()), *record)
+        return replay(*jax.tree.unflatten(tree, changed.values()), plan, *record)
 
     change = jax.jvp(along, [leaves[i] for i in moved], [ways[i] for i in moved])[1]
-    return (flight, record), (change, jax.tree.map(_no_change, record))
+    return _differentiable(*primals), change
 
 
-_flight.defjvp(_flight_jvp, symbolic_zeros=True)
+_differentiable.defjvp(_differentiable_jvp, symbolic_zeros=True)
+
+
+def _moving(plan: Plan, tape: Tape, marks: Marks, max_impacts: int):
+    """Series of each driven surface on the intervals with an impact, and jets at all ends.
+
+    Only there do derivatives need them: (max_impacts, 9, N + 1) and (K, 2, 9).
+    """
+    rows = impact_rows(jax.tree.map(lambda leaf: leaf[:, None], marks), max_impacts)[:, 0]
+    ends = jax.lax.stop_gradient(plan.boundaries)
+    begin, end = ends[tape.interval[rows]], ends[tape.interval[rows] + 1]
+    return [
+        (pieces.pieces(path, begin, end)[0], jnp.stack(pieces.sampled(path, ends[1:]), axis=1))
+        for path in plan.paths
+    ]
 
 
 @functools.cache
 def _sized(f, max_impacts: int):
     """The same object each time, so that equal calls compile once."""
     return functools.partial(f, max_impacts=max_impacts)
-
-
-def _no_change(leaf):
-    real = jnp.issubdtype(leaf.dtype, jnp.inexact)
-    return jnp.zeros_like(leaf) if real else np.zeros(leaf.shape, jax.dtypes.float0)
 
 
 def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
@@ -199,15 +215,18 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
     return collect(start, rows, marks, plan.grid, max_impacts), (tape, marks)
 
 
-def _replayed(world, plan: Plan, start, _, tape: Tape, marks: Marks, *, max_impacts: int):
+def _replayed(
+    world, start, moving, plan: Plan, tape: Tape, marks: Marks, *, max_impacts: int
+) -> Flight:
     """The same flight from its tape, with its derivatives; for lanes."""
-    size = _size((world, plan, start, tape))
+    size = _size((world, start, moving, tape))
     world, start, tape = full((world, start, tape), size)
-    court, boundaries = Court.of(world, plan), jax.lax.stop_gradient(plan.boundaries)
+    court, boundaries = Court.of(world, plan), plan.boundaries
     length = pick(jnp.diff(boundaries, axis=0), tape.interval)
     rows = impact_rows(marks, max_impacts)
-    at_impact = court.jets_at(*(pick(x, rows) for x in (tape.interval, tape.surface, tape.place)))
-    at_ends = court.jets_at_ends(tape.interval, tape.rest)
+    at = [pick(x, rows) for x in (tape.interval, tape.surface, tape.place)]
+    at_impact = court.jets_at([series for series, _ in moving], *at)
+    at_ends = court.jets_at_ends([jets for _, jets in moving], tape.interval, tape.rest)
 
     def step(carry, data):
         body, late = carry

@@ -101,12 +101,15 @@ def fly(
     ball, surfaces = world.ball, world.surfaces
     count, dtype = plan.grid.shape[0] - 1, plan.boundaries.dtype
     h = plan.step / substeps
+    all_series = [
+        pieces.pieces(path, plan.boundaries[:-1], plan.boundaries[1:])[0] for path in plan.paths
+    ]
 
     def nearby(time, position, velocity):
         interval = jnp.sum(plan.boundaries[1:-1] <= time)
         begin, end = plan.boundaries[interval], plan.boundaries[interval + 1]
         place = (2 * time - begin - end) / jnp.where(end > begin, end - begin, 1.0)
-        series = iter(plan.series)
+        series = iter(all_series)
         found = []
         for surface in surfaces:
             if surface.driven:
