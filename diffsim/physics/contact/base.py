@@ -108,7 +108,7 @@ def row(after: Body, before: Body, time: jax.Array) -> jax.Array:
 def impact_rows(marks: Marks, max_impacts: int) -> jax.Array:
     """The row of each impact, or the last one, (M, B)."""
     ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None, None]
-    return jnp.clip(jnp.sum(marks.impacts < ahead, axis=1), max=marks.impacts.shape[0] - 1)
+    return jnp.clip(jnp.sum(marks.impacts < ahead, axis=1, dtype=jnp.int32), max=marks.impacts.shape[0] - 1)
 
 
 def collect(
@@ -116,12 +116,20 @@ def collect(
 ) -> Flight:
     """The flight that rows (A, 16, B) make up, see :func:`row`; ``start`` has leaves (3, B)."""
 
-    number = jnp.arange(rows.shape[0], dtype=jnp.int32)[:, None]
+    def at(values, index):  # (A, …, B), (n, B)
+        index = jnp.clip(index, max=rows.shape[0] - 1)
+        return jnp.take_along_axis(
+            values, index.reshape(-1, *[1] * (values.ndim - 2), index.shape[-1]), axis=0
+        )
 
-    def at(values, index):  # by masks: XLA runs the scatter of a gather's derivative one by one
+    def spread(index, found):  # its transpose, by masks: XLA runs a scatter one by one
+        number = jnp.arange(rows.shape[0], dtype=jnp.int32)[:, None]
         here = number == jnp.clip(index, max=rows.shape[0] - 1)[:, None]  # (n, A, B)
-        here = here.reshape(*here.shape[:2], *[1] * (values.ndim - 2), here.shape[-1])
-        return jnp.sum(jnp.where(here, values, 0), axis=1, dtype=values.dtype)
+        return jnp.sum(jnp.where(here[:, :, None], found[:, None], 0), axis=0)
+
+    def picked(index):
+        index = jnp.broadcast_to(index, (*index.shape[:-1], rows.shape[-1]))
+        return jax.custom_derivatives.linear_call(lambda i, x: at(x, i), spread, index, rows)
 
     def states(found):
         return BallState(found[:, :3], found[:, 3:6], found[:, 6:9])
@@ -129,7 +137,7 @@ def collect(
     ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None]
     valid = marks.impacts[-1] >= ahead
     which = impact_rows(marks, max_impacts)
-    hits = jnp.where(valid[:, None], at(rows, which), 0)
+    hits = jnp.where(valid[:, None], picked(which), 0)
     impacts = Impacts(
         time=hits[:, 15],
         surface=jnp.where(valid, at(marks.surface, which), -1),
@@ -137,7 +145,7 @@ def collect(
         after=states(hits),
         valid=valid,
     )
-    on_grid = at(rows, jnp.sum(marks.reached[None] < grid[1:, None], axis=1))
+    on_grid = picked(jnp.sum(marks.reached[None] < grid[1:, None], axis=1, dtype=jnp.int32))
     return Flight(
         states=jax.tree.map(
             lambda first, rest: jnp.concatenate([first[None], rest]), start, states(on_grid)
