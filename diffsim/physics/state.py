@@ -26,6 +26,8 @@ class BallState:
     def create(cls, position, velocity=(0.0, 0.0, 0.0), spin=(0.0, 0.0, 0.0)) -> "BallState":
         """Check shapes and dtypes and bring the three vectors to one floating type.
 
+        That is the type of the arrays among them; plain numbers follow.
+
         Raises:
             ValueError: an argument is not of shape (3,).
             TypeError: an argument is not real.
@@ -37,11 +39,10 @@ class BallState:
         ...
         ValueError: position: expected shape (3,), got (2,)
         """
-        arrays = [
-            _check.floating(name, value, (3,))
-            for name, value in (("position", position), ("velocity", velocity), ("spin", spin))
-        ]
-        dtype = jnp.result_type(*arrays)
+        given = {"position": position, "velocity": velocity, "spin": spin}
+        arrays = [_check.floating(name, value, (3,)) for name, value in given.items()]
+        typed = [x for x, value in zip(arrays, given.values()) if hasattr(value, "dtype")]
+        dtype = jnp.result_type(*typed or arrays)
         return cls(*(array.astype(dtype) for array in arrays))
 
 
