@@ -17,8 +17,6 @@ def _walk(inside):
     if isinstance(inside, list | tuple):
         for part in inside:
             yield from _walk(part)
-    elif hasattr(inside, "jaxpr"):  # a closed one
-        yield from _walk(inside.jaxpr)
     elif hasattr(inside, "eqns"):
         for eqn in inside.eqns:
             yield eqn

@@ -15,7 +15,7 @@ def lower(f, *args, platform, **kwargs):
 
     f may be jitted already. Nothing runs: arguments may be ``jax.ShapeDtypeStruct``.
     """
-    traced = (f if hasattr(f, "trace") else jax.jit(f)).trace(*args, **kwargs)
     mesh = AbstractMesh((1,), ("device",), abstract_device=DEVICES[platform])
     with use_abstract_mesh(mesh):
+        traced = (f if hasattr(f, "trace") else jax.jit(f)).trace(*args, **kwargs)
         return traced.lower(lowering_platforms=(platform,)).as_text()
