@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffsim import _check
+from diffsim import _check, _linalg
 from diffsim.invertible import layerwise, newton
 from diffsim.invertible.activations import DOMAINS
 from diffsim.invertible.implicit import root
@@ -17,6 +17,7 @@ from diffsim.invertible.status import Inversion, Preimages, Status
 METHODS = ("auto", "exact", "newton", "descent")
 
 
+@_linalg.full_precision
 def invert(
     network: Callable,
     y: Any,
@@ -46,6 +47,9 @@ def invert(
 
     The derivative of x, forward or reverse, in y and in the network's weights, is that of the
     implicit function theorem: dx = J⁻¹(dy − ∂f/∂w dw).
+
+    Products, the network's among them, are at full precision on every backend; a y that the
+    network gave at a lower one (TF32) is off by that.
 
     Args:
         network: any function of one vector (n,) → (m,) that JAX can trace: a layer, a chain, an
@@ -104,6 +108,7 @@ def invert(
     return jax.vmap(one)(y, begin) if y.ndim == 2 else one(y, begin)
 
 
+@_linalg.full_precision
 def preimages(
     network: Callable,
     y: Any,
