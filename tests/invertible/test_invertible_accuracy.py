@@ -8,6 +8,7 @@ import scipy.linalg
 from problems import fast_jit
 
 from diffsim import invertible as inv
+from diffsim.invertible import banded
 
 CONDITIONS = {jnp.float32: (1e2, 1e4, 1e5), jnp.float64: (1e2, 1e4, 1e6, 1e8, 1e10)}
 
@@ -79,6 +80,49 @@ def test_kept_inverses_are_as_accurate_as_a_solve(dtype, conditions):
             theirs = scipy.linalg.solve(matrix, right.T).T
             ours, theirs = (np.linalg.norm(z.astype(float) - x) for z in (np.asarray(ours), theirs))
             assert ours <= 10 * theirs, (name, condition, ours, theirs)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 37])
+def test_tridiagonal_solve_of_accelerators(n, dtype):
+    """Cyclic reduction where it is stable, pivoting where not, as accurate as LAPACK's solve."""
+    rng = np.random.default_rng(n)
+    dominant = rng.uniform(-1, 1, (3, n)) + np.array([[0], [3], [0]])
+    hollow = dominant * np.array([[1], [1e-9 if n % 2 == 0 else 0.1], [1]])  # wants pivoting
+    cases = {"dominant": dominant, "hollow": hollow, "near": near_eigenvalue(rng, n, 1, 1e3)}
+    look = fast_jit(lambda d, y: (banded._reducible(d), banded._parallel(d, y)))
+    for name, d in cases.items():
+        d = jnp.asarray(d, dtype)
+        a = np.asarray(inv.Banded(d).matrix(), np.longdouble)
+        x = rng.normal(size=n)
+        y = (a @ x).astype(dtype)
+        stable, found = look(d, y)
+        theirs = scipy.linalg.solve(a.astype(dtype), y)
+        error, room = (np.linalg.norm(np.asarray(z, float) - x) for z in (found, theirs))
+        unit = np.finfo(dtype).eps
+        assert error <= 10 * room + 4 * unit * np.linalg.norm(x), (name, error, room)
+        assert stable or name != "dominant"
+    if n > 3:
+        assert not look(
+            jnp.asarray(near_eigenvalue(rng, 400, 1, 1e8), dtype), jnp.ones(400, dtype)
+        )[0]
+
+
+def test_tridiagonal_solve_has_derivatives():
+    """In y and in the diagonals, both modes and twice, against a solve with the matrix."""
+    rng = np.random.default_rng(0)
+    d, y = jnp.asarray(rng.normal(size=(3, 5))), jnp.asarray(rng.normal(size=5))
+
+    def plain(d, y):
+        return jnp.linalg.solve(inv.Banded(d).matrix(), y)
+
+    def look(f):
+        total = lambda d, y: jnp.sum(jnp.sin(f(d, y)))  # noqa: E731
+        slope = jax.grad(total, (0, 1))
+        return slope(d, y), jax.jvp(slope, (d, y), (jnp.cos(d), jnp.cos(y)))[1]
+
+    ours, truth = fast_jit(lambda: (look(banded.tridiagonal_solve), look(plain)))()
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(truth)):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("kind", [inv.Sigmoid, inv.Softplus, inv.Tanh, inv.Elu])
