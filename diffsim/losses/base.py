@@ -11,6 +11,11 @@ from flax import struct
 from diffsim._check import floating, in_range
 
 EVERY = slice(None)
+BLOCK = 128  # rows of H written out at a time, for soft labels of a kind without a better way
+
+
+def _product(left: jax.Array, right: jax.Array) -> jax.Array:
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
 
 
 class Infogain:
@@ -28,6 +33,20 @@ class Infogain:
     def matrix(self) -> jax.Array:
         """H written out, (K, C)."""
         return self.rows(jnp.arange(self.shape[0]))
+
+    def mixed(self, soft: jax.Array) -> jax.Array:
+        """The rows of soft labels, soft · H, (n, K) -> (n, C); H is not written out."""
+        (count, classes), number = self.shape, soft.shape[0]
+        pad = -count % BLOCK
+        labels = jnp.minimum(jnp.arange(count + pad), count - 1).reshape(-1, BLOCK)
+        parts = jnp.pad(soft, ((0, 0), (0, pad))).reshape(number, -1, BLOCK)
+
+        @jax.checkpoint
+        def add(total, block):
+            return total + _product(block[1], self.rows(block[0])), None
+
+        start = jnp.zeros((number, classes), soft.dtype)
+        return jax.lax.scan(add, start, (labels, parts.swapaxes(0, 1)))[0]
 
 
 @struct.dataclass
@@ -58,6 +77,9 @@ class Dense(Infogain):
     def rows(self, labels, part=EVERY):
         return self.values[:, part].at[labels].get(mode="promise_in_bounds")
 
+    def mixed(self, soft):
+        return _product(soft, self.values)
+
 
 class Peaked(Infogain):
     """H with one entry ``peak`` on the diagonal and the same ``rest`` beside it in each row."""
@@ -71,6 +93,12 @@ class Peaked(Infogain):
         rest = jnp.zeros_like(peak) if rest is None else rest
         hit = labels[:, None] == jnp.arange(self.shape[1], dtype=labels.dtype)
         return jnp.where(hit, peak[:, None], rest[:, None])[:, part]
+
+    def mixed(self, soft):
+        peak, rest = self.parts(jnp.arange(self.shape[0]))
+        if rest is None:
+            return soft * peak
+        return soft * (peak - rest) + _product(soft, rest)[:, None]
 
 
 @struct.dataclass
@@ -188,6 +216,14 @@ class Sparse(Infogain):
             :, part
         ]
 
+    def mixed(self, soft):
+        def add(total, column):
+            values, indices = column
+            return total.at[:, indices].add(soft * values), None
+
+        start = jnp.zeros((soft.shape[0], self.classes), soft.dtype)
+        return jax.lax.scan(add, start, (self.values.T, self.indices.T))[0]
+
 
 @struct.dataclass
 class LowRank(Infogain):
@@ -218,8 +254,10 @@ class LowRank(Infogain):
 
     def rows(self, labels, part=EVERY):
         own = Diagonal(self.diagonal).rows(labels)
-        shared = jnp.matmul(self.left[labels], self.right.T, precision=jax.lax.Precision.HIGHEST)
-        return (own + shared)[:, part]
+        return (own + _product(self.left[labels], self.right.T))[:, part]
+
+    def mixed(self, soft):
+        return soft * self.diagonal + _product(_product(soft, self.left), self.right.T)
 
 
 @struct.dataclass
@@ -265,6 +303,15 @@ class Tree(Infogain):
     def rows(self, labels, part=EVERY):
         same = self.groups[:, labels][:, :, None] == self.groups[:, None, :]
         return jnp.sum(jnp.where(same, self.weights[:, None, None], 0), axis=0)[:, part]
+
+    def mixed(self, soft):
+        def add(total, level):
+            weight, groups = level
+            member = jnp.unique(groups, return_inverse=True, size=groups.size)[1]
+            mass = jnp.zeros_like(soft).at[:, member].add(soft)
+            return total + weight * mass[:, member], None
+
+        return jax.lax.scan(add, jnp.zeros_like(soft), (self.weights, self.groups))[0]
 
 
 def from_distances(distances: Any, beta: Any = 1.0, *, normalise: bool = False) -> Dense:

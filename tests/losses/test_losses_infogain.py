@@ -323,16 +323,6 @@ def test_head_never_holds_all_logits(chunk):
     assert f"f64[{min(chunk, 12)},{CLASSES}]" in text
 
 
-def test_rows_are_chunked_where_matrix_rows_are_written_out():
-    """4096 rows of a tree over 1000 classes in double precision are taken 64 at a time."""
-    tree = Tree.create([0.5, 0.5], [np.zeros(1000, int), np.arange(1000)])
-    x, labels = jnp.zeros((4096, 1000)), jnp.zeros(4096, int)
-    shapes = str(jax.make_jaxpr(lambda x: softmax_infogain(x, labels, tree))(x))
-    assert "bool[2,64,1000]" in shapes.replace("i1[", "bool[")
-    assert "4096,1000]" not in shapes.replace("f64[4096,1000]", "")
-    close(softmax_infogain(x, labels, tree), 500.5 * np.log(1000), 10)
-
-
 @pytest.mark.parametrize(
     "infogain", [jnp.eye(3), Smoothing.create(0.1, 3)], ids=["dense", "peaked"]
 )
