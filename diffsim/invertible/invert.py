@@ -201,11 +201,10 @@ def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key)
     unit = jnp.finfo(dtype).eps
     relative = 100 * unit if tolerance is None else tolerance
     n, m = start.shape[0], y.shape[0]
-    pure, consts = jax.closure_convert(network, start)
+    traced = jax.make_jaxpr(network)(start)
 
     def residual(x, arguments):
-        consts, y = arguments
-        return pure(x, *consts) - y
+        return jax.core.eval_jaxpr(traced.jaxpr, arguments[0], x)[0] - arguments[1]
 
     def equation(x, arguments):
         """What vanishes at the solution, with at most n entries."""
@@ -215,10 +214,11 @@ def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key)
         return pull(r)[0]
 
     def solve(arguments):
+        _, y, start, key = arguments
+
         def f(x):
             return residual(x, arguments)
 
-        y = arguments[1]
         finite = jnp.all(jnp.isfinite(y))
         scale = jnp.where(finite, jnp.linalg.norm(y), 1)
         scale = jnp.where(scale == 0, 1, scale)
@@ -240,5 +240,6 @@ def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key)
         x = jnp.where(finite, found.x, jnp.nan)
         return x, Inversion(x, size, error, status, free, jnp.int32(-1), found.evaluations)
 
-    x, found = root(equation, solve, (consts, y))
+    # All that is traced goes in as an argument: the derivative is taken after the trace has ended.
+    x, found = root(equation, solve, (traced.consts, y, start, key))
     return found.replace(x=x)
