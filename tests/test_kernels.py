@@ -144,7 +144,7 @@ def estimators():
 PRECISE = {
     **{f"invertible {name}": (lambda name=name: layer(name)) for name in inv.LAYERS},
     "condition": lambda: condition(
-        ["dense", "butterfly", "block-diagonal", "kronecker", "coupling-affine"]
+        "dense", "butterfly", "block-diagonal", "kronecker", "coupling-affine"
     ),
     "invert exact": lambda: inverted("exact"),
     "invert newton": lambda: inverted("newton"),
