@@ -9,10 +9,12 @@ import diffsim.invertible.benchmark
 import diffsim.losses.benchmark
 import diffsim.physics.mujoco_contact
 import diffsim.quadrature.benchmark
+import diffsim.report.accelerator
 import diffsim.report.closed_loop
 import diffsim.report.scaling
 
 BENCHMARKS: dict[str, Any] = {
+    "accelerator": diffsim.report.accelerator.benchmark,
     "closed-loop": diffsim.report.closed_loop.compare,
     "delay": diffsim.delay.benchmark.benchmark,
     "mujoco-contact": diffsim.physics.mujoco_contact.benchmark,
