@@ -215,7 +215,7 @@ class Form(NamedTuple):
 
 
 # The form by platform and kind of H. Value and gradient over optax's integer cross-entropy:
-# - one core, dense: these 1.6–2.0, written plainly 2.4–4.9; peaked: 1.0–1.2;
+# - one core, dense: these 1.4–2.6, written plainly 2.4–8, as PLAIN 2–16; peaked: 1.0–1.4;
 # - H200, dense: written plainly .9–2.2, in a CPU's blocks 7–36, as a Triton kernel 11 and more.
 #   PLAIN reads less than what was timed there; itself it was not. Nor was anything on a TPU.
 # Other kinds write rows of H out: a CPU's cache holds few, an accelerator's memory many.
