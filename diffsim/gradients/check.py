@@ -120,6 +120,8 @@ def check_gradient(
         result = jnp.asarray(f(tree(where)))
         if result.shape != ():
             raise ValueError(f"f: expected a scalar, got shape {result.shape}")
+        if not jnp.issubdtype(result.dtype, jnp.floating):
+            raise ValueError(f"f: expected a floating scalar, got {result.dtype}")
         rounding = float(jnp.finfo(result.dtype).eps)
         return float(result)
 
@@ -173,7 +175,7 @@ def check_gradient(
             place = tuple(int(k) for k in np.unravel_index(i, shape))
             coordinates.append((name, place, float(given[indices[i]]), float(measured[i])))
     if hypotheses and worst.diagnosis == taylor.WRONG:
-        close = min(0.01 * mismatch, 1e4 * max(leaf.epsilon for leaf in leaves.values()))
+        close = min(0.01, 0.01 * mismatch, 1e4 * max(leaf.epsilon for leaf in leaves.values()))
         found = slips.matching(tree(given), hypotheses, close) or found
     return CheckReport(
         diagnosis=worst.diagnosis,
