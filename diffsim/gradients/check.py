@@ -47,7 +47,8 @@ class CheckReport:
         for leaf, index, given, measured in self.coordinates:
             lines.append(f"  {leaf}{list(index)}: given {given:.6g}, measured {measured:.6g}")
         lines += [f"  {direction}" for direction in self.directions]
-        lines.append(f"  steps from {self.steps[0]:.1g} to {self.steps[-1]:.1g}")
+        if self.steps:
+            lines.append(f"  steps from {self.steps[0]:.1g} to {self.steps[-1]:.1g}")
         return "\n".join(lines)
 
     def raise_if_failed(self) -> None:
@@ -285,7 +286,7 @@ def _settled(
             if check.leaf in passed:
                 continue
             still = check.leaf in silent and check.change == 0
-            if still and least <= 0.01 * reach:
+            if still and least < 0.01 * reach:
                 check = replace(check, diagnosis=taylor.CORRECT)
         settled.append(check)
     return settled

@@ -8,6 +8,7 @@ from diffsim.gradients.line import Line
 CORRECT, WRONG, BIASED = "correct", "wrong gradient", "biased estimator"
 KINK, JUMP, NOISE, SMALL = "kink", "jump", "noise", "step too small"
 NOT_FINITE = "not finite"
+TINY = 1e-300
 SEVERITY = (WRONG, BIASED, JUMP, NOT_FINITE, NOISE, SMALL, KINK, CORRECT)
 
 
@@ -75,13 +76,16 @@ def examine(
     moves = np.array([line.move(h) for h in steps])
     lengths = np.linalg.norm(moves, axis=1)
     steps, moves = steps[lengths > 0], moves[lengths > 0]
+    slope = float(given @ line.direction)
+    if len(steps) < 3:  # the rest is below the last digit of x
+        nothing = (slope, np.nan, np.inf, np.nan, np.nan, 0.0)
+        return DirectionCheck(leaf, SMALL, *nothing, tuple(float(h) for h in steps))
     up = np.array([line.at(line.point + move) for move in moves])
     down = np.array([line.at(line.point - move) for move in moves])
     claimed = moves @ given
     near = np.abs([*up[-3:], *down[-3:], value])
     least = rounding * np.max(near, initial=0, where=np.isfinite(near))
-    noise = max(2 * line.noise(), least, random, 1e-300)  # a table of 9 is rough
-    slope = float(given @ line.direction)
+    noise = max(2 * line.noise(), least, random, TINY)  # a table of 9 is rough
     turned = np.linalg.norm(moves / steps[:, None] - line.direction, axis=1)
     off, error, step = _mismatch((up - down) / 2 - claimed, steps, turned, noise, up - value)
     measured = slope + off
@@ -106,7 +110,7 @@ def examine(
     elif max(3 * error, 4 * standard_error, scale) <= max(0.01, tolerance) * nearby:
         diagnosis = CORRECT  # a stationary point: no slope to speak of beside those nearby
     else:
-        diagnosis = NOISE if noise > 100 * least or standard_error > error else SMALL
+        diagnosis = NOISE if noise > max(100 * least, TINY) or standard_error > error else SMALL
     return DirectionCheck(
         leaf,
         diagnosis,

@@ -85,6 +85,9 @@ def test_steps_too_small():
     report = check_gradient(wave, X, right, steps=[1e-14, 1e-15, 1e-16])
     assert (report.diagnosis, report.passed) == ("step too small", False)
     assert report.steps == (1e-14, 1e-15, 1e-16)
+    still = check_gradient(wave, X, right, steps=[1e-19, 1e-20, 1e-21])  # x does not move
+    assert (still.diagnosis, still.passed, still.steps) == ("step too small", False, ())
+    assert check_gradient(lambda x: 0 * jnp.sum(x), X).diagnosis == "step too small"
     with pytest.raises(ValueError, match="at least 3 positive"):
         check_gradient(wave, X, steps=[1e-3])
 
