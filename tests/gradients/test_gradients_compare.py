@@ -154,7 +154,7 @@ ADVICE = {
     "high jump": (lambda x: jnp.where(jnp.sum(x) > 1, 1.0, 0.0) + jnp.sum(x**2) / 100,
                   jnp.zeros(100), "discontinuous", "EvolutionStrategies"),
     "fine stairs": (stairs(1e-3), jnp.array([0.3, 0.7]), "discontinuous", "MeasureValued"),
-    "coarse stairs": (stairs(0.1), jnp.array([0.33]), "discontinuous", "MeasureValued"),
+    "coarse stairs": (stairs(0.1), jnp.array([0.33, 0.71, 0.18]), "discontinuous", "MeasureValued"),
     "multiplied noise": (lambda x: jnp.sum(x**2) * (1 + 0.1 * jnp.sin(1e7 * x[0])), jnp.ones(2),
                          "noisy", "CentralDifference"),
     "noisy": (noisy, jnp.ones(2), "noisy", "Pathwise"),
