@@ -1,6 +1,7 @@
 """The kinds of H: one record each, that can give the row of a label."""
 
 import itertools
+import warnings
 from typing import Any
 
 import jax
@@ -49,6 +50,24 @@ class Infogain:
         return jax.lax.scan(add, start, (labels, parts.swapaxes(0, 1)))[0]
 
 
+def _matrix(name: str, values: Any, low: float = -np.inf) -> jax.Array:
+    array = in_range(name, values, low)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name}: expected a matrix (labels, classes), got {array.shape}")
+    return array
+
+
+def _like_distances(values: Any) -> bool:
+    """Whether a square matrix, if it is known, is zero on its diagonal and not negative beside."""
+    if isinstance(values, jax.core.Tracer):
+        return False
+    with jax.ensure_compile_time_eval():
+        array = jnp.asarray(values)
+        if array.shape[0] != array.shape[1] or jnp.any(jnp.diagonal(array)):
+            return False
+        return bool(jnp.min(array) >= 0) and bool(jnp.max(array) > 0)
+
+
 @struct.dataclass
 class Dense(Infogain):
     """H as it is.
@@ -64,10 +83,19 @@ class Dense(Infogain):
 
     @classmethod
     def create(cls, values: Any) -> "Dense":
-        """Check that the entries are finite and the array is a matrix."""
-        array = in_range("infogain", values)
-        if array.ndim != 2 or 0 in array.shape:
-            raise ValueError(f"infogain: expected a matrix (labels, classes), got {array.shape}")
+        """Check that the entries are finite and the array is a matrix; warn of distances.
+
+        Warns:
+            UserWarning: the diagonal is zero and the rest is not negative.
+        """
+        array = _matrix("infogain", values)
+        if _like_distances(values):
+            warnings.warn(
+                "infogain: expected similarities, got a matrix with a zero diagonal, as of "
+                "distances: the right class would count for nothing; from_distances(D) turns "
+                "distances into similarities",
+                stacklevel=2,
+            )
         return cls(array)
 
     @property
@@ -199,7 +227,7 @@ class Sparse(Infogain):
         >>> Sparse.largest([[1.0, 0.2, 0.5]], 2).matrix().tolist()
         [[1.0, 0.0, 0.5]]
         """
-        matrix = Dense.create(values).values
+        matrix = _matrix("values", values)
         if not 1 <= count <= matrix.shape[1]:
             raise ValueError(f"count: expected in [1, {matrix.shape[1]}], got {count}")
         found, indices = jax.lax.top_k(matrix, count)
@@ -333,7 +361,7 @@ def from_distances(distances: Any, beta: Any = 1.0, *, normalise: bool = False) 
     >>> from_distances([[0.0, 1.0], [1.0, 0.0]], beta=0.7).values.round(3).tolist()
     [[1.0, 0.497...], [0.497..., 1.0]]
     """
-    array = Dense.create(in_range("distances", distances, 0)).values
+    array = _matrix("distances", distances, 0)
     beta = in_range("beta", floating("beta", beta, ()), 0, open_low=True).astype(array.dtype)
     values = jnp.exp(-beta * array)
     if normalise:

@@ -84,7 +84,8 @@ def softmax_infogain(
 
     Derivatives of any order and mode exist in logits, H and soft labels. Sums are in float32
     where the logits are bfloat16 or float16, and the loss is float32 then. A label out of range
-    is an error, under ``jit`` a loss and gradient of NaN for its row.
+    is an error, under ``jit`` a loss and gradient of NaN for its row. A class whose logit is −inf
+    and whose H is 0 is left out: it has no derivative in x, H and soft labels.
 
     Args:
         logits: x, (..., C, ...) with classes along ``axis``.
@@ -108,6 +109,9 @@ def softmax_infogain(
         ValueError: shapes that do not fit, labels out of range, a non-finite H.
         TypeError: a wrong dtype.
 
+    Warns:
+        UserWarning: H looks like distances (see :meth:`Dense.create`).
+
     Source: Caffe's InfogainLoss (Jia et al. 2014, https://arxiv.org/abs/1408.5093), whose
     normalisations these are.
 
@@ -128,6 +132,18 @@ def softmax_infogain(
         return _row_losses(rows, labels, record, kernel)
 
     return _total(run, x, x.shape[-1], labels, infogain, where, weights, reduction)
+
+
+def softmax_cross_entropy_with_infogain(
+    logits: Any, labels: Any, infogain: Any, axis: int = -1, where: Any = None
+) -> jax.Array:
+    """:func:`softmax_infogain` of each example, not reduced: as optax's cross-entropies are.
+
+    >>> logits, labels = jnp.array([[0.0, 0.0], [2.0, 0.0]]), jnp.array([0, 1])
+    >>> softmax_cross_entropy_with_infogain(logits, labels, jnp.eye(2)).round(3)
+    Array([0.693, 2.127], dtype=...)
+    """
+    return softmax_infogain(logits, labels, infogain, axis=axis, where=where, reduction=None)
 
 
 def softmax_infogain_head(
