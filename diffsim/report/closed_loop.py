@@ -16,6 +16,7 @@ from diffsim.training import sensitivity
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure
+from diffsim.training.folder import check
 from diffsim.training.loop import train
 from diffsim.training.metrics import MetricsWriter, read
 from diffsim.training.processes import first
@@ -28,6 +29,7 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
 
     Of several processes the first one prints and measures.
     """
+    check(settings)
     console = console or Console()
     trainer = LoopTrainer(settings)
     _train(trainer, console)

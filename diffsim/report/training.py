@@ -12,6 +12,7 @@ from diffsim.report.plots import learning_curves, rallies
 from diffsim.report.replay import animate
 from diffsim.training import Settings, Trainer, evaluate, train
 from diffsim.training.evaluate import FRESH, rows
+from diffsim.training.folder import check
 from diffsim.training.host import is_host
 from diffsim.training.metrics import read
 from diffsim.training.processes import first
@@ -22,6 +23,7 @@ def run(settings: Settings, console: Console | None = None) -> None:
 
     Of several processes the first one prints and draws.
     """
+    check(settings)
     console = console or Console(quiet=not first())
     task = settings.task()
     trainer = Trainer(task, settings)

@@ -70,8 +70,10 @@ class Settings(Stored):
 
     def __post_init__(self):
         self.check_positive(
-            ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip")
+            ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip", "hidden")
         )
+        if not self.spin >= 0:
+            raise ValueError(f"spin: expected >= 0, got {self.spin}")
         check_one_of("gradient", self.gradient, gradients.METHODS)
         check_one_of("generator", self.generator, GENERATORS)
         check_one_of("task", self.robot, ROBOTS)
