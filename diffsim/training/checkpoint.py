@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
+from diffsim._files import replacing
 from diffsim._text import short
 from diffsim.training import processes
 
@@ -30,7 +30,7 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Those complete and not found damaged, in order; no other folder counts."""
         found = self.folder.iterdir() if self.folder.is_dir() else ()
-        whole = [int(p.name) for p in found if _numbered(p) and (p / _COMPLETE).is_file()]
+        whole = [int(p.name) for p in found if _numbered(p) and (p / _SUM).is_file()]
         return sorted(step for step in whole if step not in self._damaged)
 
     def save(self, step: int, state: Any) -> None:
@@ -41,15 +41,17 @@ class Checkpoints:
         """
         if step in self.steps():
             return
-        tree = _plain(state)
+        folder = self.folder / str(step)
         try:
             if self._manager is None:
                 self._manager = self._writing()
-            self._manager.save(step, args=ocp.args.StandardSave(tree | {_SUM: _checksum(tree)}))
+            self._manager.save(step, args=ocp.args.StandardSave(_plain(state)))
+            if processes.first():
+                with replacing(folder / _SUM) as temporary:
+                    temporary.write_text(_checksum(folder))
         except Exception as error:
             if jax.process_count() > 1:
                 raise  # another process may have gone, which is told apart by the error
-            folder = self.folder / str(step)
             raise OSError(f"{folder}: expected to write a checkpoint, {_reason(error)}") from error
 
     def restore(self, like: Any) -> Any:
@@ -87,14 +89,12 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     def _read(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        wanted = like | {_SUM: _checksum(like)}
-        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
+        folder = self.folder / str(step)
+        if (folder / _SUM).read_text(errors="replace") != _checksum(folder):
+            raise ValueError("its files are not those that were written")
+        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         with ocp.StandardCheckpointer() as reader:
-            saved = reader.restore(self.folder / str(step) / "default", template)
-        told = np.asarray(saved.pop(_SUM))
-        if told.tobytes() != _checksum(saved).tobytes():
-            raise ValueError("its checksum is another")
-        return saved
+            return reader.restore(folder / "default", template)
 
     def _writing(self) -> ocp.CheckpointManager:
         """What writes, once numbered folders that are no whole checkpoints are out of its way."""
@@ -112,8 +112,7 @@ class Checkpoints:
         return ocp.CheckpointManager(self.folder, options=options)
 
 
-_COMPLETE = "_CHECKPOINT_METADATA"  # orbax writes it last
-_SUM = "sha256"
+_SUM = "sha256"  # written last: without it a checkpoint is not complete
 
 
 def _numbered(path: Path) -> bool:
@@ -130,13 +129,14 @@ def _plain(tree: Any) -> dict[str, Any]:
     return {f"{i:04d}": leaf for i, leaf in enumerate(leaves)}
 
 
-def _checksum(leaves: dict[str, Any]) -> np.ndarray:
-    """Of all bits; the files' own checksums leave out the numbers."""
+def _checksum(folder: Path) -> str:
+    """Of all files; those that the library puts into some of them leave out large arrays."""
     digest = hashlib.sha256()
-    for name, leaf in sorted(leaves.items()):
-        array = np.asarray(leaf)
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
-    return np.frombuffer(digest.digest(), np.uint8)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / _SUM and not path.name.startswith("."):
+            content = path.read_bytes()
+            digest.update(f"{path.relative_to(folder)} {len(content)} ".encode() + content)
+    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -6,9 +6,14 @@ Run by path (``runpy``), so that a child imports the simulator and nothing of di
 import multiprocessing
 import os
 import pickle
-import threading
+import resource
+import subprocess
+import sys
 import traceback
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from typing import Any
+
+RETIRED = -2  # in the place of the number of a call
 
 
 def portable(error: BaseException) -> BaseException:
@@ -21,17 +26,41 @@ def portable(error: BaseException) -> BaseException:
     return error
 
 
-def end_with_parent() -> None:
-    """End this process as soon as the parent is gone, even in the middle of a call."""
+def end_with_parent() -> subprocess.Popen | None:
+    """Lead a group of processes that a shell in it kills, itself too, once the parent is gone.
+
+    A thread of this process could not while C code holds the interpreter lock.
+    """
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    if parent is None:
+        return None
+    os.setsid()
+    return subprocess.Popen(
+        ["sh", "-c", "read -r _; kill -9 0"], stdin=parent.sentinel,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
 
 
-def serve(connection: Connection, payload: bytes) -> None:
-    """Answer each call of each chunk by (index, worked, result or error)."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def memory() -> int:
+    """The most memory this process has had, bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def called(simulator, arguments: tuple) -> Any:
+    """The result; an exit of the simulator's own is an error of it, not the end of the worker."""
+    try:
+        return simulator(*arguments)
+    except SystemExit as end:
+        raise RuntimeError(f"simulator: expected a result, got sys.exit({end.code!r})") from end
+
+
+def serve(connection: Connection, payload: bytes, most_calls: float, most_memory: float) -> None:
+    """Answer each call of each chunk by (index, worked, result or error).
+
+    One that has answered ``most_calls``, or had more than ``most_memory``, says so and ends.
+    """
+    watch, answered = end_with_parent(), 0  # noqa: F841 (kept, or Python would warn of it)
     try:
         simulator = pickle.loads(payload)
     except Exception as error:
@@ -45,7 +74,7 @@ def serve(connection: Connection, payload: bytes) -> None:
             return
         for index, arguments in chunk:
             try:
-                answer = index, True, simulator(*arguments)
+                answer = index, True, called(simulator, arguments)
             except Exception as error:
                 answer = index, False, portable(error)
             try:
@@ -55,7 +84,11 @@ def serve(connection: Connection, payload: bytes) -> None:
             except Exception as error:
                 error.add_note("The simulator's result cannot be pickled.")
                 connection.send((index, False, portable(error)))
+            answered += 1
+            if answered >= most_calls or memory() > most_memory:
+                connection.send((RETIRED, True, None))
+                return
 
 
 if __name__ == "__diffsim_worker__":
-    serve(globals()["connection"], globals()["payload"])
+    serve(*globals()["arguments"])
