@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
+from diffsim._text import short
 from diffsim.physics import native
 from diffsim.physics import surfaces as presets
 from diffsim.physics.simulate import Rollout, Status, simulate
@@ -20,6 +23,10 @@ from diffsim.physics.vector import Vector, orthonormal
 from diffsim.physics.world import World
 
 MAX_STEPS = 1_000_000
+MAX_BYTES = 500_000  # of a file: a second of parsing
+MAX_SURFACES = 256
+MAX_ROWS = 64  # of a list whose length is free
+MAX_NAME = 60  # characters
 
 
 class SceneError(ValueError):
@@ -37,7 +44,7 @@ class _Key(NamedTuple):
     @property
     def allowed(self) -> str:
         kind = "a number" if not self.shape else f"numbers of shape {list(self.shape)}"
-        kind = kind.replace("None", "K")
+        kind = kind.replace("None", f"K <= {MAX_ROWS}")
         if self.low == -math.inf and self.high == math.inf:
             return f"{kind}, finite"
         if self.high == math.inf:
@@ -45,24 +52,31 @@ class _Key(NamedTuple):
         return f"{kind} in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
 
     def check(self, name: str, value: Any) -> Any:
-        if not self._fits(value, self.shape):
-            raise SceneError(f"{name}: expected {self.allowed}, got {value!r}")
+        if not self._fits(value, self.shape, float):
+            raise SceneError(f"{name}: expected {self.allowed}, got {_shown(value)}")
+        precision = np.dtype(jnp.result_type(float))
+        if not self._fits(value, self.shape, precision.type):
+            raise SceneError(
+                f"{name}: expected {self.allowed}, as {precision}, got {_shown(value)}"
+            )
         return value
 
-    def _fits(self, value: Any, shape: tuple[int | None, ...]) -> bool:
+    def _fits(self, value: Any, shape: tuple[int | None, ...], kind: type) -> bool:
         if shape:
             length = shape[0]
             return (
                 isinstance(value, list)
-                and (len(value) > 0 if length is None else len(value) == length)
-                and all(self._fits(item, shape[1:]) for item in value)
+                and (0 < len(value) <= MAX_ROWS if length is None else len(value) == length)
+                and all(self._fits(item, shape[1:], kind) for item in value)
             )
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         if not -1e300 < value < 1e300:  # also NaN, and integers too long for a float
             return False
+        with np.errstate(over="ignore", under="ignore"):
+            value = kind(value)
         above = value > self.low if self.open_low else value >= self.low
-        return above and value <= self.high
+        return bool(np.isfinite(value)) and above and value <= self.high
 
 
 _POSITIVE = _Key(low=0.0, open_low=True)
@@ -161,9 +175,10 @@ def load(path: str | Path) -> Scene:
         SceneError: the file cannot be read, is not TOML, or holds a key or value not allowed.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(f"{path}: cannot be read: {error}") from error
+        raise SceneError(f"{short(path)}: cannot be read: {short(error)}") from error
     return loads(text)
 
 
@@ -184,16 +199,29 @@ def loads(text: str) -> Scene:
     ...
     diffsim.physics.scene.SceneError: duration: expected a number > 0, got -1
     """
+    if len(text) > MAX_BYTES:
+        raise SceneError(f"expected at most {MAX_BYTES} bytes, got more")
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SceneError(f"not TOML: {error}".replace("\n", " ")) from error
+    except (ValueError, RecursionError) as error:
+        raise SceneError(f"not TOML: {short(error)}") from error
+    try:
+        return _scene(data)
+    except SceneError:
+        raise
+    except ValueError as error:
+        raise SceneError(short(error, 300)) from error
+
+
+def _scene(data: Mapping) -> Scene:
     top = _read("", data, _TOP, required=("duration",), others=("ball", "air", "surface"))
     ball = _read("ball.", _section(data, "ball"), _BALL | _STATE, required=("position",))
     air = _read("air.", _section(data, "air"), _AIR)
     listed = data.get("surface", [])
     if not isinstance(listed, list):
         raise SceneError("surface: expected [[surface]] tables, got one [surface]")
+    if len(listed) > MAX_SURFACES:
+        raise SceneError(f"surface: expected at most {MAX_SURFACES}, got {len(listed)}")
     surfaces, paths = [], []
     for i, entry in enumerate(listed):
         surface, path = _surface(f"surface[{i}].", entry)
@@ -269,7 +297,7 @@ def table(result: Mapping[str, Any]) -> str:
     lines = [f"status    {result['status']}"]
     lines += [f"{key:9} {vector(values)}" for key, values in result["final"].items()]
     for impact in result["impacts"]:
-        lines.append(f"impact    {impact['time']:12.6f} s on {impact['surface']}")
+        lines.append(f"impact    {vector([impact['time']])} s on {impact['surface']}")
         lines += [f"  {key:16}{vector(impact[key])}" for key in list(impact)[2:]]
     if "jacobian" in result:
         lines += ["jacobian", *(vector(row) for row in result["jacobian"])]
@@ -279,7 +307,7 @@ def table(result: Mapping[str, Any]) -> str:
 def _section(data: Mapping, name: str) -> Mapping:
     section = data.get(name, {})
     if not isinstance(section, Mapping):
-        raise SceneError(f"{name}: expected a table, got {section!r}")
+        raise SceneError(f"{name}: expected a table, got {_shown(section)}")
     return section
 
 
@@ -288,7 +316,9 @@ def _read(prefix, data, keys, *, required=(), others=()) -> dict[str, Any]:
     for key in data:
         if key not in keys and key not in others:
             allowed = ", ".join(sorted([*keys, *others]))
-            raise SceneError(f"{prefix}{key}: unknown key, got {data[key]!r}; allowed: {allowed}")
+            raise SceneError(
+                f"{prefix}{short(key)}: unknown key, got {_shown(data[key])}; allowed: {allowed}"
+            )
     for key in required:
         if key not in data:
             raise SceneError(f"{prefix}{key}: missing, expected {keys[key].allowed}")
@@ -297,10 +327,10 @@ def _read(prefix, data, keys, *, required=(), others=()) -> dict[str, Any]:
 
 def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     if not isinstance(data, Mapping):
-        raise SceneError(f"{prefix[:-1]}: expected a table, got {data!r}")
+        raise SceneError(f"{prefix[:-1]}: expected a table, got {_shown(data)}")
     kind = data.get("kind")
-    if kind not in _EXTENT:
-        raise SceneError(f"{prefix}kind: expected one of {', '.join(_EXTENT)}, got {kind!r}")
+    if not isinstance(kind, str) or kind not in _EXTENT:
+        raise SceneError(f"{prefix}kind: expected one of {', '.join(_EXTENT)}, got {_shown(kind)}")
     keys = _MATERIAL | _POSE | _MOTION | _EXTENT[kind]
     values = _read(
         prefix, data, keys,
@@ -309,12 +339,19 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     )  # fmt: skip
     name, two_sided = data.get("name", kind), data.get("two_sided")
     if not isinstance(name, str):
-        raise SceneError(f"{prefix}name: expected a string, got {name!r}")
+        raise SceneError(f"{prefix}name: expected a string, got {_shown(name)}")
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise SceneError(
+            f"{prefix}name: expected at most {MAX_NAME} printable characters, got {_shown(name)}"
+        )
     if not isinstance(two_sided, bool | None):
-        raise SceneError(f"{prefix}two_sided: expected true or false, got {two_sided!r}")
+        raise SceneError(f"{prefix}two_sided: expected true or false, got {_shown(two_sided)}")
     for key in ("normal", "u", "rotation_axis"):
-        if key in values and not any(values[key]):
-            raise SceneError(f"{prefix}{key}: expected a direction, got {values[key]}")
+        if key in values:
+            size = max(map(abs, values[key]))
+            if not size:
+                raise SceneError(f"{prefix}{key}: expected a direction, got {values[key]}")
+            values[key] = [component / size for component in values[key]]  # squares stay in range
     moves = any(key in values for key in _MOTION)
     if moves and ("rotation_rate" in values) != ("rotation_axis" in values):
         raise SceneError(f"{prefix}rotation_rate: expected together with rotation_axis")
@@ -332,7 +369,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     if two_sided is not None:
         changes["two_sided"] = jnp.asarray(two_sided)
     surface = dataclasses.replace(surface, name=name, driven=moves, **changes)
-    surface = dataclasses.replace(surface, rotation=_rotation(prefix, surface, values))
+    surface = dataclasses.replace(surface, rotation=_rotation(prefix, surface, values, data))
     if not moves:
         return surface, None
     axis = _array(values.get("rotation_axis", [0.0, 0.0, 1.0]))
@@ -345,7 +382,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     )  # fmt: skip
 
 
-def _rotation(prefix: str, surface: Surface, values: Mapping) -> jax.Array:
+def _rotation(prefix: str, surface: Surface, values: Mapping, given: Mapping) -> jax.Array:
     """Axes of a surface from ``normal`` and ``u``, either of which may be left at its default."""
     if "normal" not in values and "u" not in values:
         return surface.rotation
@@ -355,8 +392,20 @@ def _rotation(prefix: str, surface: Surface, values: Mapping) -> jax.Array:
         jnp.linalg.norm(jnp.cross(normal, _array(values["u"]))) > 1e-6
     )
     if not across:
-        raise SceneError(f"{prefix}u: expected a direction across the normal, got {values['u']}")
+        raise SceneError(f"{prefix}u: expected a direction across the normal, got {given['u']}")
     return rotation
+
+
+def _shown(value: Any) -> str:
+    """What came, in a few words however long or deep it is."""
+    try:
+        return short(_BRIEF.repr(value), 120)
+    except ValueError:  # more digits than Python writes
+        return "a number of too many digits"
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 60, 60
 
 
 def _array(value) -> jax.Array:

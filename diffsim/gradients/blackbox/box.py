@@ -40,7 +40,7 @@ class BlackBox:
         timeout: s that one call may take, from its start; needs workers. It ends the worker and all
             processes of its session, as does the end of this program, however it comes.
         most_calls: a worker is replaced after as many, for a simulator that leaks; needs workers.
-        most_memory: bytes; a worker is replaced after the call with which it has had more.
+        most_memory: bytes; a worker is replaced after the call with which it has more.
         on_error: what to do about a sample that raises, hangs, kills its worker or has no finite
             loss: "raise" its own error; "mask" it, which drops the terms it spoils (a row left
             without any has a NaN gradient); or ``Penalty(value)`` as its loss. A batch in which
