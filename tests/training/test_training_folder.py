@@ -48,7 +48,7 @@ def test_what_is_no_whole_checkpoint_does_not_count(tmp_path, finished):
     for name in ("5.orbax-checkpoint-tmp-7", "5", "backup", "7_old", "-4", "٣"):
         (checkpoints / name).mkdir(parents=True)
     (checkpoints / "8").write_text("a file")
-    with pytest.raises(FileNotFoundError, match="no checkpoint in .* without --resume"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .* without --resume"):
         train(Trainer(Point(), settings(tmp_path, resume=True)))
     trainer = Trainer(Point(), settings(tmp_path))
     train(trainer)
@@ -71,7 +71,9 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, finishe
     else:
         (last / "default" / "d").rename(tmp_path / "gone")
     again = Trainer(Point(), settings(tmp_path, resume=True))
-    with pytest.warns(UserWarning, match=r"from checkpoint 10, .* damaged: 12: \w+: its files") as told:
+    with pytest.warns(
+        UserWarning, match=r"from checkpoint 10, .* damaged: 12: \w+: its files"
+    ) as told:
         train(again)
     assert all(len(str(one.message)) < 500 and "\n" not in str(one.message) for one in told)
     assert bits(again.state) == finished
@@ -140,7 +142,7 @@ def test_what_may_change_does(tmp_path):
     loop = LoopSettings(out=tmp_path)
     loop.filled().save(tmp_path / "loop.json")
     loop.check_resumes(tmp_path / "loop.json")  # open settings are what they stand for
-    with pytest.raises(ValueError, match="--discount: expected 0.99"):
+    with pytest.raises(ValueError, match=r"--discount: expected 0\.99"):
         dataclasses.replace(loop, discount=0.9).check_resumes(tmp_path / "loop.json")
 
 
@@ -179,7 +181,8 @@ BROKEN = {
     "nul in path": GOOD | {"out": "a\0b"}, "short pair": GOOD | {"target": [1.0]},
     "nested": GOOD | {"hidden": [[64]]}, "object": GOOD | {"hidden": {"a": 1}},
     "negative width": GOOD | {"hidden": [-64]}, "zero": GOOD | {"steps": 0},
-    "sigma of differences": GOOD | {"gradient": "spsa", "sigma": 1.0}, "negative spin": GOOD | {"spin": -1},
+    "sigma of differences": GOOD | {"gradient": "spsa", "sigma": 1.0},
+    "negative spin": GOOD | {"spin": -1},
 }  # fmt: skip
 
 
@@ -262,9 +265,10 @@ def test_a_kill_while_rows_are_kept_loses_none(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     for place in ("os.replace", "diffsim.training.metrics._write"):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(place, killed)
-            MetricsWriter(tmp_path, 6)
+            with pytest.raises(KeyboardInterrupt):
+                MetricsWriter(tmp_path, 6)
         assert len(read(tmp_path / "metrics.csv")) == 7
 
 
@@ -278,7 +282,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_bit_for_bit(tmp_path, finished,
             resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
 
     try:
-        with pytest.raises(OSError, match="File too large|expected to write a checkpoint"):
+        with pytest.raises(OSError, match=r"File too large|expected to write a checkpoint"):
             train(Trainer(Point(), settings(tmp_path)), progress=progress)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
