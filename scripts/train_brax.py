@@ -33,6 +33,7 @@ class Options:
 
 def run(options: Options) -> None:
     from diffsim.envs import brax_adapter, make
+    from diffsim.training.folder import locked
     from diffsim.training.metrics import MetricsWriter
     from diffsim.training.processes import first
 
@@ -48,8 +49,8 @@ def run(options: Options) -> None:
 
     env = make(options.env, **({} if options.limit is None else {"limit": options.limit}))
     settings = {k: int(v) if v.is_integer() else v for k, v in options.set.items()}
-    writer: Any = MetricsWriter(options.out) if first() else nullcontext()
-    with writer as metrics:
+    lock = locked(options.out) if first() else nullcontext()
+    with lock, MetricsWriter(options.out) if first() else nullcontext() as metrics:  # type: ignore
         brax_adapter.train(
             env, options.algorithm, options.budget, seed=options.seed,
             evaluations=options.evaluations, progress=progress, **settings,

@@ -86,7 +86,8 @@ def _resumed(kind: type, default: Any) -> Any:
     path = asked.out / "settings.json"
     if not asked.resume or not path.is_file():
         return default
-    return dataclasses.replace(kind.load(path), out=asked.out)
+    stored: Any = kind.load(path)
+    return dataclasses.replace(stored, out=asked.out)
 
 
 def _line(error: Exception) -> str:
