@@ -3,10 +3,9 @@
 import os
 import time
 import warnings
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,10 @@ def run(options: Options) -> None:
 
     env = make(options.env, **({} if options.limit is None else {"limit": options.limit}))
     settings = {k: int(v) if v.is_integer() else v for k, v in options.set.items()}
-    lock = locked(options.out) if first() else nullcontext()
-    with lock, MetricsWriter(options.out) if first() else nullcontext() as metrics:  # type: ignore
+    with ExitStack() as stack:
+        if first():
+            stack.enter_context(locked(options.out))
+            metrics = stack.enter_context(MetricsWriter(options.out))
         brax_adapter.train(
             env, options.algorithm, options.budget, seed=options.seed,
             evaluations=options.evaluations, progress=progress, **settings,

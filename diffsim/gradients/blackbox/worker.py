@@ -25,19 +25,16 @@ def portable(error: BaseException) -> BaseException:
     return error
 
 
-def end_with_parent() -> subprocess.Popen | None:
+def end_with_parent() -> None:
     """Lead a group of processes that a shell in it kills, itself too, once the parent is gone.
 
     A thread of this process could not while C code holds the interpreter lock.
     """
     parent = multiprocessing.parent_process()
-    if parent is None:
-        return None
-    os.setsid()
-    return subprocess.Popen(
-        ["sh", "-c", "read -r _; kill -9 0"], stdin=parent.sentinel,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    if parent is not None:
+        os.setsid()
+        watch = "exec 3<&0; (read -r _ <&3; kill -9 0) >&- 2>&- &"  # no child of this process
+        subprocess.run(["sh", "-c", watch], stdin=parent.sentinel, check=True)
 
 
 def memory() -> int:
@@ -62,7 +59,8 @@ def serve(connection: Connection, payload: bytes, most_calls: float, most_memory
 
     One that has answered ``most_calls``, or had more than ``most_memory``, says so and ends.
     """
-    watch, answered = end_with_parent(), 0  # noqa: F841 (kept, or Python would warn of it)
+    end_with_parent()
+    answered = 0
     try:
         simulator = pickle.loads(payload)
     except Exception as error:
@@ -87,7 +85,8 @@ def serve(connection: Connection, payload: bytes, most_calls: float, most_memory
                 error.add_note("The simulator's result cannot be pickled.")
                 connection.send((index, False, portable(error)))
             answered += 1
-            if answered >= most_calls or memory() > most_memory:
+            full = most_memory < float("inf") and memory() > most_memory
+            if full or answered >= most_calls:
                 connection.send((RETIRED, True, None))
                 return
 
