@@ -13,6 +13,7 @@ from diffsim import envs
 from diffsim._files import replacing
 from diffsim.report.plots import learning_curves
 from diffsim.training import sensitivity
+from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure
@@ -72,6 +73,7 @@ def compare(
                     settings = LoopSettings(
                         env=env, gradient=name, steps=steps, seed=seed, out=folder,
                         checkpoint_every=steps,
+                        resume=bool(Checkpoints(folder / "checkpoints").steps()),
                     )  # fmt: skip
                     # Anew for each seed, so that every run's seconds count its compilation.
                     trainer = LoopTrainer(settings)

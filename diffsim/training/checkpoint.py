@@ -19,10 +19,15 @@ class Checkpoints:
 
     Args:
         folder: made by the first :meth:`save`.
-        keep: how many of the latest to keep.
+        keep: how many of the latest to keep, 2 or more, so that one is whole at any moment.
+
+    Raises:
+        ValueError: fewer.
     """
 
     def __init__(self, folder: Path, keep: int = 3):
+        if keep < 2:
+            raise ValueError(f"keep: expected >= 2, got {keep}")
         self.folder, self._keep = Path(folder).absolute(), keep
         self._damaged: dict[int, str] = {}  # step → why
         self._manager: ocp.CheckpointManager | None = None

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import socket
 import sys
 import time
@@ -32,6 +33,9 @@ def ready(settings: Any) -> Iterator[Checkpoints]:
         return
     with locked(settings.out):
         check(settings)
+        for left in settings.out.glob(".*"):  # what a kill left half written
+            if re.fullmatch(r"\.(metrics|settings)\.\d+\.(csv|json)", left.name):
+                left.unlink()
         yield Checkpoints(settings.out / "checkpoints")
 
 
