@@ -17,7 +17,7 @@ from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure
-from diffsim.training.folder import check
+from diffsim.training.folder import ready
 from diffsim.training.loop import train
 from diffsim.training.metrics import MetricsWriter, read
 from diffsim.training.processes import first
@@ -30,7 +30,8 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
 
     Of several processes the first one prints and measures.
     """
-    check(settings)
+    with ready(settings):
+        pass  # what cannot be is told before it costs anything
     console = console or Console()
     trainer = LoopTrainer(settings)
     _train(trainer, console)

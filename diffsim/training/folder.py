@@ -1,5 +1,6 @@
 """The folder of a run: whose it is, and whether a run with these settings may go on in it."""
 
+import errno
 import fcntl
 import os
 import re
@@ -27,32 +28,16 @@ def ready(settings: Any) -> Iterator[Checkpoints]:
         ValueError: what is there was made with other settings.
         OSError: the folder cannot be written.
     """
-    check(settings)  # before anything is made, and again when nobody else can change it
+    _check(settings)  # before anything is made, and again when nobody else can change it
     if not processes.first():
         yield Checkpoints(settings.out / "checkpoints")
         return
     with locked(settings.out):
-        check(settings)
+        _check(settings)
         for left in settings.out.glob(".*"):  # what a kill left half written
             if re.fullmatch(r"\.(metrics|settings)\.\d+\.(csv|json)", left.name):
                 left.unlink()
         yield Checkpoints(settings.out / "checkpoints")
-
-
-def check(settings: Any) -> None:
-    """Raise what :func:`ready` would of the folder's content."""
-    checkpoints = Checkpoints(settings.out / "checkpoints")
-    steps = checkpoints.steps()
-    if steps and not settings.resume:
-        raise FileExistsError(
-            f"{checkpoints.folder}: has checkpoints; expected --resume or another --out"
-        )
-    if settings.resume:
-        if not steps:
-            raise FileNotFoundError(
-                f"no checkpoint in {checkpoints.folder}; expected a start without --resume"
-            )
-        settings.check_resumes(settings.out / "settings.json")
 
 
 @contextmanager
@@ -66,6 +51,8 @@ def locked(folder: Path) -> Iterator[None]:
         FileExistsError: another process has it.
         OSError: the folder cannot be written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "expected a folder, got a file", str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "run.lock").open("a+") as file:
         try:
@@ -89,3 +76,18 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def _check(settings: Any) -> None:
+    checkpoints = Checkpoints(settings.out / "checkpoints")
+    steps = checkpoints.steps()
+    if steps and not settings.resume:
+        raise FileExistsError(
+            f"{checkpoints.folder}: has checkpoints; expected --resume or another --out"
+        )
+    if settings.resume:
+        if not steps:
+            raise FileNotFoundError(
+                f"no checkpoint in {checkpoints.folder}; expected a start without --resume"
+            )
+        settings.check_resumes(settings.out / "settings.json")
