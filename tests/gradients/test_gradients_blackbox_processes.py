@@ -60,7 +60,7 @@ box.results(np.ones((1, 1)))
     behind = simulators.Behind(tmp_path, how)
     assert len(behind.alive()) == 2
     program.kill()
-    program.communicate()
+    program.communicate(timeout=20)
     assert gone(behind)
 
 

@@ -231,7 +231,6 @@ class _Run:
         self.pool.replaced += 1
 
     def died(self, worker: _Worker) -> None:
-        _kill(worker)
         worker.process.join(5)
         code = worker.process.exitcode
         if not worker.ready:
