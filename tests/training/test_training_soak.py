@@ -12,20 +12,19 @@ from diffsim.training import Checkpoints
 from diffsim.training.metrics import read
 
 KINDS = {
-    "train": {},
-    "closed-loop": {"loop": True},
-    "black-box": {"host": True, "workers": 2, "gradient": "spsa"},
-    "two-processes": {},
+    "train": {"steps": 600},
+    "closed-loop": {"steps": 600, "loop": True},
+    "black-box": {"steps": 100, "host": True, "workers": 2, "gradient": "spsa"},
+    "two-processes": {"steps": 100},
 }
-STEPS = 600
 
 
 def launch(kind, out):
     """One process, or two that are one run; resumed where there is a checkpoint."""
-    steps = {"steps": STEPS, "checkpoint_every": 3, "log_every": 5}
-    steps["resume"] = bool(Checkpoints(out / "checkpoints").steps())
+    changes: dict = {"checkpoint_every": 3, "log_every": 5}
+    changes["resume"] = bool(Checkpoints(out / "checkpoints").steps())
     groups = processes(2) if kind == "two-processes" else [{}]
-    return [start_run(out, **KINDS[kind], **steps, **group) for group in groups]
+    return [start_run(out, **KINDS[kind], **changes, **group) for group in groups]
 
 
 def ended(started):
