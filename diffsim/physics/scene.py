@@ -2,20 +2,30 @@
 
 import dataclasses
 import math
-import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from diffsim._text import short
 from diffsim.physics import native
 from diffsim.physics import surfaces as presets
+from diffsim.physics.scene_keys import (
+    AIR,
+    BALL,
+    EXTENT,
+    MATERIAL,
+    MOTION,
+    POSE,
+    STATE,
+    TOP,
+    SceneError,
+    shown,
+)
 from diffsim.physics.simulate import Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
 from diffsim.physics.surfaces import Surface
@@ -25,93 +35,7 @@ from diffsim.physics.world import World
 MAX_STEPS = 1_000_000
 MAX_BYTES = 500_000  # of a file: a second of parsing
 MAX_SURFACES = 256
-MAX_ROWS = 64  # of a list whose length is free
 MAX_NAME = 60  # characters
-
-
-class SceneError(ValueError):
-    """A scene file that cannot be used; one line: the key, the value and what is allowed."""
-
-
-class _Key(NamedTuple):
-    """What a key may hold: a shape (None: any length) and a range (low, high] or [low, high]."""
-
-    shape: tuple[int | None, ...] = ()
-    low: float = -math.inf
-    high: float = math.inf
-    open_low: bool = False
-
-    @property
-    def allowed(self) -> str:
-        kind = "a number" if not self.shape else f"numbers of shape {list(self.shape)}"
-        kind = kind.replace("None", f"K <= {MAX_ROWS}")
-        if self.low == -math.inf and self.high == math.inf:
-            return f"{kind}, finite"
-        if self.high == math.inf:
-            return f"{kind} {'>' if self.open_low else '>='} {self.low:g}"
-        return f"{kind} in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
-
-    def check(self, name: str, value: Any) -> Any:
-        if not self._fits(value, self.shape, float):
-            raise SceneError(f"{name}: expected {self.allowed}, got {_shown(value)}")
-        precision = np.dtype(jnp.result_type(float))
-        if not self._fits(value, self.shape, precision.type):
-            raise SceneError(
-                f"{name}: expected {self.allowed}, as {precision}, got {_shown(value)}"
-            )
-        return value
-
-    def _fits(self, value: Any, shape: tuple[int | None, ...], kind: type) -> bool:
-        if shape:
-            length = shape[0]
-            return (
-                isinstance(value, list)
-                and (0 < len(value) <= MAX_ROWS if length is None else len(value) == length)
-                and all(self._fits(item, shape[1:], kind) for item in value)
-            )
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        if not -1e300 < value < 1e300:  # also NaN, and integers too long for a float
-            return False
-        with np.errstate(over="ignore", under="ignore"):
-            value = kind(value)
-        above = value > self.low if self.open_low else value >= self.low
-        return bool(np.isfinite(value)) and above and value <= self.high
-
-
-_POSITIVE = _Key(low=0.0, open_low=True)
-_NOT_NEGATIVE = _Key(low=0.0)
-_VECTOR = _Key(shape=(3,))
-
-_TOP = {"duration": _POSITIVE, "step": _POSITIVE, "gravity": _VECTOR}
-_AIR = {"density": _NOT_NEGATIVE}
-_BALL = {
-    "mass": _POSITIVE,
-    "radius": _POSITIVE,
-    "inertia_factor": _Key(low=0.0, high=1.0, open_low=True),
-    "drag_coefficient": _NOT_NEGATIVE,
-    "magnus_coefficient": _Key(),
-    "spin_decay_time": _POSITIVE,
-}
-_STATE = {"position": _VECTOR, "velocity": _VECTOR, "spin": _VECTOR}
-_MATERIAL = {
-    "restitution": _Key(low=0.0, high=1.5),
-    "restitution_slope": _NOT_NEGATIVE,
-    "friction": _NOT_NEGATIVE,
-}
-_POSE = {"center": _VECTOR, "normal": _VECTOR, "u": _VECTOR}
-_MOTION = {
-    "center_polynomial": _Key(shape=(None, 3)),
-    "rotation_axis": _VECTOR,
-    "rotation_rate": _Key(),
-}
-_EXTENT = {
-    "table": {"half_extents": _Key((2,), 0.0, open_low=True)},
-    "net": {"half_extents": _Key((2,), 0.0, open_low=True)},
-    "floor": {},
-    "rectangle": {"half_extents": _Key((2,), 0.0, open_low=True)},
-    "disk": {"radius": _POSITIVE},
-}
 
 
 @struct.dataclass
@@ -197,7 +121,7 @@ def loads(text: str) -> Scene:
     >>> loads("duration = -1")
     Traceback (most recent call last):
     ...
-    diffsim.physics.scene.SceneError: duration: expected a number > 0, got -1
+    diffsim.physics.scene_keys.SceneError: duration: expected a number > 0, got -1
     """
     if len(text) > MAX_BYTES:
         raise SceneError(f"expected at most {MAX_BYTES} bytes, got more")
@@ -214,9 +138,9 @@ def loads(text: str) -> Scene:
 
 
 def _scene(data: Mapping) -> Scene:
-    top = _read("", data, _TOP, required=("duration",), others=("ball", "air", "surface"))
-    ball = _read("ball.", _section(data, "ball"), _BALL | _STATE, required=("position",))
-    air = _read("air.", _section(data, "air"), _AIR)
+    top = _read("", data, TOP, required=("duration",), others=("ball", "air", "surface"))
+    ball = _read("ball.", _section(data, "ball"), BALL | STATE, required=("position",))
+    air = _read("air.", _section(data, "air"), AIR)
     listed = data.get("surface", [])
     if not isinstance(listed, list):
         raise SceneError("surface: expected [[surface]] tables, got one [surface]")
@@ -229,11 +153,11 @@ def _scene(data: Mapping) -> Scene:
         paths += [] if path is None else [path]
     world = World.create(
         surfaces,
-        ball=Ball.create(**{key: value for key, value in ball.items() if key in _BALL}),
+        ball=Ball.create(**{key: value for key, value in ball.items() if key in BALL}),
         air=Air.create(**air),
         gravity=top.get("gravity", (0.0, 0.0, -9.81)),
     )
-    state = BallState.create(**{key: value for key, value in ball.items() if key in _STATE})
+    state = BallState.create(**{key: value for key, value in ball.items() if key in STATE})
     duration, step = float(top["duration"]), float(top.get("step", 0.05))
     if duration / step > MAX_STEPS:
         raise SceneError(f"step: expected at least {duration / MAX_STEPS:g}, got {step:g}")
@@ -307,7 +231,7 @@ def table(result: Mapping[str, Any]) -> str:
 def _section(data: Mapping, name: str) -> Mapping:
     section = data.get(name, {})
     if not isinstance(section, Mapping):
-        raise SceneError(f"{name}: expected a table, got {_shown(section)}")
+        raise SceneError(f"{name}: expected a table, got {shown(section)}")
     return section
 
 
@@ -317,7 +241,7 @@ def _read(prefix, data, keys, *, required=(), others=()) -> dict[str, Any]:
         if key not in keys and key not in others:
             allowed = ", ".join(sorted([*keys, *others]))
             raise SceneError(
-                f"{prefix}{short(key)}: unknown key, got {_shown(data[key])}; allowed: {allowed}"
+                f"{prefix}{short(key)}: unknown key, got {shown(data[key])}; allowed: {allowed}"
             )
     for key in required:
         if key not in data:
@@ -327,32 +251,32 @@ def _read(prefix, data, keys, *, required=(), others=()) -> dict[str, Any]:
 
 def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     if not isinstance(data, Mapping):
-        raise SceneError(f"{prefix[:-1]}: expected a table, got {_shown(data)}")
+        raise SceneError(f"{prefix[:-1]}: expected a table, got {shown(data)}")
     kind = data.get("kind")
-    if not isinstance(kind, str) or kind not in _EXTENT:
-        raise SceneError(f"{prefix}kind: expected one of {', '.join(_EXTENT)}, got {_shown(kind)}")
-    keys = _MATERIAL | _POSE | _MOTION | _EXTENT[kind]
+    if not isinstance(kind, str) or kind not in EXTENT:
+        raise SceneError(f"{prefix}kind: expected one of {', '.join(EXTENT)}, got {shown(kind)}")
+    keys = MATERIAL | POSE | MOTION | EXTENT[kind]
     values = _read(
         prefix, data, keys,
-        required=tuple(_EXTENT[kind]) if kind in ("rectangle", "disk") else (),
+        required=tuple(EXTENT[kind]) if kind in ("rectangle", "disk") else (),
         others=("kind", "name", "two_sided"),
     )  # fmt: skip
     name, two_sided = data.get("name", kind), data.get("two_sided")
     if not isinstance(name, str):
-        raise SceneError(f"{prefix}name: expected a string, got {_shown(name)}")
+        raise SceneError(f"{prefix}name: expected a string, got {shown(name)}")
     if len(name) > MAX_NAME or not name.isprintable():
         raise SceneError(
-            f"{prefix}name: expected at most {MAX_NAME} printable characters, got {_shown(name)}"
+            f"{prefix}name: expected at most {MAX_NAME} printable characters, got {shown(name)}"
         )
     if not isinstance(two_sided, bool | None):
-        raise SceneError(f"{prefix}two_sided: expected true or false, got {_shown(two_sided)}")
+        raise SceneError(f"{prefix}two_sided: expected true or false, got {shown(two_sided)}")
     for key in ("normal", "u", "rotation_axis"):
         if key in values:
             size = max(map(abs, values[key]))
             if not size:
                 raise SceneError(f"{prefix}{key}: expected a direction, got {values[key]}")
             values[key] = [component / size for component in values[key]]  # squares stay in range
-    moves = any(key in values for key in _MOTION)
+    moves = any(key in values for key in MOTION)
     if moves and ("rotation_rate" in values) != ("rotation_axis" in values):
         raise SceneError(f"{prefix}rotation_rate: expected together with rotation_axis")
     if "center" in values and "center_polynomial" in values:
@@ -361,7 +285,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     base = {"table": presets.table, "net": presets.net, "floor": presets.floor}.get(kind)
     surface = Surface.create(two_sided=kind == "disk") if base is None else base()
     changes: dict[str, Any] = {
-        key: jnp.asarray(float(values[key])) for key in _MATERIAL if key in values
+        key: jnp.asarray(float(values[key])) for key in MATERIAL if key in values
     }
     changes |= {key: _array(values[key]) for key in ("center", "half_extents") if key in values}
     if "radius" in values:
@@ -394,18 +318,6 @@ def _rotation(prefix: str, surface: Surface, values: Mapping, given: Mapping) ->
     if not across:
         raise SceneError(f"{prefix}u: expected a direction across the normal, got {given['u']}")
     return rotation
-
-
-def _shown(value: Any) -> str:
-    """What came, in a few words however long or deep it is."""
-    try:
-        return short(_BRIEF.repr(value), 120)
-    except ValueError:  # more digits than Python writes
-        return "a number of too many digits"
-
-
-_BRIEF = reprlib.Repr()
-_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 60, 60
 
 
 def _array(value) -> jax.Array:
