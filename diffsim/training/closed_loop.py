@@ -72,7 +72,7 @@ class LoopSettings(Stored):
     out: Path = Path("runs/juggle")
     """Folder for metrics and checkpoints."""
     resume: bool = False
-    """Go on from the last checkpoint in the folder."""
+    """Go on from the last checkpoint in the folder, with that run's settings."""
 
     def __post_init__(self):
         self.check_positive((

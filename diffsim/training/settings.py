@@ -66,7 +66,7 @@ class Settings(Stored):
     out: Path = Path("runs/hit")
     """Folder for metrics, checkpoints and pictures."""
     resume: bool = False
-    """Go on from the last checkpoint in the folder."""
+    """Go on from the last checkpoint in the folder, with that run's settings."""
 
     def __post_init__(self):
         self.check_positive(
