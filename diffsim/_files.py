@@ -40,6 +40,22 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def writable(path: Path) -> None:
+    """Make sure that a file of this name can be written, without changing one that is there.
+
+    Raises:
+        OSError: it cannot; the message names it.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "Is a directory")
+        with replacing(path.with_name(f".{path.name[:100]}.probe")) as temporary:
+            temporary.touch()
+        path.with_name(f".{path.name[:100]}.probe").unlink()
+    except OSError as error:
+        raise type(error)(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> Path:
     """Write a Matplotlib figure, as PNG unless the name says otherwise."""
     path = Path(path)

@@ -31,7 +31,7 @@ def main(options: Options) -> None:
         sys.exit(fail(f"serves: expected at least 1, got {options.serves}"))
     try:
         trainer = Trainer.restored(options.checkpoint)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(fail(error))
     key = jax.random.key(options.seed)
     measures = evaluate(trainer.task, trainer.policy(), key, options.serves)

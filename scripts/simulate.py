@@ -31,11 +31,14 @@ def main(options: Options) -> None:
     import jax
 
     jax.config.update("jax_enable_x64", options.x64)
+    from diffsim import _files
     from diffsim.physics import scene as scenes
 
     try:
+        if options.plot is not None:  # before the simulation, which may take long
+            _files.writable(_files.checked(options.plot, (".png", ".pdf", ".svg", ".jpg")))
         scene = scenes.load(options.scene)
-    except scenes.SceneError as error:
+    except (OSError, ValueError) as error:
         sys.exit(_usage_error(error))
     rollout = scenes.run(scene)
     result = scenes.describe(scene, rollout)
@@ -49,7 +52,7 @@ def main(options: Options) -> None:
 
 
 def _usage_error(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    print("error:", " ".join(str(error).split()), file=sys.stderr)
     return 2
 
 
