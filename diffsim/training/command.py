@@ -11,8 +11,7 @@ import tyro
 
 from diffsim.training.processes import Group, ProcessLostError
 
-_ERRORS = (FileExistsError, FileNotFoundError, FloatingPointError, ImportError, TypeError,
-           ValueError)  # fmt: skip
+_ERRORS = (OSError, FloatingPointError, ImportError, TypeError, ValueError)
 
 
 def command(
@@ -48,7 +47,9 @@ def command(
         hint = "" if settings is None else "; " + again.format(out=settings.out)
         code = _said(f"\ninterrupted{hint}", 130)
     except (ProcessLostError, *_ERRORS) as error:
-        code = _said(f"error: {error}", 2)
+        if os.environ.get("DIFFSIM_DEBUG"):
+            traceback.print_exc()
+        code = _said("error: " + " ".join(str(error).split()), 2)
     except Exception:
         if not several:
             raise
