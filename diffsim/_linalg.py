@@ -42,6 +42,7 @@ def inv(a: jax.Array) -> jax.Array:
 
 
 @inv.defjvp
+@jax.default_matmul_precision("highest")
 def _inv_jvp(primals, tangents):
     x = inv(*primals)
     return x, -x @ tangents[0] @ x
@@ -58,6 +59,7 @@ def _log_abs_det_jvp(primals, tangents):
     return log_abs_det(*primals), jnp.sum(inv(*primals).mT * tangents[0], (-2, -1)).real
 
 
+@jax.default_matmul_precision("highest")
 def solve(a: jax.Array, b: jax.Array) -> jax.Array:
     """A⁻¹ b, of (n, n) and (n,) or (n, k)."""
     still = jax.lax.stop_gradient(a)

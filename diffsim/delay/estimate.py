@@ -108,6 +108,7 @@ def estimate_delays(
     return _estimate(samples, maximum, echoes, window, method, criterion, refine)
 
 
+@jax.default_matmul_precision("highest")
 @partial(jax.jit, static_argnums=(1, 3, 4, 5, 6))
 def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> DelayEstimate:
     usable = (samples.weight > 0) & (samples.pulse != 0)
