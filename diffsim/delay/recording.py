@@ -94,7 +94,7 @@ def _decoded(data: bytes) -> str:
 
 def _table(path: Path, trace: int) -> Recording:
     """Columns of numbers below any header; the first of several is time, or counts samples."""
-    lines = [line.strip() for line in _decoded(path.read_bytes()).splitlines()]
+    lines = [line.strip() for line in _decoded(path.read_bytes()).lstrip("\ufeff").splitlines()]
     notes = [line for line in lines if line[:1] in ("#", "%")]
     body = [(n, re.split("[#%]", line)[0].strip()) for n, line in enumerate(lines, 1)]
     body = [(n, line) for n, line in body if line]
