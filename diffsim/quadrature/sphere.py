@@ -147,7 +147,7 @@ def assess(samples, grid, measure, *, symmetry=None, mask=None, band=None, rule=
             raise ValueError(
                 f"samples: expected (rings, meridians) of {grid}, got shape {samples.shape}"
             )
-        grid = sphere_grid(*samples.shape, grid)
+        grid = sphere_grid(samples.shape[0], samples.shape[1], grid)
     grid, mask = _declared(grid, symmetry, mask)
     shape, closing = grid.shape, ""
     if grid.n_phi and not grid.symmetry.mirror:
