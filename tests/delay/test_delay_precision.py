@@ -11,12 +11,14 @@ GRID = quadrature.sphere_grid(9, 16)
 
 
 def chain(real):
-    return delay.estimate_delays(delay.FrequencySamples.create(real + 1j * X.imag), 2, 2).delays
+    return delay.estimate_delays(
+        delay.FrequencySamples.create(jax.lax.complex(real, X.imag)), 2, 2
+    ).delays
 
 
 def subspace(method):
     def found(real):
-        covariance = delay.smoothed_covariance(real + 1j * X.imag, 8)
+        covariance = delay.smoothed_covariance(jax.lax.complex(real, X.imag), 8)
         return method(delay.signal_subspace(covariance, 2))
 
     return found
