@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+FIGURES = (".png", ".pdf", ".svg", ".jpg")
+
 
 def checked(path: str | os.PathLike, suffixes: tuple[str, ...]) -> Path:
     """Return ``path`` as a Path whose suffix is one of ``suffixes``.
@@ -25,6 +27,32 @@ def checked(path: str | os.PathLike, suffixes: tuple[str, ...]) -> Path:
     if path.suffix.lower() not in suffixes:
         wanted = " or ".join(suffixes)
         raise ValueError(f"path: expected a name ending in {wanted}, got {path.name!r}")
+    return path
+
+
+def figure_path(path: str | os.PathLike) -> Path:
+    """Return ``path`` if a figure can be written there, which is known before it is drawn.
+
+    Raises:
+        ValueError: the ending is of no picture.
+        OSError: its folder is a file, or it is a folder itself.
+    """
+    path = checked(path, FIGURES)
+    folder(path.parent)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a file, got a folder")
+    return path
+
+
+def folder(path: Path) -> Path:
+    """Return ``path`` if it is, or can be made, a folder.
+
+    Raises:
+        NotADirectoryError: it or a part of it is a file.
+    """
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise NotADirectoryError(f"{path}: expected a folder, got a file {part}")
     return path
 
 

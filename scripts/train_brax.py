@@ -1,6 +1,5 @@
 """Train on a task with one of brax's own trainers, and write how it went."""
 
-import os
 import time
 import warnings
 from contextlib import ExitStack
@@ -61,7 +60,6 @@ def run(options: Options) -> None:
 
 
 def main() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # brax's own
     from diffsim.training.command import command
 
@@ -69,4 +67,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from _entry import entry
+
+    entry(main)

@@ -53,6 +53,8 @@ def command(
         hint = "" if settings is None else "; " + again.format(out=settings.out)
         code = _said(f"\ninterrupted{hint}", 130)
     except (ProcessLostError, *_ERRORS) as error:
+        if os.environ.get("DIFFSIM_DEBUG"):
+            traceback.print_exc()
         code = _said(f"error: {_line(error)}", 2)
     except Exception:
         if not several:
