@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+FIGURES = (".png", ".pdf", ".svg", ".jpg")
+
 
 def checked(path: str | os.PathLike, suffixes: tuple[str, ...]) -> Path:
     """Return ``path`` as a Path whose suffix is one of ``suffixes``.
@@ -28,6 +30,32 @@ def checked(path: str | os.PathLike, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
+def figure_path(path: str | os.PathLike) -> Path:
+    """Return ``path`` if a figure can be written there, which is known before it is drawn.
+
+    Raises:
+        ValueError: the ending is of no picture.
+        OSError: its folder is a file, or it is a folder itself.
+    """
+    path = checked(path, FIGURES)
+    folder(path.parent)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a file, got a folder")
+    return path
+
+
+def folder(path: Path) -> Path:
+    """Return ``path`` if it is, or can be made, a folder.
+
+    Raises:
+        NotADirectoryError: it or a part of it is a file.
+    """
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise NotADirectoryError(f"{path}: expected a folder, got a file {part}")
+    return path
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path``, renamed to it at the end and deleted on an error."""
@@ -38,6 +66,22 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def writable(path: Path) -> None:
+    """Make sure that a file of this name can be written, without changing one that is there.
+
+    Raises:
+        OSError: it cannot; the message names it.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "Is a directory")
+        with replacing(path.with_name(f".{path.name[:100]}.probe")) as temporary:
+            temporary.touch()
+        path.with_name(f".{path.name[:100]}.probe").unlink()
+    except OSError as error:
+        raise type(error)(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> Path:

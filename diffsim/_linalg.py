@@ -1,17 +1,35 @@
-"""Solve, inverse, determinant and eigenvectors, of which a batch never waits for itself.
+"""Solve, inverse, determinant and eigenvectors, at full precision; no batch waits for itself.
+
+Accelerators multiply float32 as something shorter (TF32, bfloat16) unless told not to.
 
 jaxlib 0.10 and 0.11 divide a batch of matrices over the threads of the CPU's pool and let the
 thread that did so wait. As many batches at once as there are threads, two on a machine with two
 cores, wait for ever. Here such a batch is taken one matrix after the other.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jaxlib.version
 
 DIVIDES, MENDED = (0, 10, 0), (0, 11, 2)  # jaxlib: the first to divide, the first not to
+
+
+def full_precision(f: Callable) -> Callable:
+    """f, in which every product that does not name its precision is one of the type's own.
+
+    Derivative rules that f leaves for later (``custom_jvp``) have to be given to it themselves.
+    """
+
+    @functools.wraps(f)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with jax.default_matmul_precision("highest"):
+            return f(*args, **kwargs)
+
+    return run
 
 
 def _looped(f: Callable) -> Callable:
@@ -42,6 +60,7 @@ def inv(a: jax.Array) -> jax.Array:
 
 
 @inv.defjvp
+@full_precision
 def _inv_jvp(primals, tangents):
     x = inv(*primals)
     return x, -x @ tangents[0] @ x
@@ -54,10 +73,12 @@ def log_abs_det(a: jax.Array) -> jax.Array:
 
 
 @log_abs_det.defjvp
+@full_precision
 def _log_abs_det_jvp(primals, tangents):
     return log_abs_det(*primals), jnp.sum(inv(*primals).mT * tangents[0], (-2, -1)).real
 
 
+@full_precision
 def solve(a: jax.Array, b: jax.Array) -> jax.Array:
     """A⁻¹ b, of (n, n) and (n,) or (n, k)."""
     still = jax.lax.stop_gradient(a)

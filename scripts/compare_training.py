@@ -1,11 +1,9 @@
 """Train with several gradients and seeds, and draw landing error against cost."""
 
 import dataclasses
-import os
 
 
 def main() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     from diffsim.report import comparison
     from diffsim.training.command import command
     from diffsim.training.comparison import Plan
@@ -26,4 +24,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from _entry import entry
+
+    entry(main)

@@ -1,18 +1,14 @@
 """Delays of the echoes in a recorded signal: python scripts/delay.py SIGNAL --sample-rate HZ."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import tyro
-
-from diffsim.delay.report import delay_report
 
 
 def main(
     signal: Annotated[Path, tyro.conf.Positional],
-    sample_rate: float,
+    sample_rate: float | None = None,
     pulse: str | None = None,
     echoes: str = "auto",
     band: tuple[float, float] | None = None,
@@ -20,40 +16,42 @@ def main(
     time_zero: float = 0.0,
     trace: int = 0,
     plot: Path | None = None,
-) -> int:
+) -> None:
     """Print the delays of the echoes in a signal, with their standard errors.
 
     Args:
-        signal: .npy, or .csv with one column of values or two of time and value.
-        sample_rate: Hz.
+        signal: .npy; a table in text with one column of values, or time and values, as
+            oscilloscopes write them; Touchstone .s1p, .s2p; gprMax .out, .h5.
+        sample_rate: Hz, where the file has no clock.
         pulse: file of the pulse from its time zero on, or ricker:HZ.
         echoes: how many, or auto.
         band: lowest and highest frequency to use, Hz.
-        gate: first and last time to use, s after the first sample.
-        time_zero: when the pulse left, s after the first sample.
-        trace: row of a 2-D file.
+        gate: first and last time to use, s on the file's clock or after the first sample.
+        time_zero: when the pulse left, on the same clock.
+        trace: which record of a file with several, from 0 on.
         plot: file for a picture of the spectrum over delay.
     """
-    try:
-        print(
-            delay_report(
-                signal,
-                sample_rate,
-                pulse=pulse,
-                echoes=echoes,
-                band=band,
-                gate=gate,
-                time_zero=time_zero,
-                trace=trace,
-                plot=plot,
-            )
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from diffsim.delay.report import delay_report
+
+    print(
+        delay_report(
+            signal,
+            sample_rate,
+            pulse=pulse,
+            echoes=echoes,
+            band=band,
+            gate=gate,
+            time_zero=time_zero,
+            trace=trace,
+            plot=plot,
         )
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    )
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_enable_x64", True)
-    sys.exit(tyro.cli(main))
+    from _entry import entry
+
+    entry(lambda: tyro.cli(main))

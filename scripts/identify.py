@@ -1,8 +1,6 @@
 """Fit drag, spin lift, restitution and friction to observed flights, with standard errors."""
 
 import json
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,37 +34,37 @@ class Options:
 
 
 def main(options: Options) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     import jax
 
     jax.config.update("jax_enable_x64", True)
     from rich.console import Console
 
     from diffsim import identification
+    from diffsim._files import figure_path
     from diffsim.identification import report
     from diffsim.physics import World, scene
 
-    try:
-        observations = identification.read(options.observed)
-        world = World.create() if options.scene is None else scene.load(options.scene).world
-        with Console(stderr=True).status("compiling and fitting the starts") as status:
-            found = identification.identify(
-                observations,
-                world,
-                options.fit,
-                noise=options.noise,
-                spin_noise=options.spin_noise,
-                spin_scale=options.spin_scale,
-                robust=options.robust,
-                progress=lambda n, cost: status.update(f"fitting: {n} evaluations, cost {cost:g}"),
-            )
-        if options.plot is not None:
-            report.plot(found, observations, options.plot)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}".replace("\n", " "), file=sys.stderr)
-        sys.exit(2)
+    if options.plot is not None:
+        figure_path(options.plot)
+    observations = identification.read(options.observed)
+    world = World.create() if options.scene is None else scene.load(options.scene).world
+    with Console(stderr=True).status("compiling and fitting the starts") as status:
+        found = identification.identify(
+            observations,
+            world,
+            options.fit,
+            noise=options.noise,
+            spin_noise=options.spin_noise,
+            spin_scale=options.spin_scale,
+            robust=options.robust,
+            progress=lambda n, cost: status.update(f"fitting: {n} evaluations, cost {cost:g}"),
+        )
+    if options.plot is not None:
+        report.plot(found, observations, options.plot)
     print(json.dumps(report.as_json(found)) if options.json else report.table(found))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    from _entry import entry
+
+    entry(lambda: main(tyro.cli(Options)))

@@ -1,22 +1,16 @@
 """Hit the ball to a wanted point by inverting a learned model, against optimising: in cm."""
 
-import os
-import sys
-
-import tyro
-
 
 def main() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
+    import tyro
+
     from diffsim.training import landing
 
     settings = tyro.cli(landing.Settings, description=__doc__)
-    try:
-        print("\n".join(landing.rows(settings, landing.compare(settings))))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    print("\n".join(landing.rows(settings, landing.compare(settings))))
 
 
 if __name__ == "__main__":
-    main()
+    from _entry import entry
+
+    entry(main)

@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import tyro
 
 TRUTH = {"drag": 0.45, "magnus": 0.5, "table.restitution": 0.87, "table.friction": 0.12}
@@ -18,13 +16,17 @@ def main(directory: Path = Path("data"), seed: int = 0, noise: float = 2e-3) -> 
         seed: of starts, noise and gaps.
         noise: standard deviation of a coordinate, m.
     """
+    import jax
+    import jax.numpy as jnp
+
     jax.config.update("jax_enable_x64", True)
-    from diffsim._files import replacing
+    from diffsim._files import folder, replacing
     from diffsim.identification import write
     from diffsim.identification.fit import put
     from diffsim.identification.made import made
     from diffsim.physics import World
 
+    folder(directory)
     world = put(World.create(), list(TRUTH), jnp.array(list(TRUTH.values())))
     with replacing(directory / "flights.csv") as file:
         write(file, made(world, seed, noise=noise))
@@ -33,4 +35,6 @@ def main(directory: Path = Path("data"), seed: int = 0, noise: float = 2e-3) -> 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    from _entry import entry
+
+    entry(lambda: tyro.cli(main))

@@ -3,13 +3,7 @@
 import json
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import tyro
-
-from diffsim._files import replacing
-from diffsim.delay.gpr import Layers, a_scan, layer_echoes
 
 SAMPLES, SAMPLE_RATE = 256, 8e9
 PEAK_FREQUENCY, NOISE = 8e8, 2e-3
@@ -25,6 +19,15 @@ def main(directory: Path = Path("data")) -> None:
     Args:
         directory: where to write.
     """
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    jax.config.update("jax_enable_x64", True)
+    from diffsim._files import folder, replacing
+    from diffsim.delay.gpr import Layers, a_scan, layer_echoes
+
+    folder(directory)
     position = np.linspace(0.0, 1.0, TRACES)[:, None]
     thickness = np.array(THICKNESS) + position * np.array(CHANGE)
     delays, amplitudes = jax.vmap(
@@ -53,5 +56,6 @@ def main(directory: Path = Path("data")) -> None:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_enable_x64", True)
-    tyro.cli(main)
+    from _entry import entry
+
+    entry(lambda: tyro.cli(main))

@@ -1,7 +1,5 @@
 """A radar sees a serve: from echoes to the landing point, its error, and its derivatives."""
 
-import os
-import sys
 from pathlib import Path
 
 import tyro
@@ -17,7 +15,7 @@ def main(
     trials: int = 200,
     seed: int = 0,
     plot: Path | None = None,
-) -> int:
+) -> None:
     """Track a served ball by four antennas around a table, and print where it will land.
 
     Args:
@@ -31,27 +29,26 @@ def main(
         seed: of the noise.
         plot: file for a picture of echoes, flight and landings.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    from diffsim._files import figure_path
     from diffsim.delay.radar import Radar
     from diffsim.physics import BallState
     from diffsim.report.radar import radar_report
     from diffsim.tasks import RadarTracking
 
-    try:
-        truth = BallState.create(position, velocity, spin)
-        guess = BallState.create([1.3, 0.0, 1.15], [-5.5, 0.0, 1.0], spin)
-        tracking = RadarTracking.create(
-            radar=Radar.create(noise=noise), guess=guess, pulses=pulses, interval=interval
-        )
-        print(radar_report(tracking, truth, trials=trials, seed=seed, plot=plot))
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if plot is not None:
+        figure_path(plot)
+    truth = BallState.create(position, velocity, spin)
+    guess = BallState.create([1.3, 0.0, 1.15], [-5.5, 0.0, 1.0], spin)
+    tracking = RadarTracking.create(
+        radar=Radar.create(noise=noise), guess=guess, pulses=pulses, interval=interval
+    )
+    print(radar_report(tracking, truth, trials=trials, seed=seed, plot=plot))
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    from _entry import entry
+
+    entry(lambda: tyro.cli(main))

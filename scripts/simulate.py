@@ -1,8 +1,6 @@
 """Simulate a scene file: where the ball goes, what it hits, and how that depends on the start."""
 
 import json
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -27,16 +25,15 @@ class Options:
 
 
 def main(options: Options) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     import jax
 
     jax.config.update("jax_enable_x64", options.x64)
+    from diffsim import _files
     from diffsim.physics import scene as scenes
 
-    try:
-        scene = scenes.load(options.scene)
-    except scenes.SceneError as error:
-        sys.exit(_usage_error(error))
+    if options.plot is not None:
+        _files.writable(_files.figure_path(options.plot))  # the simulation may take long
+    scene = scenes.load(options.scene)
     rollout = scenes.run(scene)
     result = scenes.describe(scene, rollout)
     if options.gradient:
@@ -48,10 +45,7 @@ def main(options: Options) -> None:
     print(json.dumps(result) if options.json else scenes.table(result))
 
 
-def _usage_error(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-
-
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    from _entry import entry
+
+    entry(lambda: main(tyro.cli(Options)))

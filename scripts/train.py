@@ -3,12 +3,10 @@
 The paddle moves freely (--task paddle) or at the end of a seven-joint arm (--task arm), in the
 event-driven world, whose gradient is exact, or in MuJoCo, a black box (--simulator mujoco)."""
 
-import os
 import sys
 
 
 def main() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     from diffsim.report import training
     from diffsim.training import Settings
     from diffsim.training.command import command
@@ -17,4 +15,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from _entry import entry
+
+    entry(main)

@@ -1,12 +1,10 @@
 """Train on a task with one of brax's own trainers, and write how it went."""
 
-import os
 import time
 import warnings
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,7 @@ class Options:
 
 def run(options: Options) -> None:
     from diffsim.envs import brax_adapter, make
+    from diffsim.training.folder import locked
     from diffsim.training.metrics import MetricsWriter
     from diffsim.training.processes import first
 
@@ -48,8 +47,10 @@ def run(options: Options) -> None:
 
     env = make(options.env, **({} if options.limit is None else {"limit": options.limit}))
     settings = {k: int(v) if v.is_integer() else v for k, v in options.set.items()}
-    writer: Any = MetricsWriter(options.out) if first() else nullcontext()
-    with writer as metrics:
+    with ExitStack() as stack:
+        if first():
+            stack.enter_context(locked(options.out))
+            metrics = stack.enter_context(MetricsWriter(options.out))
         brax_adapter.train(
             env, options.algorithm, options.budget, seed=options.seed,
             evaluations=options.evaluations, progress=progress, **settings,
@@ -59,7 +60,6 @@ def run(options: Options) -> None:
 
 
 def main() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # brax's own
     from diffsim.training.command import command
 
@@ -67,4 +67,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from _entry import entry
+
+    entry(main)

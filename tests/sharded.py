@@ -1,8 +1,8 @@
 """A run of a task that costs nothing, in a process of its own: python sharded.py SETTINGS.
 
 SETTINGS is JSON: those of the run; "group", those of its processes; "loop", whether the task is
-step-wise; "host", whether its simulator is on the host; "die", the step after which the process
-kills itself.
+step-wise; "host", whether its simulator is on the host, and "workers", in how many processes;
+"die", the step after which the process kills itself.
 """
 
 import json
@@ -27,14 +27,14 @@ def settings(out, loop=False, **changes):
     return LoopSettings(**few | {"horizon": 8, "gradient": "shac", "env": "drift"} | changes)
 
 
-def trainer(chosen, host=False):
+def trainer(chosen, host=False, workers=0):
     from point import HostPoint, Point
 
     from diffsim.training import LoopSettings, LoopTrainer, Trainer
 
     if isinstance(chosen, LoopSettings):
         return LoopTrainer(chosen)
-    return Trainer(HostPoint() if host else Point(), chosen)
+    return Trainer(HostPoint(workers=workers) if host else Point(), chosen)
 
 
 def numbers(trainer):
@@ -49,6 +49,7 @@ def numbers(trainer):
 def main():
     changes = json.loads(sys.argv[1])
     last, host = changes.pop("die", None), changes.pop("host", False)
+    workers = changes.pop("workers", 0)
 
     def progress(row):
         if row["step"] == last:
@@ -59,7 +60,7 @@ def main():
 
     try:
         with Group(**changes.pop("group", {})).connected():
-            run = trainer(settings(**changes), host)
+            run = trainer(settings(**changes), host, workers)
             train(run, progress=progress)
             if first():
                 print(json.dumps(numbers(run).tolist()))

@@ -1,12 +1,15 @@
 """Simulators for worker processes: NumPy alone, so that a child starts without JAX."""
 
+import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 
 def bowl(x, aim=0.0):
@@ -116,3 +119,54 @@ def pair(x, fault=0):
 
 def size_of_pair(result):
     return np.sum(result["place"] ** 2) / result["size"]
+
+
+class Behind:
+    """Hangs with processes of its own, whose numbers it leaves in a folder."""
+
+    def __init__(self, folder: Path, how: str):
+        self.folder, self.how = folder, how
+
+    def __call__(self, x):
+        if x[0] < 1:
+            return bowl(x)
+        self.tell(os.getpid())
+        if self.how == "sleep":
+            self.tell(subprocess.Popen(["sleep", "300"]).pid)
+        elif os.fork() == 0:  # holds the worker's pipe open, too
+            self.tell(os.getpid())
+            time.sleep(300)
+        if self.how == "exit":
+            os._exit(3)
+        ctypes.PyDLL(None).sleep(300)  # C code that keeps the interpreter lock
+
+    def tell(self, pid):
+        (self.folder / str(pid)).touch()
+
+    def alive(self):
+        """Which of them live; all that is left of some is an entry nobody has asked for."""
+        told = [int(path.name) for path in self.folder.iterdir()]
+        return [pid for pid in told if psutil.pid_exists(pid) and not self._dead(pid)]
+
+    @staticmethod
+    def _dead(pid):
+        try:
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+
+def leaves(x):
+    """Ends the program, or so it thinks."""
+    sys.exit(0)
+
+
+class Leaks:
+    """Keeps memory, and counts its calls in this process."""
+
+    def __init__(self, size: int):
+        self.size, self.kept = size, []
+
+    def __call__(self, x):
+        self.kept.append(np.ones(self.size, np.uint8))
+        return float(len(self.kept))

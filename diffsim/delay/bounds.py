@@ -10,6 +10,7 @@ from diffsim import _linalg
 from diffsim.delay.steering import curvature, fft_columns, inner, regular, steering
 
 
+@jax.default_matmul_precision("highest")
 @partial(jax.jit, static_argnames=("stochastic", "real_amplitudes"))
 def cramer_rao_bound(
     delays,
@@ -64,6 +65,7 @@ def cramer_rao_bound(
     return noise_variance / (2 * snapshots) * _linalg.inv(information) / unit**2
 
 
+@jax.default_matmul_precision("highest")
 @jax.jit
 def music_variance(delays, power, noise_variance, frequencies, *, snapshots: int = 1) -> jax.Array:
     """Variance of MUSIC and root-MUSIC over many snapshots.
@@ -92,6 +94,7 @@ def music_variance(delays, power, noise_variance, frequencies, *, snapshots: int
     return noise_variance / (2 * snapshots) * jnp.diagonal(spread).real / height / unit**2
 
 
+@jax.default_matmul_precision("highest")
 @partial(jax.jit, static_argnames=("window", "forward_backward"))
 def hankel_variance(
     delays, amplitudes, noise_variance, step, window: int, *, forward_backward=True, mask=None

@@ -9,6 +9,7 @@ from flax import struct
 from diffsim import _linalg
 
 
+@jax.default_matmul_precision("highest")
 @partial(jax.jit, static_argnames=("window", "forward_backward"))
 def smoothed_covariance(
     values: jax.Array, window: int, *, present: jax.Array | None = None, forward_backward=True
@@ -119,6 +120,7 @@ def signal_subspace(
     return _subspace(covariance, count, maximum, centro_hermitian)
 
 
+@jax.default_matmul_precision("highest")
 @partial(jax.jit, static_argnums=(2, 3))
 def _subspace(covariance, count, maximum, centro_hermitian):
     if centro_hermitian:
@@ -157,6 +159,7 @@ def _eigh(matrix, count):
 
 
 @_eigh.defjvp
+@jax.default_matmul_precision("highest")
 def _eigh_jvp(primals, tangents):
     matrix, count = primals
     vectors, eigenvalues = _eigh(matrix, count)

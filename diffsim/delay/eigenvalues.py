@@ -59,6 +59,7 @@ def eigenvalues(matrix: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 @eigenvalues.defjvp
+@jax.default_matmul_precision("highest")
 def _eigenvalues_jvp(primals, tangents):
     matrix, mask = primals
     roots = eigenvalues(matrix, mask)

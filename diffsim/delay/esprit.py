@@ -11,11 +11,13 @@ from diffsim.delay.covariance import SignalSubspace, signal_subspace
 from diffsim.delay.eigenvalues import eigenvalues
 
 
+@jax.default_matmul_precision("highest")
 def least_squares(first: jax.Array, second: jax.Array, mask: jax.Array) -> jax.Array:
     """Phase factors z from first Ψ = second in least squares."""
     return eigenvalues(_solve(first, second, mask), mask)
 
 
+@jax.default_matmul_precision("highest")
 def total_least_squares(first: jax.Array, second: jax.Array, mask: jax.Array) -> jax.Array:
     """Phase factors z from first Ψ = second with errors on both sides.
 
@@ -27,6 +29,7 @@ def total_least_squares(first: jax.Array, second: jax.Array, mask: jax.Array) ->
     return eigenvalues(_linalg.solve(top + _rest(mask, top.dtype), bottom), mask)
 
 
+@jax.default_matmul_precision("highest")
 def unitary(first: jax.Array, second: jax.Array, mask: jax.Array) -> jax.Array:
     """Phase factors exp(jω) from (first + second) Υ = −j (second − first), Υ having tan(ω/2).
 
@@ -43,6 +46,7 @@ def unitary(first: jax.Array, second: jax.Array, mask: jax.Array) -> jax.Array:
     return turn * jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
 
 
+@jax.default_matmul_precision("highest")
 @partial(jax.jit, static_argnames="solve")
 def esprit(
     subspace: SignalSubspace,

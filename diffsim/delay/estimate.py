@@ -37,6 +37,7 @@ class DelayEstimate:
         resolved: (K,) true where every other echo is more than two standard errors of their
             difference away, and no smaller number of echoes suits the criterion better.
         count: number of echoes.
+        saturated: whether the number was sought and came out as K: there may be more.
         noise_variance: σ² of a complex sample of unit weight.
         criterion: (K + 1,) Bayes' criterion of 0 ... K echoes.
     """
@@ -48,6 +49,7 @@ class DelayEstimate:
     mask: jax.Array
     resolved: jax.Array
     count: jax.Array
+    saturated: jax.Array
     noise_variance: jax.Array
     criterion: jax.Array
 
@@ -106,6 +108,7 @@ def estimate_delays(
     return _estimate(samples, maximum, echoes, window, method, criterion, refine)
 
 
+@jax.default_matmul_precision("highest")
 @partial(jax.jit, static_argnums=(1, 3, 4, 5, 6))
 def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> DelayEstimate:
     usable = (samples.weight > 0) & (samples.pulse != 0)
@@ -155,6 +158,7 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
         mask=mask,
         resolved=mask & supported & jnp.all(~others | (apart**2 > 4 * blur), axis=1),
         count=count,
+        saturated=(count == maximum) & (echoes is None),
         noise_variance=noise,
         criterion=scores,
     )

@@ -70,6 +70,7 @@ class Problem:
         )
 
 
+@jax.default_matmul_precision("highest")
 @jax.jit
 def maximum_likelihood(
     samples: FrequencySamples, delays: jax.Array, mask: jax.Array | None = None
@@ -108,6 +109,7 @@ def maximum_likelihood(
     return evaluate(samples, delays, mask)
 
 
+@jax.default_matmul_precision("highest")
 def evaluate(samples: FrequencySamples, delays: jax.Array, mask: jax.Array) -> Fit:
     """The fit at given delays, amplitudes referred to the true frequencies."""
     fit = Problem.of(samples).fit(delays, mask)

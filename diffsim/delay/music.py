@@ -43,6 +43,7 @@ def music_spectrum(subspace: SignalSubspace, points: int, step=1.0) -> tuple[jax
     return delays, 1 / jnp.maximum(null, jnp.finfo(null.dtype).eps)
 
 
+@jax.default_matmul_precision("highest")
 @jax.jit
 def root_music(subspace: SignalSubspace, step=1.0) -> jax.Array:
     """Delays from the roots of the null spectrum D(z) nearest the unit circle.

@@ -71,6 +71,7 @@ def delay_to_range(radar: Radar, delays):
     return radar.speed * delays / 2
 
 
+@jax.default_matmul_precision("highest")
 def echo(radar: Radar, ranges: jax.Array, amplitudes: jax.Array, key=None) -> FrequencySamples:
     """What the radar receives, x_n = p_n Σ_k a_k exp(−j2π f_n 2 r_k/c) + noise.
 

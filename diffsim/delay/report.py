@@ -5,16 +5,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from diffsim._files import save_figure
+from diffsim._files import figure_path, save_figure
 from diffsim.delay.covariance import signal_subspace, smoothed_covariance
 from diffsim.delay.estimate import DelayEstimate, estimate_delays
 from diffsim.delay.music import music_spectrum
+from diffsim.delay.recording import Recording, load
 from diffsim.delay.samples import FrequencySamples, from_signal, ricker_spectrum
 
 
 def delay_report(
     signal: Path,
-    sample_rate: float,
+    sample_rate: float | None = None,
     *,
     pulse: str | None = None,
     echoes: str = "auto",
@@ -27,16 +28,15 @@ def delay_report(
     """Delays of the echoes in a signal file, as a table.
 
     Args:
-        signal: .npy or .csv; of a 2-D .npy the row ``trace`` is read, a CSV has one column of
-            values, or two of time (s) and value, below a line of names or not; complex values
-            are written 1+2j.
-        sample_rate: Hz.
-        pulse: file of the pulse from its time zero on, or ``ricker:HZ`` for one centred on it.
+        signal: see :func:`diffsim.delay.recording.load`.
+        sample_rate: Hz; may be left out where the file has a clock, and must agree with it.
+        pulse: file of the pulse from its time zero on, or ``ricker:HZ`` for one centred on it
+            (a gprMax file's own is later, which is made up for).
         echoes: a number, or ``auto`` to look for up to six.
         band: (low, high), Hz.
-        gate: (start, stop), s after the first sample.
-        time_zero: when the pulse left, s after the first sample.
-        trace: row of a 2-D file.
+        gate: (start, stop), s on the file's clock, or after the first sample without one.
+        time_zero: when the pulse left, on the same clock.
+        trace: which record of a file with several, from 0 on.
         plot: where to draw the MUSIC spectrum over delay.
 
     Returns:
@@ -48,15 +48,10 @@ def delay_report(
     """
     if echoes != "auto" and not echoes.isdecimal():
         raise ValueError(f"echoes: expected a number or auto, got {echoes!r}")
-    wave = load_signal(signal, sample_rate, trace)
-    samples = from_signal(
-        wave,
-        sample_rate,
-        pulse=_pulse(pulse, sample_rate),
-        band=band,
-        gate=gate,
-        time_zero=time_zero,
-    )
+    if plot is not None:
+        figure_path(plot)
+    recording = load(signal, trace)
+    samples = _samples(recording, sample_rate, pulse, band, gate, time_zero)
     size = samples.weight.size
     count = None if echoes == "auto" else int(echoes)
     if count is not None and not 1 <= count <= size // 2:
@@ -67,66 +62,79 @@ def delay_report(
     estimate = estimate_delays(samples, maximum, count)
     if plot is not None:
         plot_spectrum(plot, samples, estimate)
-    return table(estimate)
+    lines = [f"read {recording.name}"] if recording.name else []
+    if recording.ricker_delay and pulse is None:
+        lines.append("warning: the delays include the pulse's own; give --pulse ricker:HZ")
+    return "\n".join([*lines, table(estimate)])
 
 
-def load_signal(path: Path, sample_rate: float, trace: int = 0) -> np.ndarray:
-    """One record from a .npy or .csv file, its sampling checked where the file has times.
-
-    Raises:
-        ValueError: the file is of another kind, malformed, or sampled at another rate.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
-        elif path.suffix == ".csv":
-            array = _load_csv(path)
-        else:
-            raise ValueError("expected a .npy or .csv file")
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    if path.suffix == ".csv":
-        if array.shape[1] > 2:
-            raise ValueError(f"{path}: expected one or two columns, got {array.shape[1]}")
-        if array.shape[1] == 2:
-            steps = np.diff(array[:, 0].real)
-            rates = 1 / steps if np.all(steps > 0) else np.zeros(1)
-            if not np.allclose(rates, sample_rate, rtol=1e-3):
-                raise ValueError(
-                    f"{path}: expected times {1 / sample_rate:g} s apart as sample_rate says, "
-                    f"got rates from {rates.min():g} to {rates.max():g} Hz"
-                )
-        return array[:, -1]
-    if array.ndim == 2:
-        if not 0 <= trace < array.shape[0]:
-            raise ValueError(f"trace: expected 0 to {array.shape[0] - 1}, got {trace}")
-        array = array[trace]
-    if array.ndim != 1 or array.dtype.kind not in "iufc":
-        raise ValueError(
-            f"{path}: expected numbers in 1 or 2 dimensions, got {array.dtype} {array.shape}"
+def _samples(
+    recording: Recording,
+    sample_rate: float | None,
+    pulse: str | None,
+    band: tuple[float, float] | None,
+    gate: tuple[float, float] | None,
+    time_zero: float,
+) -> FrequencySamples:
+    """The recording as frequency samples, with delays after ``time_zero``."""
+    if recording.step is not None:
+        if gate is not None or sample_rate is not None:
+            raise ValueError("gate, sample_rate: expected none for frequency samples, got one")
+        frequency = recording.first + recording.step * np.arange(recording.values.size)
+        keep = slice(None)
+        if band is not None:
+            inside = np.flatnonzero((frequency >= band[0]) & (frequency <= band[1]))
+            if inside.size < 2:
+                raise ValueError(f"band: expected at least 2 of the frequencies inside, got {band}")
+            keep = slice(inside[0], inside[-1] + 1)
+        shape = _pulse(pulse, 2 * frequency[-1])
+        if isinstance(shape, np.ndarray):
+            raise ValueError("pulse: expected ricker:HZ for frequency samples, got a file")
+        return FrequencySamples.create(
+            recording.values[keep],
+            recording.step,
+            offset=frequency[keep][0] / recording.step,
+            pulse=None if shape is None else shape(frequency[keep]),
+            origin=-time_zero,
         )
-    return array
+    rate = _rate(recording, sample_rate)
+    shape = _pulse(pulse, rate)
+    if callable(shape):
+        assert pulse is not None
+        time_zero += recording.ricker_delay / float(pulse.removeprefix("ricker:"))
+    return from_signal(
+        recording.values,
+        rate,
+        pulse=shape,
+        band=band,
+        gate=None if gate is None else (gate[0] - recording.start, gate[1] - recording.start),
+        time_zero=time_zero - recording.start,
+    )
 
 
-def _load_csv(path: Path) -> np.ndarray:
-    """(rows, columns), complex where a number is."""
-    lines = [line for line in path.read_text().splitlines() if line.split("#")[0].strip()]
-    try:
-        np.loadtxt(lines[:1] or ["0"], delimiter=",", dtype=complex)
-    except ValueError:
-        lines = lines[1:]  # names
-    if not lines:
-        raise ValueError("expected rows of numbers, got none")
-    array = np.loadtxt(lines, delimiter=",", ndmin=2, dtype=complex)
-    return array if array.imag.any() else array.real
+def _rate(recording: Recording, asked: float | None) -> float:
+    found = recording.sample_rate
+    if asked is None and found is None:
+        raise ValueError("sample_rate: expected Hz, as the file has no clock, got none")
+    if asked is not None and not (np.isfinite(asked) and asked > 0):
+        raise ValueError(f"sample_rate: expected a positive number of Hz, got {asked}")
+    if asked is not None and found is not None and not np.isclose(found, asked, rtol=1e-3):
+        raise ValueError(
+            f"sample_rate: expected times {1 / asked:g} s apart, got {1 / found:g} s in the file"
+        )
+    return float(asked if found is None else found)  # type: ignore[arg-type]
 
 
 def table(estimate: DelayEstimate) -> str:
     """The echoes of one estimate, a line each."""
     count = int(estimate.count)
     deviation = float(np.sqrt(estimate.noise_variance))
-    lines = [f"{count} echo{'' if count == 1 else 'es'}, noise deviation {deviation:.3g} per line"]
+    more = ""
+    if estimate.saturated:
+        more = f"; there may be more, no more than {count} were looked for"
+    lines = [
+        f"{count} echo{'' if count == 1 else 'es'}, noise deviation {deviation:.3g} per line{more}"
+    ]
     for k in range(count):
         amplitude = complex(estimate.amplitudes[k])
         lines.append(
@@ -178,4 +186,9 @@ def _pulse(text: str | None, sample_rate: float):
                 f"pulse: expected ricker:HZ between 0 and {sample_rate / 2:g} Hz, got {text!r}"
             )
         return lambda frequency: ricker_spectrum(frequency, peak)
-    return load_signal(Path(text), sample_rate)
+    recording = load(Path(text))
+    if recording.step is not None:
+        raise ValueError(f"pulse: expected samples in time, got frequency samples in {text}")
+    if recording.sample_rate is not None:
+        _rate(recording, sample_rate)
+    return recording.values

@@ -98,6 +98,13 @@ class FrequencySamples:
             spread = _check.in_range("noise", noise, 0.0, open_low=True).astype(real)
             if spread.shape != (count,):
                 raise ValueError(f"noise: expected shape ({count},), got {spread.shape}")
+        if np.ndim(step):
+            raise ValueError(
+                f"step: expected one frequency step, got an array of shape {np.shape(step)}; "
+                "for frequencies f give step=f[1]-f[0] and offset=f[0]/step"
+            )
+        if not np.isfinite(offset):
+            raise ValueError(f"offset: expected a finite number, got {offset}")
         return cls(
             values=array,
             pulse=spectrum,

@@ -24,7 +24,8 @@ class AlphaOrder(Method):
 
     ε bounds ‖ĝ₀ − E ĝ₀‖ but for a FAILURE probability δ, by the paper's Bernstein bound. α comes
     from the same batch, which costs a bias O(1/n), and the reported variance is that for the α
-    chosen.
+    chosen. Where the loss jumps it is biased on purpose, by γ at most; its interval holds that of
+    the score function of the same batch.
 
     Attributes:
         law: the noise.
@@ -45,6 +46,7 @@ class AlphaOrder(Method):
     bound: Any = BERNSTEIN
     chunk: int | None = struct.field(pytree_node=False, default=None)
     spreads = True
+    bias = "by up to gamma where the loss jumps, which the interval allows for"
 
     def check(self) -> None:
         check_law(self.law)
@@ -62,7 +64,7 @@ class AlphaOrder(Method):
         info = weight(smooth, rough, self.gamma, self.failure, self.bound)
         alpha = info["alpha"]
         terms = jnp.where(alpha == 0, rough, alpha * smooth + (1 - alpha) * rough)
-        return Draws(values, terms, info, evaluations=self.samples)
+        return Draws(values, terms, info, evaluations=self.samples, unbiased=rough)
 
 
 def weight(

@@ -1,10 +1,13 @@
 """A feed-forward net with its backward pass written out layer by layer.
 
-For one input a_0, layer l computes z_l = W_l a_{l−1} + b_l and a_l = f(z_l), and the loss of n
+For inputs a_0, layer l computes z_l = W_l a_{l−1} + b_l and a_l = f(z_l), and the loss of n
 inputs is (1/n) Σ ½‖a_L − target‖². Backwards,
 
     δ_L = (a_L − target) ⊙ f′(z_L),   δ_l = f′(z_l) ⊙ W_{l+1}ᵀ δ_{l+1},
     ∂/∂W_l = δ_l a_{l−1}ᵀ,   ∂/∂b_l = δ_l,   averaged over the inputs.
+
+A layer may be softmax, be normalised over the batch and have a dropout mask; weights may be
+penalised.
 
 Every line of it is a rule that can be swapped for a wrong one: that is how ``slips`` knows the
 gradient each classic mistake would give.
@@ -18,15 +21,26 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+Masks = Sequence[jax.Array | None] | None
+VARIANCE_FLOOR = 1e-5  # added to the variance of a batch
+
 
 @struct.dataclass
 class Activation:
-    """f, its derivative as a function of z, and (where one exists) as a function of a = f(z)."""
+    """f, its derivative as a function of z, and (where one exists) as a function of a = f(z).
+
+    ``slope`` is None where f mixes its entries, whose ``back`` is then Jᵀδ from a.
+    """
 
     name: str = struct.field(pytree_node=False)
     value: Callable = struct.field(pytree_node=False)
-    slope: Callable = struct.field(pytree_node=False)
+    slope: Callable | None = struct.field(pytree_node=False)
     slope_from_value: Callable | None = struct.field(pytree_node=False, default=None)
+    back: Callable | None = struct.field(pytree_node=False, default=None)
+
+    def pull(self, z: jax.Array, a: jax.Array, delta: jax.Array) -> jax.Array:
+        """δ at f's output as δ at its input."""
+        return delta * self.slope(z) if self.slope is not None else self.back(a, delta)  # type: ignore[misc]
 
 
 def _leaky(z):
@@ -45,6 +59,10 @@ def _sigmoid_slope(z):
     return jax.nn.sigmoid(z) * jax.nn.sigmoid(-z)
 
 
+def _softmax_back(a, delta):
+    return a * (delta - jnp.sum(a * delta, axis=-1, keepdims=True))
+
+
 ACTIVATIONS = {
     activation.name: activation
     for activation in (
@@ -54,6 +72,7 @@ ACTIVATIONS = {
         Activation("relu", jax.nn.relu, _step, _step),
         Activation("leaky-relu", _leaky, _leaky_slope, _leaky_slope),
         Activation("softplus", jax.nn.softplus, jax.nn.sigmoid, lambda a: -jnp.expm1(-a)),
+        Activation("softmax", jax.nn.softmax, None, back=_softmax_back),
         Activation("identity", lambda z: z, jnp.ones_like, jnp.ones_like),
     )
 }
@@ -61,11 +80,15 @@ ACTIVATIONS = {
 
 @struct.dataclass
 class Layer:
-    """One layer: weights (out, in), bias (out,), and the name of its activation."""
+    """One layer: weights (out, in), bias (out,), and the name of its activation.
+
+    With ``normalised``, W a is normalised over the batch before the bias.
+    """
 
     weights: jax.Array
     bias: jax.Array
     activation: str = struct.field(pytree_node=False, default="tanh")
+    normalised: bool = struct.field(pytree_node=False, default=False)
 
     @property
     def function(self) -> Activation:
@@ -94,47 +117,67 @@ def init(key: jax.Array, sizes: Sequence[int], activations: Sequence[str]) -> li
 
 @struct.dataclass
 class Rules:
-    """Each line of the two passes as a function; l counts layers from 0."""
+    """Each line of the two passes as a function of batches (n, ·); i counts layers from 0."""
 
-    affine: Callable = lambda l, w, b, a: w @ a + b  # noqa: E741
+    shift: Callable = lambda i, z, b: z + b
     error: Callable = lambda output, target: output - target
-    slope: Callable = lambda l, f, z, a: f.slope(z)  # noqa: E741
-    back: Callable = lambda l, w, delta: w.T @ delta  # noqa: E741
-    delta: Callable = lambda l, delta: delta  # noqa: E741
-    weights: Callable = lambda l, delta, z, a: jnp.outer(delta, a)  # noqa: E741
-    bias: Callable = lambda l, delta: delta  # noqa: E741
+    unmask: Callable = lambda i, mask, delta: delta * mask
+    back_through: Callable = lambda i, f, z, a, delta: f.pull(z, a, delta)
+    denormalise: Callable = lambda i, n, delta: _denormalised(n, delta)
+    back: Callable = lambda i, w, delta: delta @ w
+    delta: Callable = lambda i, delta: delta
+    pick: Callable = lambda i, deltas: deltas[i]
+    weights: Callable = lambda i, delta, z, a: delta.T @ a
+    bias: Callable = lambda i, delta: delta
     average: Callable = lambda total, count: total / count
+    penalty: Callable = lambda decay, w: decay * w
 
 
 CORRECT = Rules()
 
 
-def forward(layers: list[Layer], inputs: jax.Array, rules: Rules = CORRECT) -> list[tuple]:
-    """(z_l, a_l) for l = 0…L of one input (in,), with (input, input) first."""
-    record = [(inputs, inputs)]
+def _normalised(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(z − mean)/deviation over the batch, and the deviation."""
+    deviation = jnp.sqrt(jnp.var(z, axis=0) + VARIANCE_FLOOR)
+    return (z - jnp.mean(z, axis=0)) / deviation, deviation
+
+
+def _denormalised(normal: tuple[jax.Array, jax.Array], delta: jax.Array) -> jax.Array:
+    """Back through the normalisation, mean and deviation included (Ioffe & Szegedy 2015, §3)."""
+    z, deviation = normal
+    return (delta - jnp.mean(delta, axis=0) - z * jnp.mean(delta * z, axis=0)) / deviation
+
+
+def forward(
+    layers: list[Layer], inputs: jax.Array, masks: Masks = None, rules: Rules = CORRECT
+) -> list[tuple]:
+    """(z, f(z), a, normalisation) of each layer for inputs (n, in), with the inputs first."""
+    record: list[tuple] = [(inputs, inputs, inputs, None)]
     for index, layer in enumerate(layers):
-        z = rules.affine(index, layer.weights, layer.bias, record[-1][1])
-        record.append((z, layer.function.value(z)))
+        z, normal = record[-1][2] @ layer.weights.T, None
+        if layer.normalised:
+            normal = _normalised(z)
+            z = normal[0]
+        z = rules.shift(index, z, layer.bias)
+        value = layer.function.value(z)
+        mask = None if masks is None else masks[index]
+        record.append((z, value, value if mask is None else value * mask, normal))
     return record
 
 
-def backward(
-    layers: list[Layer], record: list[tuple], target: jax.Array, rules: Rules = CORRECT
-) -> list[Layer]:
-    """Gradient of ½‖output − target‖² for one input, as layers."""
-    gradients: list[Layer] = []
-    upstream = rules.error(record[-1][1], target)
-    for index in reversed(range(len(layers))):
-        layer, (z, a), (z_in, a_in) = layers[index], record[index + 1], record[index]
-        delta = rules.delta(index, upstream * rules.slope(index, layer.function, z, a))
-        weights = rules.weights(index, delta, z_in, a_in)
-        gradients.insert(0, layer.replace(weights=weights, bias=rules.bias(index, delta)))  # type: ignore[attr-defined]
-        upstream = rules.back(index, layer.weights, delta)
-    return gradients
+def loss(
+    layers: list[Layer],
+    inputs: jax.Array,
+    targets: jax.Array,
+    masks: Masks = None,
+    decay: float = 0.0,
+) -> jax.Array:
+    """(1/n) Σ ½‖output − target‖² + ½ decay Σ ‖W‖² for inputs (n, in) and targets (n, out).
 
-
-def loss(layers: list[Layer], inputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """(1/n) Σ ½‖output − target‖² for inputs (n, in) and targets (n, out).
+    Args:
+        masks: for each layer None or what dropout multiplies its output with, 0 or 1/keep,
+            (n, out) or (out,).
+        decay: weight of the penalty; biases have none.
 
     >>> net = [Layer(jnp.ones((1, 1)), jnp.zeros(1), "identity")]
     >>> float(loss(net, jnp.array([[3.0]]), jnp.array([[1.0]])))
@@ -143,12 +186,18 @@ def loss(layers: list[Layer], inputs: jax.Array, targets: jax.Array) -> jax.Arra
     if inputs.ndim != 2 or targets.ndim != 2 or len(inputs) != len(targets):
         got = f"{inputs.shape} and {targets.shape}"
         raise ValueError(f"inputs, targets: expected shapes (n, in) and (n, out), got {got}")
-    outputs = jax.vmap(lambda row: forward(layers, row)[-1][1])(inputs)
-    return 0.5 * jnp.mean(jnp.sum((outputs - targets) ** 2, axis=1))
+    outputs = forward(layers, inputs, masks)[-1][2]
+    squares = sum(jnp.sum(layer.weights**2) for layer in layers)
+    return 0.5 * jnp.mean(jnp.sum((outputs - targets) ** 2, axis=1)) + 0.5 * decay * squares
 
 
 def gradient(
-    layers: list[Layer], inputs: jax.Array, targets: jax.Array, rules: Rules = CORRECT
+    layers: list[Layer],
+    inputs: jax.Array,
+    targets: jax.Array,
+    masks: Masks = None,
+    decay: float = 0.0,
+    rules: Rules = CORRECT,
 ) -> list[Layer]:
     """The gradient of :func:`loss` by the hand-written passes; equal to ``jax.grad(loss)``.
 
@@ -156,9 +205,23 @@ def gradient(
     >>> float(gradient(net, jnp.array([[3.0]]), jnp.array([[1.0]]))[0].weights[0, 0])
     6.0
     """
-
-    def row(given, target):
-        return backward(layers, forward(layers, given, rules), target, rules)
-
-    total = jax.tree.map(lambda g: jnp.sum(g, axis=0), jax.vmap(row)(inputs, targets))
-    return jax.tree.map(lambda g: rules.average(g, len(inputs)), total)
+    record = forward(layers, inputs, masks, rules)
+    upstream = rules.error(record[-1][2], targets)
+    outer: list[jax.Array] = []  # δ where the bias enters, which is what the bias sees
+    inner: list[jax.Array] = []  # δ behind the normalisation, which is what the weights see
+    for index in reversed(range(len(layers))):
+        layer, (z, value, _, normal) = layers[index], record[index + 1]
+        if masks is not None and masks[index] is not None:
+            upstream = rules.unmask(index, masks[index], upstream)
+        delta = rules.back_through(index, layer.function, z, value, upstream)
+        outer.insert(0, rules.delta(index, delta))
+        inner.insert(0, rules.denormalise(index, normal, outer[0]) if normal else outer[0])
+        upstream = rules.back(index, layer.weights, inner[0])
+    gradients = []
+    for index, layer in enumerate(layers):
+        z_in, _, a_in, _ = record[index]
+        weights = rules.weights(index, rules.pick(index, inner), z_in, a_in)
+        bias = jnp.sum(rules.bias(index, rules.pick(index, outer)), axis=0)
+        average = rules.average(weights, len(inputs)) + rules.penalty(decay, layer.weights)
+        gradients.append(layer.replace(weights=average, bias=rules.average(bias, len(inputs))))  # type: ignore[attr-defined]
+    return gradients

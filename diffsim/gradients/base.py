@@ -21,12 +21,15 @@ class Draws:
         terms: (m, p), one row a sample (or a pair, or a block of directions).
         info: the method's own diagnostics.
         evaluations: calls of the loss that the gradient took; a derivative counts as one call.
+        unbiased: (m, p) terms of an unbiased estimate from the same draws, by which a method that
+            may be biased is judged; None where ``terms`` are the judge themselves.
     """
 
     values: jax.Array
     terms: jax.Array
     info: dict[str, jax.Array] = struct.field(default_factory=dict)
     evaluations: int = struct.field(pytree_node=False, default=0)
+    unbiased: jax.Array | None = None
 
 
 class Method:
@@ -37,11 +40,13 @@ class Method:
             the law) or "rank-shaped" (compare its direction only).
         stochastic: whether it draws, and so needs a key.
         spreads: whether x may be a :class:`~diffsim.gradients.laws.Distribution`.
+        bias: where the mean is not the gradient of ``objective``; "" for nowhere.
     """
 
     objective: ClassVar[str] = "smoothed"
     stochastic: ClassVar[bool] = True
     spreads: ClassVar[bool] = False
+    bias: ClassVar[str] = ""
 
     def check(self) -> None:
         """Raise ValueError or TypeError for settings that cannot work; called by surrogate."""
@@ -60,8 +65,11 @@ class Estimate:
         grad: tree like x.
         aux: the loss's aux at x itself, None without has_aux.
         variance: trace of the covariance of ``grad``, the MEAN estimate (not of one sample).
-        standard_error: of each coordinate of ``grad``, tree like x.
+        standard_error: of each coordinate of ``grad`` about its own mean, tree like x.
         skewness: of the terms that ``grad`` is the mean of, tree like x.
+        judge: (offset, standard_error, skewness) of an unbiased estimate from the same draws, each
+            a tree like x, offset its distance from ``grad``; None if ``grad`` is its own judge.
+        bias: where ``grad`` may be biased, which an interval without a judge does not show.
         snr: ‖grad‖² / variance; inf for a deterministic method.
         failures: evaluations of the loss that were not finite, int32.
         samples: independent terms left after masking, int32.
@@ -76,25 +84,34 @@ class Estimate:
     variance: jax.Array
     standard_error: Any
     skewness: Any
+    judge: tuple[Any, Any, Any] | None
     snr: jax.Array
     failures: jax.Array
     samples: jax.Array
     info: dict[str, jax.Array]
     evaluations: int = struct.field(pytree_node=False)
     objective: str = struct.field(pytree_node=False)
+    bias: str = struct.field(pytree_node=False)
 
     def interval(self, confidence: float = 0.95) -> tuple[Any, Any]:
         """Per-coordinate interval: grad ∓ t SE, t Student's quantile, longer for skewed terms.
 
+        With a judge ĝ₀, grad ∓ (|ĝ − ĝ₀| + t SE₀): it holds that of the unbiased estimate, and so
+        the bias. Without one, see ``bias`` for where it does not cover the gradient. Few terms of
+        few values (8 of a step, say) may all be alike, and then show no spread at all.
+
         Args:
             confidence: probability that the interval covers, e.g. 0.95.
         """
+        nothing = jax.tree.map(jnp.zeros_like, self.grad)
+        judge = self.judge or (nothing, self.standard_error, self.skewness)
 
         def side(sign):
-            def bound(grad, error, skew):
-                return grad + sign * intervals.quantile(confidence, self.samples, skew) * error
+            def bound(grad, offset, error, skew):
+                half = offset + intervals.quantile(confidence, self.samples, skew) * error
+                return grad + sign * half
 
-            return jax.tree.map(bound, self.grad, self.standard_error, self.skewness)
+            return jax.tree.map(bound, self.grad, *judge)
 
         return side(-1), side(1)
 
@@ -309,6 +326,11 @@ def estimate(
             )
         value, gradient, variance, kept = reduced(draws, on_failure != "raise")
         total = jnp.sum(variance)
+        judge = None
+        if draws.unbiased is not None:
+            _, mean, spread, _ = reduced(draws.replace(terms=draws.unbiased), on_failure != "raise")  # type: ignore[attr-defined]
+            flat = (jnp.abs(gradient - mean), jnp.sqrt(spread), intervals.skewness(draws.unbiased))
+            judge = jax.tree.map(problem.unravel_x, flat)
         return Estimate(
             value=value,
             grad=problem.unravel_x(gradient),
@@ -316,12 +338,14 @@ def estimate(
             variance=total,
             standard_error=problem.unravel_x(jnp.sqrt(variance)),
             skewness=problem.unravel_x(intervals.skewness(draws.terms)),
+            judge=judge,
             snr=jnp.sum(gradient**2) / total,
             failures=_raise_if_failed(problem, kept, on_failure),
             samples=kept,
             info=draws.info,
             evaluations=draws.evaluations,
             objective=method.objective,
+            bias=method.bias,
         )
 
     return estimated

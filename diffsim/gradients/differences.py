@@ -40,6 +40,7 @@ class CentralDifference(Method):
     step: Any = None
     chunk: int | None = struct.field(pytree_node=False, default=None)
     objective = "f"
+    bias = steps.TRUNCATED
     stochastic = False
 
     def check(self) -> None:
@@ -69,6 +70,7 @@ class Richardson(Method):
     step: Any = None
     chunk: int | None = struct.field(pytree_node=False, default=None)
     objective = "f"
+    bias = steps.TRUNCATED
     stochastic = False
 
     def check(self) -> None:

@@ -9,6 +9,8 @@ from flax import struct
 from diffsim.gradients.base import Draws, Method, check_chunk, check_count
 from diffsim.gradients.laws import Law, check_law
 
+BLIND = "where the loss jumps, which its interval does not show"
+
 
 @struct.dataclass
 class Pathwise(Method):
@@ -38,6 +40,10 @@ class Pathwise(Method):
     @property
     def objective(self) -> str:  # type: ignore[override]
         return "f" if self.law is None else "smoothed"
+
+    @property
+    def bias(self) -> str:  # type: ignore[override]
+        return "" if self.law is None else BLIND
 
     @property
     def stochastic(self) -> bool:  # type: ignore[override]

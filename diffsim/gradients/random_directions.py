@@ -34,6 +34,7 @@ class _Differences(Method):
     """What the difference methods share: f itself is differentiated, 2k evaluations a sample."""
 
     objective = "f"
+    bias = steps.TRUNCATED
     samples: int
     step: Any
     chunk: int | None

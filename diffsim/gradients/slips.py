@@ -19,11 +19,12 @@ def _only(index: int, wrong, right):
 
 
 def backprop_slips(
-    layers: list[Layer], inputs: jax.Array, targets: jax.Array
+    layers: list[Layer], inputs: jax.Array, targets: jax.Array, masks=None, decay: float = 0.0
 ) -> dict[str, list[Layer]]:
     """The gradient that each slip, in each place, would give: name → layers.
 
-    Slips that cannot be made (a transposed weight that is not square) are left out.
+    Slips that cannot be made (a transposed weight that is not square) are left out. Arguments
+    as for :func:`~diffsim.gradients.backprop.gradient`.
     """
     c: Any = CORRECT
     rules = {
@@ -33,31 +34,53 @@ def backprop_slips(
         "factor 2: the loss's ½ left out": c.replace(average=lambda total, n: 2 * total / n),
         "factor ½ too much": c.replace(average=lambda total, n: total / (2 * n)),
     }
-    for index, layer in enumerate(layers):
+    if decay:
+        rules["missing L2 penalty"] = c.replace(penalty=lambda decay, w: jnp.zeros_like(w))
+        rules["L2 penalty of the wrong sign"] = c.replace(penalty=lambda decay, w: -decay * w)
+        rules["factor 2 in the L2 penalty"] = c.replace(penalty=lambda decay, w: 2 * decay * w)
+    masks = [None] * len(layers) if masks is None else masks
+    for index, (layer, mask) in enumerate(zip(layers, masks)):
         function, square = layer.function, layer.weights.shape[0] == layer.weights.shape[1]
 
         def add(name, index=index, **wrong):
             swapped = {rule: _only(index, bad, getattr(c, rule)) for rule, bad in wrong.items()}
             rules[f"{name} (layer {index})"] = c.replace(**swapped)
 
-        add("a fed where z belongs in f′", slope=lambda l, f, z, a: f.slope(a))  # noqa: E741
+        def fed(name, slope, function=function, add=add):
+            add(name, back_through=lambda i, f, z, a, delta: delta * slope(z, a))
+
+        if layer.activation == "softmax":
+            fed("softmax's diagonal only", lambda z, a: a * (1 - a))
+        else:
+            fed("a fed where z belongs in f′", lambda z, a, f=function: f.slope(a))
         if function.slope_from_value is not None:
+            fed("z fed where a belongs in f′", lambda z, a, f=function: f.slope_from_value(z))
+        fed("f′ left out", lambda z, a: jnp.ones_like(z))
+        if mask is not None:
+            add("dropout mask not reused backwards", unmask=lambda i, mask, delta: delta)
             add(
-                "z fed where a belongs in f′",
-                slope=lambda l, f, z, a: f.slope_from_value(z),  # noqa: E741
+                "dropout mask without 1/keep backwards",
+                unmask=lambda i, mask, delta: delta * jnp.sign(mask),
             )
-        add("f′ left out", slope=lambda l, f, z, a: jnp.ones_like(z))  # noqa: E741
-        add("missing bias: its gradient is zero", bias=lambda l, delta: jnp.zeros_like(delta))  # noqa: E741
-        add("missing bias in the forward pass", affine=lambda l, w, b, a: w @ a)  # noqa: E741
+        if layer.normalised:
+            add("batch statistics taken as constants", denormalise=lambda i, n, delta: delta / n[1])
+            add("batch normalisation left out", denormalise=lambda i, n, delta: delta)
+        for other, what in ((index + 1, "next"), (index - 1, "previous")):
+            if 0 <= other < len(layers) and layers[other].bias.shape == layer.bias.shape:
+                add(f"δ of the {what} layer", pick=lambda i, deltas, other=other: deltas[other])
+        add("missing bias: its gradient is zero", bias=lambda i, delta: jnp.zeros_like(delta))
+        add("missing bias in the forward pass", shift=lambda i, z, b: z)
         if index < len(layers) - 1:
-            add("wrong sign of δ", delta=lambda l, delta: -delta)  # noqa: E741
+            add("wrong sign of δ", delta=lambda i, delta: -delta)
         if index > 0:
-            add("z fed where a belongs in δ aᵀ", weights=lambda l, d, z, a: jnp.outer(d, z))  # noqa: E741
+            add("z fed where a belongs in δ aᵀ", weights=lambda i, d, z, a: d.T @ z)
         if square:
-            add("transposed weight gradient", weights=lambda l, d, z, a: jnp.outer(a, d))  # noqa: E741
+            add("transposed weight gradient", weights=lambda i, d, z, a: a.T @ d)
         if square and index > 0:
-            add("transposed weight: W δ for Wᵀδ", back=lambda l, w, delta: w @ delta)  # noqa: E741
-    return {name: gradient(layers, inputs, targets, rule) for name, rule in rules.items()}
+            add("transposed weight: W δ for Wᵀδ", back=lambda i, w, delta: delta @ w.T)
+    return {
+        name: gradient(layers, inputs, targets, masks, decay, rule) for name, rule in rules.items()
+    }
 
 
 def _close(first: Any, second: Any, tolerance: float) -> bool:
@@ -74,22 +97,58 @@ def matching(given: Any, hypotheses: dict[str, Any], tolerance: float) -> list[s
     return [name for name, wrong in hypotheses.items() if _close(given, wrong, tolerance)]
 
 
-def leaf_slip(given: np.ndarray, measured: np.ndarray, tolerance: float) -> str | None:
-    """What one wrong leaf looks like: zero, negated, transposed, scaled; None for none of them."""
-    size = np.linalg.norm(measured)
+def leaf_slip(
+    given: np.ndarray, measured: np.ndarray, x: np.ndarray, error: float = 0.0
+) -> str | None:
+    """What one wrong leaf looks like, None for nothing known.
+
+    A name must explain the mismatch, measured − given, to 1 %, and one with a factor to be fitted
+    must be the only one to do so.
+
+    Args:
+        given, measured: the two gradients of the leaf, in its shape.
+        x: the leaf.
+        error: of ``measured``, as a norm; above 1 % of the mismatch nothing is named.
+    """
+    if broken := given.size - np.sum(np.isfinite(given)):
+        return f"not finite: {broken} of {given.size} entries"
+    mismatch = measured - given
+    allowed = 0.01 * np.linalg.norm(mismatch)
+    if not (np.isfinite(allowed) and allowed > error):
+        return None
 
     def same(candidate):
-        return np.linalg.norm(given - candidate) <= tolerance * size
+        return np.linalg.norm(given - candidate) <= allowed
 
-    if size == 0 or given.size < 2:
-        return None
     if not np.any(given):
         return "missing: it is zero"
     if same(-measured):
         return "wrong sign"
     if given.ndim == 2 and given.shape[0] == given.shape[1] and same(measured.T):
         return "transposed"
-    factor = float(np.vdot(measured, given) / size**2)
-    if factor != 0 and same(factor * measured):
-        return f"scaled by {factor:.4g}"
-    return None
+    if given.size < 3:
+        return None
+    worst = np.unravel_index(np.argmax(np.abs(mismatch)), given.shape)
+    rest = mismatch.copy()
+    rest[worst] = 0
+    if np.linalg.norm(rest) <= allowed:
+        return f"one wrong entry: {[int(k) for k in worst]}"
+    silent = np.abs(measured) <= allowed / given.size**0.5
+    lost, idle = (given == 0) & ~silent, (given != 0) & silent
+    rest = ~silent & ~lost
+    if np.any(rest) and same(np.where(rest, measured, given)):
+        if not np.any(idle):
+            return f"masked: {np.sum(lost)} of {given.size} entries are zero and should not be"
+        if not np.any(lost):
+            return f"mask left out: {np.sum(idle)} of {given.size} entries should be zero"
+        return "another mask than the loss's: zeros in other places"
+    fitted = []
+    for name, pattern, target in [
+        ("scaled by {:.4g}", measured, given),
+        ("missing a term {:.4g} x (L2 penalty)", x, mismatch),
+        ("missing a term {:.4g} sign x (L1 penalty)", np.sign(x), mismatch),
+    ]:
+        factor = np.vdot(pattern, target) / max(np.vdot(pattern, pattern), 1e-300)
+        if factor and np.linalg.norm(target - factor * pattern) <= allowed:
+            fitted.append(name.format(factor))
+    return fitted[0] if len(fitted) == 1 else None

@@ -8,7 +8,7 @@ from flax import struct
 from diffsim.gradients.base import Draws, Method, check_chunk, check_count
 from diffsim.gradients.baselines import Constant
 from diffsim.gradients.laws import Gaussian, check_law
-from diffsim.gradients.pathwise import Pathwise
+from diffsim.gradients.pathwise import BLIND, Pathwise
 from diffsim.gradients.score_function import ScoreFunction
 
 
@@ -32,6 +32,10 @@ class RandomizedSmoothing(Method):
     law: Any = Gaussian()
     samples: int = struct.field(pytree_node=False, default=64)
     chunk: int | None = struct.field(pytree_node=False, default=None)
+
+    @property
+    def bias(self) -> str:  # type: ignore[override]
+        return BLIND if self.order == 1 else ""
 
     def check(self) -> None:
         check_law(self.law)

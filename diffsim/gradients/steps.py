@@ -10,6 +10,7 @@ from diffsim.gradients.flat import flatten
 
 CENTRAL = {"float64": 4e-6, "float32": 4e-3}
 RICHARDSON = {"float64": 1e-3, "float32": 6e-2}
+TRUNCATED = "where the loss curves within a step, which its interval does not show"
 
 
 def default_step(table: dict[str, float], dtype: Any, power: float = 1 / 3) -> float:

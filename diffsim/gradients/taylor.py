@@ -1,16 +1,15 @@
 """One claimed slope against difference quotients over a sweep of steps."""
 
-from collections.abc import Callable
-
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from diffsim.gradients.steps import measured_noise
+from diffsim.gradients.line import Line
 
 CORRECT, WRONG, BIASED = "correct", "wrong gradient", "biased estimator"
 KINK, JUMP, NOISE, SMALL = "kink", "jump", "noise", "step too small"
-SEVERITY = (WRONG, BIASED, JUMP, NOISE, SMALL, KINK, CORRECT)
+NOT_FINITE = "not finite"
+TINY = 1e-300
+SEVERITY = (WRONG, BIASED, JUMP, NOT_FINITE, NOISE, SMALL, KINK, CORRECT)
 
 
 @struct.dataclass
@@ -23,9 +22,11 @@ class DirectionCheck:
         given: g·v.
         measured: the central difference at the step of least estimated error.
         error: that estimate of its error.
-        step: that step.
+        step: that step, the length by which x moves.
         order: slope of log |f(x+hv) − f(x−hv) − 2h g·v| in log h: 3 (or more) for a right
             gradient, 1 for a wrong one, NaN where all there is to see is rounding.
+        change: the largest |f(x ± hv) − f(x)| of the sweep.
+        steps: the sweep, largest first.
     """
 
     leaf: str
@@ -35,6 +36,8 @@ class DirectionCheck:
     error: float
     step: float
     order: float
+    change: float
+    steps: tuple[float, ...]
 
     def __str__(self) -> str:
         return (
@@ -44,37 +47,14 @@ class DirectionCheck:
         )
 
 
-def sweep(steps, epsilon: float) -> np.ndarray:
-    """The given steps, largest first; by default half decades from 0.1 down to ε^0.7.
-
-    Raises:
-        ValueError: fewer than 3 steps, or one that is not positive.
-    """
-    if steps is None:
-        return 10.0 ** np.arange(-1.0, 0.7 * np.log10(epsilon), -0.5)
-    chosen = np.sort(np.asarray(steps, np.float64))[::-1]
-    if chosen.ndim != 1 or chosen.size < 3 or np.any(chosen <= 0):
-        raise ValueError(f"steps: expected at least 3 positive numbers, got {steps!r}")
-    return chosen
-
-
-def noise_along(along: Callable[[float], float], epsilon: float) -> float:
-    """Noise of one evaluation, from difference tables on either side: a kink at 0 is not noise."""
-    tables = []
-    for side in (1.0, -1.0):
-        line = np.array([along(side * k * epsilon**0.5) for k in range(1, 10)])
-        tables.append(float(measured_noise(jnp.asarray(line - line.mean()))))
-    return min(tables)
-
-
 def examine(
     leaf: str,
-    along: Callable[[float], float],
-    given: float,
+    line: Line,
+    given: np.ndarray,
     standard_error: float,
     steps: np.ndarray,
     *,
-    epsilon: float,
+    rounding: float,
     tolerance: float,
     biased: bool,
     random: float,
@@ -83,44 +63,85 @@ def examine(
 
     Args:
         leaf: name to report.
-        along: h → f(x + hv).
-        given: the claimed slope.
-        standard_error: of ``given``, 0 if it is not an estimate.
-        steps: largest first.
-        epsilon: machine epsilon of f.
+        line: f along the direction.
+        given: the claimed gradient, flat.
+        standard_error: of its slope along the line, 0 if it is not an estimate.
+        steps: lengths, largest first.
+        rounding: machine epsilon of f.
         tolerance: relative mismatch allowed.
         biased: call a mismatch a biased estimator, not a wrong gradient.
         random: standard deviation of f called twice at one point, 0 if it repeats itself.
     """
-    value = along(0.0)
-    up = np.array([along(h) for h in steps])
-    down = np.array([along(-h) for h in steps])
-    rounding = epsilon * max(np.max(np.abs(up[-3:])), np.max(np.abs(down[-3:])), abs(value))
-    noise = max(2 * noise_along(along, epsilon), rounding, random)  # a table of 9 is rough
-    central = (up - down) / (2 * steps)
-    errors = np.abs(np.diff(central)) + noise / steps[1:]
-    best = int(np.argmin(np.where(np.isfinite(errors), errors, np.inf)))
-    measured, error, step = float(central[best + 1]), float(errors[best]), float(steps[best + 1])
+    value = line.at(line.point)
+    moves = np.array([line.move(h) for h in steps])
+    lengths = np.linalg.norm(moves, axis=1)
+    steps, moves = steps[lengths > 0], moves[lengths > 0]
+    slope = float(given @ line.direction)
+    if len(steps) < 3:  # the rest is below the last digit of x
+        nothing = (slope, np.nan, np.inf, np.nan, np.nan, 0.0)
+        return DirectionCheck(leaf, SMALL, *nothing, tuple(float(h) for h in steps))
+    up = np.array([line.at(line.point + move) for move in moves])
+    down = np.array([line.at(line.point - move) for move in moves])
+    claimed = moves @ given
+    near = np.abs([*up[-3:], *down[-3:], value])
+    least = rounding * np.max(near, initial=0, where=np.isfinite(near))
+    noise = max(2 * line.noise(), least, random, TINY)  # a table of 9 is rough
+    turned = np.linalg.norm(moves / steps[:, None] - line.direction, axis=1)
+    off, error, step = _mismatch((up - down) / 2 - claimed, steps, turned, noise, up - value)
+    measured = slope + off
 
-    scale = max(abs(given), abs(measured), 30 * noise ** (2 / 3), 1e-300)
-    mismatch = abs(given - measured)
-    allowed = tolerance * scale + 3 * error + 4 * standard_error
+    moved = np.abs([up - value, down - value])
+    seen = np.where(np.isfinite(moved) & (moved > 100 * noise), moved, 0)
+    nearby = float(np.max(seen / steps, initial=0))
+    scale = max(abs(slope), abs(measured), float(np.linalg.norm(given * line.direction)))
+    allowed = tolerance * scale + 30 * rounding * nearby + 3 * error + 4 * standard_error
     sides = _kink(up, down, value, steps, noise)
-    if sides == (-np.inf, np.inf):
+    if not np.isfinite(error):
+        diagnosis = NOT_FINITE
+    elif sides == (-np.inf, np.inf):
         diagnosis = JUMP
     elif sides is not None:
-        inside = sides[0] - allowed <= given <= sides[1] + allowed
+        inside = sides[0] - allowed <= slope <= sides[1] + allowed
         diagnosis = KINK if inside else WRONG
-    elif not mismatch <= allowed:
+    elif abs(off) > allowed:
         diagnosis = BIASED if biased else WRONG
-    elif error + standard_error <= 0.05 * scale:
+    elif 3 * error <= max(0.05, tolerance) * scale and standard_error <= 0.05 * scale:
         diagnosis = CORRECT
+    elif max(3 * error, 4 * standard_error, scale) <= max(0.01, tolerance) * nearby:
+        diagnosis = CORRECT  # a stationary point: no slope to speak of beside those nearby
     else:
-        diagnosis = (
-            NOISE if max(noise, 1e-300) > 100 * rounding or standard_error > error else SMALL
-        )
-    order = _order(steps, np.abs(up - down - 2 * steps * given), noise)
-    return DirectionCheck(leaf, diagnosis, given, measured, error, step, order)
+        diagnosis = NOISE if noise > max(100 * least, TINY) or standard_error > error else SMALL
+    return DirectionCheck(
+        leaf,
+        diagnosis,
+        slope,
+        measured,
+        error,
+        step,
+        order=_order(steps, 2 * np.abs((up - down) / 2 - claimed), noise),
+        change=float(np.max(moved, initial=0, where=np.isfinite(moved))),
+        steps=tuple(float(h) for h in steps),
+    )
+
+
+def _mismatch(differences, steps, turned, noise, rises) -> tuple[float, float, float]:
+    """Measured less given slope where its error is estimated least, that error, and the step.
+
+    A step counts only where finer ones do not contradict it by more than their noise and a
+    thousandth of the slopes they see: far out, a bump or a wave looks flat.
+    """
+    off = differences / steps
+    scatter = np.median(np.abs(np.diff(off))[-4:] * steps[1:][-4:])
+    noise = max(noise, scatter) if np.isfinite(scatter) else noise
+    errors = np.abs(np.diff(off)) + noise / steps[1:]
+    slack = 30 * noise / steps + 1e-3 * np.abs(rises) / steps
+    for k in range(1, len(errors)):
+        against = np.abs(off[k + 1 :] - off[k]) - 5 * turned[k + 1 :] * np.abs(off[k])
+        if np.any(against > slack[k + 1 :]):
+            errors[k - 1] = np.inf
+    errors = np.where(np.isfinite(errors), errors, np.inf)
+    best = int(np.argmin(errors))
+    return float(off[best + 1]), float(errors[best]), float(steps[best + 1])
 
 
 def _kink(up, down, value, steps, noise) -> tuple[float, float] | None:
@@ -128,16 +149,20 @@ def _kink(up, down, value, steps, noise) -> tuple[float, float] | None:
     after, before = (up - value) / steps, (value - down) / steps
     apart = np.abs(after - before)
     seen = np.flatnonzero(apart > 20 * noise / steps)
-    if seen.size < 3 or seen[-1] - seen[0] < 2:
+    coarser = seen[steps[seen] > 9 * steps[seen[-1]]] if seen.size else seen
+    if coarser.size == 0:
         return None
-    fine, coarse = seen[-1], seen[seen <= seen[-1] - 2][-1]
+    fine, coarse = seen[-1], coarser[-1]
     large = max(abs(after[fine]), abs(before[fine]))
     if apart[fine] < 0.5 * apart[coarse] or apart[fine] < 1e-3 * large:
         return None
     if apart[fine] > 2 * apart[coarse]:
         return -np.inf, np.inf
-    low, high = sorted((float(before[fine]), float(after[fine])))
-    return low, high
+    moved = max(abs(after[fine] - after[coarse]), abs(before[fine] - before[coarse]))
+    if moved > 0.3 * apart[fine]:
+        return None  # a bend seen from afar: the slopes of either side do not settle
+    low, high = sorted((before[coarse], after[coarse]))
+    return float(low - moved), float(high + moved)
 
 
 def _order(steps, remainder, noise) -> float:

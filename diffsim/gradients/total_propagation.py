@@ -38,6 +38,7 @@ class TotalPropagation(Method):
     law: Any = Gaussian()
     samples: int = struct.field(pytree_node=False, default=64)
     folds: int = struct.field(pytree_node=False, default=2)
+    bias = "where the loss jumps, which the interval allows for"
 
     def check(self) -> None:
         check_law(self.law)
@@ -63,7 +64,7 @@ class TotalPropagation(Method):
         values = problem.settle(jnp.sum(record[3], axis=0))
 
         def backward(carry, step):
-            later, to_go, total = carry  # dL/ds_t from later steps, cost after t, sum so far
+            later, to_go, total = carry  # dL/ds_t from later steps, cost after t, sums so far
             before, mean, after, cost, slope = step
             to_go = to_go + cost
             smooth = slope + later
@@ -85,9 +86,10 @@ class TotalPropagation(Method):
                 return jax.vjp(chain.move, state, x)[1](mixed)
 
             later, contribution = jax.vmap(push)(before, mixed)
-            return (later, to_go, total + contribution), jnp.mean(alphas)
+            total = total + jnp.stack([contribution, rough_x])
+            return (later, to_go, total), jnp.mean(alphas)
 
-        zero = (jnp.zeros_like(start), jnp.zeros_like(values), jnp.zeros((n, x.size), x.dtype))
-        (_, _, terms), alpha = jax.lax.scan(backward, zero, record, reverse=True)
-        terms = jnp.where(jnp.isfinite(values)[:, None], terms, jnp.nan)
-        return Draws(values, terms, {"alpha": alpha}, evaluations=n)
+        zero = (jnp.zeros_like(start), jnp.zeros_like(values), jnp.zeros((2, n, x.size), x.dtype))
+        (_, _, totals), alpha = jax.lax.scan(backward, zero, record, reverse=True)
+        terms, scored = jnp.where(jnp.isfinite(values)[:, None], totals, jnp.nan)
+        return Draws(values, terms, {"alpha": alpha}, n, scored)

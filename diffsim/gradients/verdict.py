@@ -9,7 +9,7 @@ AXES = ("horizon", "bounces", "contact", "radius", "sigma", "samples")
 
 def winner(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Of the methods at one setting, the right one that gets to a tenth in the least time."""
-    right = [row for row in rows if row["right"]]
+    right = [row for row in rows if row["verdict"] == "right"]
     return min(right, key=lambda row: row["seconds_to_tenth"], default=None)
 
 
@@ -37,22 +37,28 @@ def words(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> list[st
     lines = []
     for name in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == name]
-        if all(row["right"] is None for row in own):
+        if all(row["verdict"] is None for row in own):
             cosine = median(row["cosine"] for row in own)
             lines.append(f"{name}: another objective, whose cosine is {cosine:.2f}, median.")
             continue
-        right = [row for row in own if row["right"]]
+        right, wrong, unknown = (
+            [row for row in own if row["verdict"] == verdict]
+            for verdict in ("right", "wrong", "cannot tell")
+        )
         wins = sum(row is not None and row["method"] == name for row in best)
-        line = f"{name}: right in {len(right)} of {len(own)} settings, cheapest in {wins}"
+        line = f"{name}: right in {len(right)} of {len(own)} settings"
+        line += f", cannot tell in {len(unknown)}" if unknown else ""
+        line += f", cheapest in {wins}"
         if right:
             calls = median(row["evaluations_to_tenth"] for row in right)
             seconds = median(row["seconds_to_tenth"] for row in right)
             line += (
                 f"; where right, {calls:.3g} evaluations ({seconds:.2g} s) to 10 % error, median"
             )
-        if wrong := [row for row in own if not row["right"]]:
+        if wrong:
             worst = max(wrong, key=lambda row: row["relative_bias"])
-            line += f"; worst bias {worst['relative_bias']:.0%} at {place(worst, base)}"
+            line += f"; wrong in {len(wrong)}, worst bias {worst['relative_bias']:.0%} at "
+            line += place(worst, base)
         lines.append(line + ".")
     for axis in AXES:
         points = varied(rows, base, axis)
@@ -69,13 +75,16 @@ def place(row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
 
 
 def _told(best: Mapping[str, Any] | None, group: Sequence[Mapping[str, Any]]) -> str:
-    """The winner, and how much more the next right one takes or that the others are wrong."""
+    """The winner, and how much more the next right one takes or what is known of the others."""
+    others = [row for row in group if row is not best]
+    unknown = any(row["verdict"] == "cannot tell" for row in others)
     if best is None:
-        return "none is right"
-    others = [row for row in group if row is not best and row["right"]]
-    if not others:
-        return f"{best['method']}, alone right" if len(group) > 1 else best["method"]
-    ratio = min(row["seconds_to_tenth"] for row in others) / best["seconds_to_tenth"]
+        return "cannot tell" if unknown else "none is right"
+    right = [row for row in others if row["verdict"] == "right"]
+    if not right:
+        alone = ", alone shown right" if unknown else ", alone right"
+        return f"{best['method']}{alone if others else ''}"
+    ratio = min(row["seconds_to_tenth"] for row in right) / best["seconds_to_tenth"]
     return (
         f"{best['method']} by {ratio:.0f}×" if ratio >= 10 else f"{best['method']} by {ratio:.2g}×"
     )

@@ -35,9 +35,17 @@ class Activation(Layer):
     def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Activation":
         return cls()
 
+    def ends(self, dtype: Any) -> list[jax.Array]:
+        """The least and the largest number inside ``reach``: next to 0 the smallest normal one."""
+        tiny = jnp.finfo(dtype).tiny  # what is smaller becomes 0 in arithmetic
+        low, high = (jnp.asarray(end, dtype) for end in self.reach)
+        inner = (low, jnp.nextafter(low, high), tiny), (high, jnp.nextafter(high, low), -tiny)
+        return [jnp.where(end == 0, least, near).astype(dtype) for end, near, least in inner]
+
     def reached(self, y: jax.Array) -> jax.Array:
         """The mask of targets inside ``reach``."""
-        return (y > self.reach[0]) & (y < self.reach[1])
+        low, high = self.ends(y.dtype)
+        return (y >= low) & (y <= high)
 
     def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         y = self._vector("y", y, None)
@@ -54,8 +62,7 @@ class Activation(Layer):
 
     def clipped(self, y: jax.Array) -> jax.Array:
         """The nearest numbers that are reached."""
-        low, high = (jnp.asarray(end, y.dtype) for end in self.reach)
-        return jnp.clip(y, jnp.nextafter(low, high), jnp.nextafter(high, low))
+        return jnp.clip(y, *self.ends(y.dtype))
 
     def log_slope(self, x: jax.Array) -> jax.Array:
         """log φ'(x), entry by entry."""

@@ -59,7 +59,7 @@ def root(equation: Callable, solve: Callable, arguments: Any) -> Any:
     Args:
         equation: F(x, a) → (m,) of x (n,), m ≤ n.
         solve: a → (x, anything else, which has no derivative).
-        arguments: a, a tree of arrays.
+        arguments: a, a tree of arrays; neither function may close over traced ones.
 
     Returns:
         What ``solve`` returns.
@@ -75,6 +75,7 @@ def root(equation: Callable, solve: Callable, arguments: Any) -> Any:
         return x, jax.lax.stop_gradient(rest)
 
     @solved.defjvp
+    @_linalg.full_precision
     def _(primals, tangents):
         (a,), (da,) = primals, tangents
         x, rest = solved(a)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffsim import _check
+from diffsim import _check, _linalg
 from diffsim.invertible import layerwise, newton
 from diffsim.invertible.activations import DOMAINS
 from diffsim.invertible.implicit import root
@@ -17,6 +17,7 @@ from diffsim.invertible.status import Inversion, Preimages, Status
 METHODS = ("auto", "exact", "newton", "descent")
 
 
+@_linalg.full_precision
 def invert(
     network: Callable,
     y: Any,
@@ -46,6 +47,9 @@ def invert(
 
     The derivative of x, forward or reverse, in y and in the network's weights, is that of the
     implicit function theorem: dx = J⁻¹(dy − ∂f/∂w dw).
+
+    Products, the network's among them, are at full precision on every backend; a y that the
+    network gave at a lower one (TF32) is off by that.
 
     Args:
         network: any function of one vector (n,) → (m,) that JAX can trace: a layer, a chain, an
@@ -104,6 +108,7 @@ def invert(
     return jax.vmap(one)(y, begin) if y.ndim == 2 else one(y, begin)
 
 
+@_linalg.full_precision
 def preimages(
     network: Callable,
     y: Any,
@@ -196,11 +201,10 @@ def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key)
     unit = jnp.finfo(dtype).eps
     relative = 100 * unit if tolerance is None else tolerance
     n, m = start.shape[0], y.shape[0]
-    pure, consts = jax.closure_convert(network, start)
+    traced = jax.make_jaxpr(network)(start)
 
     def residual(x, arguments):
-        consts, y = arguments
-        return pure(x, *consts) - y
+        return jax.core.eval_jaxpr(traced.jaxpr, arguments[0], x)[0] - arguments[1]
 
     def equation(x, arguments):
         """What vanishes at the solution, with at most n entries."""
@@ -210,10 +214,11 @@ def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key)
         return pull(r)[0]
 
     def solve(arguments):
+        _, y, start, key = arguments
+
         def f(x):
             return residual(x, arguments)
 
-        y = arguments[1]
         finite = jnp.all(jnp.isfinite(y))
         scale = jnp.where(finite, jnp.linalg.norm(y), 1)
         scale = jnp.where(scale == 0, 1, scale)
@@ -235,5 +240,6 @@ def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key)
         x = jnp.where(finite, found.x, jnp.nan)
         return x, Inversion(x, size, error, status, free, jnp.int32(-1), found.evaluations)
 
-    x, found = root(equation, solve, (consts, y))
+    # All that is traced goes in as an argument: the derivative is taken after the trace has ended.
+    x, found = root(equation, solve, (traced.consts, y, start, key))
     return found.replace(x=x)

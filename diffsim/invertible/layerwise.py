@@ -40,9 +40,10 @@ def rounding(key: jax.Array, x: jax.Array) -> jax.Array:
 def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], tangent: jax.Array):
     """A perturbation of y, and a rounding of every value on the way, carried back to x.
 
-    Returns the norm of what arrives and the layer that magnified it most, relative to the values.
+    Returns the norm of what arrives and the layer that magnifies roundings most, relative to the
+    values.
     """
-    growths, key = [], jax.random.key(0)
+    growths, key, norm = [], jax.random.key(0), jnp.linalg.norm
     for i in reversed(range(len(layers))):
         layer, y = layers[i], outputs[i]
 
@@ -50,12 +51,13 @@ def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], ta
             activation = isinstance(layer, Activation)
             return layer.backward(y, ()) if activation else layer.inverse(y, factor)
 
-        x, pushed = jax.jvp(back, (y,), (tangent,))
-        before = jnp.linalg.norm(tangent) / jnp.linalg.norm(y)
-        growths.append(jnp.linalg.norm(pushed) / jnp.linalg.norm(x) / before)
-        tangent = pushed + rounding(jax.random.fold_in(key, i), x)
+        x, push = jax.linearize(back, y)
+        own = rounding(jax.random.fold_in(key, i), y)
+        pushed = push(own)
+        growths.append(norm(pushed) / norm(x) / (norm(own) / norm(y)))
+        tangent = push(tangent) + pushed
     dominant = jnp.argmax(jnp.nan_to_num(jnp.stack(growths[::-1]))).astype(jnp.int32)
-    return jnp.linalg.norm(tangent), dominant
+    return norm(tangent + rounding(key, x)), dominant
 
 
 def exact(network: Any, layers: list[Layer], factors: Any, y: jax.Array, clip: bool) -> Inversion:
@@ -65,8 +67,7 @@ def exact(network: Any, layers: list[Layer], factors: Any, y: jax.Array, clip: b
     still = jax.lax.stop_gradient
     kept, outputs, target = still(x), still(outputs), still(y)
     residual = still(network(kept)) - target
-    tangent = residual + rounding(jax.random.key(1), target)
-    error, layer = follow_error(still(layers), still(factors), outputs, tangent)
+    error, layer = follow_error(still(layers), still(factors), outputs, residual)
     broken = ~jnp.all(jnp.isfinite(x)) | ~jnp.isfinite(error)
     hopeless = error > 0.1 * jnp.linalg.norm(kept)
     status = jnp.select(

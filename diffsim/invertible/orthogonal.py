@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from diffsim import _linalg
-from diffsim.invertible.base import Orthogonal, normal, parameter
+from diffsim.invertible.base import Orthogonal, matrix_inverse, normal, parameter
 
 
 class Householder(Orthogonal):
@@ -83,7 +82,7 @@ class Cayley(Orthogonal):
         u, v = self.left[...], self.right[...]
         p, r = jnp.hstack([u, -v]), jnp.hstack([v, u])
         # The core has 2k rows and condition at most (1 + ‖S‖²): its inverse may be kept.
-        return p, r, _linalg.inv(jnp.eye(p.shape[1], dtype=p.dtype) + r.T @ p)
+        return p, r, matrix_inverse(jnp.eye(p.shape[1], dtype=p.dtype) + r.T @ p)
 
     def forward(self, x: jax.Array) -> jax.Array:
         p, r, core = self.factor()

@@ -46,11 +46,36 @@ class Spline:
     """Rational-quadratic spline on [−bound, bound], the identity outside.
 
     Durkan et al., Neural spline flows, 2019, eqs. 4 and 6; bins and slopes have a least size.
+
+    Attributes:
+        bins: how many, ≥ 1.
+        bound: half the width of what the spline changes, > 0.
+        least: least share of a bin in the width and in the height, and least slope, in (0, 1);
+            bins · least ≤ 1, as shares that sum to more than 1 are not increasing.
+
+    Raises:
+        ValueError: settings outside of these.
+
+    >>> Spline(bins=200)
+    Traceback (most recent call last):
+    ...
+    ValueError: bins, least: expected bins · least ≤ 1, got 200 · 0.01
     """
 
     bins: int = struct.field(pytree_node=False, default=6)
     bound: float = struct.field(pytree_node=False, default=4.0)
     least: float = struct.field(pytree_node=False, default=1e-2)
+
+    def __post_init__(self):
+        if self.bins < 1 or not (0 < self.bound < float("inf") and 0 < self.least < 1):
+            raise ValueError(
+                "bins, bound, least: expected ≥ 1, finite > 0 and in (0, 1), got "
+                f"{self.bins}, {self.bound}, {self.least}"
+            )
+        if self.bins * self.least > 1:
+            raise ValueError(
+                f"bins, least: expected bins · least ≤ 1, got {self.bins} · {self.least}"
+            )
 
     @property
     def count(self) -> int:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.scipy.linalg import solve_triangular
 
-from diffsim.invertible.base import Linear, normal, square
+from diffsim.invertible.base import Linear, normal, refined, square
 
 
 def _small(rngs: nnx.Rngs, size: int, dtype: Any) -> jax.Array:
@@ -16,8 +16,9 @@ def _small(rngs: nnx.Rngs, size: int, dtype: Any) -> jax.Array:
 
 
 def _inverse(matrix: jax.Array, lower: bool, unit: bool = False) -> jax.Array:
+    """T⁻¹ by its rows: X T = I, as what X y loses is (I − XT) x."""
     eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-    found = solve_triangular(matrix, eye, lower=lower, unit_diagonal=unit)
+    found = solve_triangular(matrix, eye, trans=1, lower=lower, unit_diagonal=unit).T
     return found if unit else jnp.where(jnp.all(jnp.diagonal(matrix) != 0), found, jnp.nan)
 
 
@@ -67,7 +68,7 @@ class Triangular(Linear):
 class LU(Linear):
     """y = L U x, L unit lower and U upper triangular, both in one matrix (Glow, eq. 11).
 
-    ``factor()`` is (LU)⁻¹ = U⁻¹L⁻¹, so the inverse is one product.
+    ``factor()`` is (LU)⁻¹ = U⁻¹L⁻¹, refined once, so the inverse is one product.
 
     Args:
         weight: (n, n): below the diagonal L, on and above it U.
@@ -94,7 +95,7 @@ class LU(Linear):
 
     def factor(self) -> jax.Array:
         lower, upper = self.triangles()
-        return _inverse(upper, False) @ _inverse(lower, True, True)
+        return refined(lower @ upper, _inverse(upper, False) @ _inverse(lower, True, True))
 
     def backward(self, y: jax.Array, factor: jax.Array) -> jax.Array:
         return factor @ y

@@ -11,7 +11,12 @@ from diffsim.losses.base import (
     Tree,
     from_distances,
 )
-from diffsim.losses.infogain import REDUCTIONS, softmax_infogain, softmax_infogain_head
+from diffsim.losses.infogain import (
+    REDUCTIONS,
+    softmax_cross_entropy_with_infogain,
+    softmax_infogain,
+    softmax_infogain_head,
+)
 from diffsim.losses.kernels import Kernel
 
 __all__ = [
@@ -26,6 +31,7 @@ __all__ = [
     "Sparse",
     "Tree",
     "from_distances",
+    "softmax_cross_entropy_with_infogain",
     "softmax_infogain",
     "softmax_infogain_head",
 ]

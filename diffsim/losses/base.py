@@ -1,6 +1,7 @@
 """The kinds of H: one record each, that can give the row of a label."""
 
 import itertools
+import warnings
 from typing import Any
 
 import jax
@@ -11,6 +12,11 @@ from flax import struct
 from diffsim._check import floating, in_range
 
 EVERY = slice(None)
+BLOCK = 128  # rows of H written out at a time, for soft labels of a kind without a better way
+
+
+def _product(left: jax.Array, right: jax.Array) -> jax.Array:
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
 
 
 class Infogain:
@@ -29,6 +35,38 @@ class Infogain:
         """H written out, (K, C)."""
         return self.rows(jnp.arange(self.shape[0]))
 
+    def mixed(self, soft: jax.Array) -> jax.Array:
+        """The rows of soft labels, soft · H, (n, K) -> (n, C); H is not written out."""
+        (count, classes), number = self.shape, soft.shape[0]
+        pad = -count % BLOCK
+        labels = jnp.minimum(jnp.arange(count + pad), count - 1).reshape(-1, BLOCK)
+        parts = jnp.pad(soft, ((0, 0), (0, pad))).reshape(number, -1, BLOCK)
+
+        @jax.checkpoint
+        def add(total, block):
+            return total + _product(block[1], self.rows(block[0])), None
+
+        start = jnp.zeros((number, classes), soft.dtype)
+        return jax.lax.scan(add, start, (labels, parts.swapaxes(0, 1)))[0]
+
+
+def _matrix(name: str, values: Any, low: float = -np.inf) -> jax.Array:
+    array = in_range(name, values, low)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name}: expected a matrix (labels, classes), got {array.shape}")
+    return array
+
+
+def _like_distances(values: Any) -> bool:
+    """Whether a square matrix, if it is known, is zero on its diagonal and not negative beside."""
+    if isinstance(values, jax.core.Tracer):
+        return False
+    with jax.ensure_compile_time_eval():
+        array = jnp.asarray(values)
+        if array.shape[0] != array.shape[1] or jnp.any(jnp.diagonal(array)):
+            return False
+        return bool(jnp.min(array) >= 0) and bool(jnp.max(array) > 0)
+
 
 @struct.dataclass
 class Dense(Infogain):
@@ -45,10 +83,19 @@ class Dense(Infogain):
 
     @classmethod
     def create(cls, values: Any) -> "Dense":
-        """Check that the entries are finite and the array is a matrix."""
-        array = in_range("infogain", values)
-        if array.ndim != 2 or 0 in array.shape:
-            raise ValueError(f"infogain: expected a matrix (labels, classes), got {array.shape}")
+        """Check that the entries are finite and the array is a matrix; warn of distances.
+
+        Warns:
+            UserWarning: the diagonal is zero and the rest is not negative.
+        """
+        array = _matrix("infogain", values)
+        if _like_distances(values):
+            warnings.warn(
+                "infogain: expected similarities, got a matrix with a zero diagonal, as of "
+                "distances: the right class would count for nothing; from_distances(D) turns "
+                "distances into similarities",
+                stacklevel=2,
+            )
         return cls(array)
 
     @property
@@ -57,6 +104,9 @@ class Dense(Infogain):
 
     def rows(self, labels, part=EVERY):
         return self.values[:, part].at[labels].get(mode="promise_in_bounds")
+
+    def mixed(self, soft):
+        return _product(soft, self.values)
 
 
 class Peaked(Infogain):
@@ -71,6 +121,12 @@ class Peaked(Infogain):
         rest = jnp.zeros_like(peak) if rest is None else rest
         hit = labels[:, None] == jnp.arange(self.shape[1], dtype=labels.dtype)
         return jnp.where(hit, peak[:, None], rest[:, None])[:, part]
+
+    def mixed(self, soft):
+        peak, rest = self.parts(jnp.arange(self.shape[0]))
+        if rest is None:
+            return soft * peak
+        return soft * (peak - rest) + _product(soft, rest)[:, None]
 
 
 @struct.dataclass
@@ -171,7 +227,7 @@ class Sparse(Infogain):
         >>> Sparse.largest([[1.0, 0.2, 0.5]], 2).matrix().tolist()
         [[1.0, 0.0, 0.5]]
         """
-        matrix = Dense.create(values).values
+        matrix = _matrix("values", values)
         if not 1 <= count <= matrix.shape[1]:
             raise ValueError(f"count: expected in [1, {matrix.shape[1]}], got {count}")
         found, indices = jax.lax.top_k(matrix, count)
@@ -187,6 +243,14 @@ class Sparse(Infogain):
         return jax.vmap(lambda row, i, v: row.at[i].set(v))(zeros, self.indices[labels], found)[
             :, part
         ]
+
+    def mixed(self, soft):
+        def add(total, column):
+            values, indices = column
+            return total.at[:, indices].add(soft * values), None
+
+        start = jnp.zeros((soft.shape[0], self.classes), soft.dtype)
+        return jax.lax.scan(add, start, (self.values.T, self.indices.T))[0]
 
 
 @struct.dataclass
@@ -218,8 +282,10 @@ class LowRank(Infogain):
 
     def rows(self, labels, part=EVERY):
         own = Diagonal(self.diagonal).rows(labels)
-        shared = jnp.matmul(self.left[labels], self.right.T, precision=jax.lax.Precision.HIGHEST)
-        return (own + shared)[:, part]
+        return (own + _product(self.left[labels], self.right.T))[:, part]
+
+    def mixed(self, soft):
+        return soft * self.diagonal + _product(_product(soft, self.left), self.right.T)
 
 
 @struct.dataclass
@@ -266,6 +332,15 @@ class Tree(Infogain):
         same = self.groups[:, labels][:, :, None] == self.groups[:, None, :]
         return jnp.sum(jnp.where(same, self.weights[:, None, None], 0), axis=0)[:, part]
 
+    def mixed(self, soft):
+        def add(total, level):
+            weight, groups = level
+            member = jnp.unique(groups, return_inverse=True, size=groups.size)[1]
+            mass = jnp.zeros_like(soft).at[:, member].add(soft)
+            return total + weight * mass[:, member], None
+
+        return jax.lax.scan(add, jnp.zeros_like(soft), (self.weights, self.groups))[0]
+
 
 def from_distances(distances: Any, beta: Any = 1.0, *, normalise: bool = False) -> Dense:
     """Similarities from distances between classes.
@@ -286,7 +361,7 @@ def from_distances(distances: Any, beta: Any = 1.0, *, normalise: bool = False) 
     >>> from_distances([[0.0, 1.0], [1.0, 0.0]], beta=0.7).values.round(3).tolist()
     [[1.0, 0.497...], [0.497..., 1.0]]
     """
-    array = Dense.create(in_range("distances", distances, 0)).values
+    array = _matrix("distances", distances, 0)
     beta = in_range("beta", floating("beta", beta, ()), 0, open_low=True).astype(array.dtype)
     values = jnp.exp(-beta * array)
     if normalise:

@@ -56,26 +56,31 @@ def _sums_jvp(kernel, primals, tangents):
     if not _still(dx):
         change += jnp.sum(slopes(kernel, x, labels, infogain, residual) * dx, axis=1)
     if not _still(dh):
-        change += jnp.sum(_rows_jvp(labels, infogain, dh) * _lags(x, residual), axis=1)
+        rows, out = _rows_jvp(x, labels, infogain, dh)
+        change += jnp.sum(rows * _lags(x, out, residual), axis=1)
     return (loss, residual), (change, jax.tree.map(jnp.zeros_like, residual))
 
 
-def _rows_jvp(labels, infogain, dh):
-    """Change of the labels' rows when H changes."""
-    return jax.jvp(lambda h: h.rows(labels), (infogain,), (_filled(infogain, dh),))[1]
+def _rows_jvp(x, labels, infogain, dh):
+    """Change of the labels' rows when H changes, and where a class is left out: its logit is −∞
+    and H is 0, so that the loss, Σ where(h ≠ 0, h (lse − x)), has no derivative in H (not 0 · ∞).
+    """
+    rows, change = jax.jvp(lambda h: h.rows(labels), (infogain,), (_filled(infogain, dh),))
+    out = (x == -jnp.inf) & (rows == 0)
+    return jnp.where(out, 0, change), out
 
 
 @jax.custom_jvp
-def _lags(x, residual):
-    """lse − x, the derivative of the loss in the rows of H."""
-    return (residual["top"] + residual["log"])[:, None] - x
+def _lags(x, out, residual):
+    """lse − x, the derivative of the loss in the rows of H; 0 where a class is left out."""
+    return jnp.where(out, 0, (residual["top"] + residual["log"])[:, None] - x)
 
 
 @_lags.defjvp
 def _lags_jvp(primals, tangents):
-    x, _ = primals
+    x, out, _ = primals
     mean = jnp.sum(jax.nn.softmax(x) * tangents[0], axis=1, keepdims=True)
-    return _lags(*primals), mean - tangents[0]
+    return _lags(*primals), jnp.where(out, 0, mean - tangents[0])
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -94,6 +99,6 @@ def _slopes_jvp(kernel, primals, tangents):
         total = jnp.sum(infogain.rows(labels), axis=1, keepdims=True)
         change += total * p * (dx - jnp.sum(p * dx, axis=1, keepdims=True))
     if not _still(dh):
-        rows = _rows_jvp(labels, infogain, dh)
+        rows, _ = _rows_jvp(x, labels, infogain, dh)
         change += jnp.sum(rows, axis=1, keepdims=True) * p - rows
     return slopes(kernel, *primals), change

@@ -1,5 +1,6 @@
 """The softmax-infogain loss: a matrix H says how much of a label counts for which class."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from diffsim._check import floating
 from diffsim.losses.base import Dense, Infogain
 from diffsim.losses.derivatives import losses
-from diffsim.losses.kernels import Kernel, by_chunks, chosen, row_chunk
+from diffsim.losses.kernels import Form, Kernel, by_chunks, forms
 
 # How the sum of the losses is normalised: (counted labels, all labels, first axis) -> divisor.
 REDUCTIONS: dict[str, Callable] = {
@@ -83,7 +84,8 @@ def softmax_infogain(
 
     Derivatives of any order and mode exist in logits, H and soft labels. Sums are in float32
     where the logits are bfloat16 or float16, and the loss is float32 then. A label out of range
-    is an error, under ``jit`` a loss and gradient of NaN for its row.
+    is an error, under ``jit`` a loss and gradient of NaN for its row. A class whose logit is −inf
+    and whose H is 0 is left out: it has no derivative in x, H and soft labels.
 
     Args:
         logits: x, (..., C, ...) with classes along ``axis``.
@@ -98,7 +100,7 @@ def softmax_infogain(
         reduction: the sum of the losses is divided by: "valid", the examples that ``where``
             keeps; "full", all examples; "batch", the length of the first axis; "sum", 1; (never
             by less than 1). None returns every loss, 0 where left out.
-        kernel: how to compute; None chooses by the kind of H.
+        kernel: how to compute; None chooses by the kind of H and the platform that it runs on.
 
     Returns:
         (), or the shape of integer labels if ``reduction`` is None.
@@ -106,6 +108,9 @@ def softmax_infogain(
     Raises:
         ValueError: shapes that do not fit, labels out of range, a non-finite H.
         TypeError: a wrong dtype.
+
+    Warns:
+        UserWarning: H looks like distances (see :meth:`Dense.create`).
 
     Source: Caffe's InfogainLoss (Jia et al. 2014, https://arxiv.org/abs/1408.5093), whose
     normalisations these are.
@@ -124,10 +129,21 @@ def softmax_infogain(
         labels = jnp.moveaxis(labels, axis, -1)
 
     def run(rows, labels, record):
-        size = row_chunk(rows, record)
-        return by_chunks(lambda x, y: _row_losses(x, y, record, kernel), size, rows, labels)
+        return _row_losses(rows, labels, record, kernel)
 
     return _total(run, x, x.shape[-1], labels, infogain, where, weights, reduction)
+
+
+def softmax_cross_entropy_with_infogain(
+    logits: Any, labels: Any, infogain: Any, axis: int = -1, where: Any = None
+) -> jax.Array:
+    """:func:`softmax_infogain` of each example, not reduced: as optax's cross-entropies are.
+
+    >>> logits, labels = jnp.array([[0.0, 0.0], [2.0, 0.0]]), jnp.array([0, 1])
+    >>> softmax_cross_entropy_with_infogain(logits, labels, jnp.eye(2)).round(3)
+    Array([0.693, 2.127], dtype=...)
+    """
+    return softmax_infogain(logits, labels, infogain, axis=axis, where=where, reduction=None)
 
 
 def softmax_infogain_head(
@@ -143,7 +159,8 @@ def softmax_infogain_head(
 ) -> jax.Array:
     """:func:`softmax_infogain` of features @ classifier, with ``chunk`` rows of logits at a time.
 
-    The logits of all rows are never held: the backward pass computes each chunk again.
+    The logits of all rows are never held: the backward pass computes each chunk again. They are
+    products of the network's own layer, at JAX's default precision.
 
     Args:
         features: (..., d).
@@ -191,8 +208,20 @@ def _sums_dtype(dtype: Any) -> Any:
     return dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
+@functools.partial(jax.jit, static_argnames="kernel", inline=True)
 def _row_losses(x, labels, record, kernel):
-    return losses(kernel or chosen(record), x.astype(_sums_dtype(x.dtype)), labels, record)
+    def branch(form):
+        def run(x, labels, record):
+            def part(x, labels):
+                return losses(form.kernel, x.astype(_sums_dtype(x.dtype)), labels, record)
+
+            return by_chunks(part, form.rows(x), x, labels)
+
+        return run
+
+    found = {"default": Form(kernel)} if kernel else forms(record)
+    branches = {platform: branch(form) for platform, form in found.items()}
+    return jax.lax.platform_dependent(x, labels, record, **branches)
 
 
 def _total(run, x, classes, labels, infogain, where, weights, reduction):
@@ -215,7 +244,7 @@ def _total(run, x, classes, labels, infogain, where, weights, reduction):
             labels = jnp.where(mask[..., None], labels, 0)
         soft = labels.reshape(-1, count).astype(dtype)
         soft = soft if weights is None else soft * weights
-        record = Dense(jnp.matmul(soft, record.matrix(), precision=jax.lax.Precision.HIGHEST))
+        record = Dense(record.mixed(soft))
         labels, weights = jnp.arange(soft.shape[0]), None
     else:
         labels, good = _checked_labels(labels, shape, count, mask)

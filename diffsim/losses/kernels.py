@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from diffsim.losses.base import EVERY, Dense, Infogain, Peaked
 
-CHUNK_BYTES = 1 << 19  # of logits that are taken at once, where something else is written
+CHUNK_BYTES = 1 << 19  # of logits that a CPU takes at once, where something else is written
 FOLDS = (8, 7, 6, 5, 4)
 VECTOR = 8
 
@@ -96,12 +96,17 @@ def _top(x: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(jnp.max(x, axis=1))
 
 
+def _together(terms: Callable, classes: int, monoids: Sequence) -> tuple[jax.Array, ...]:
+    """What ``_pass`` gives for sums, written plainly."""
+    return tuple(jnp.sum(t, axis=1) for t in terms(EVERY))
+
+
 def _row_sums(x, labels, infogain):
     # In blocks, as what the folds leave has to be written, and should stay near.
-    return by_chunks(lambda x, k: _block_sums(x, k, infogain), _fitting(x), x, labels)
+    return by_chunks(lambda x, k: _block_sums(x, k, infogain), _fitting(x, CHUNK_BYTES), x, labels)
 
 
-def _block_sums(x, labels, infogain):
+def _block_sums(x, labels, infogain, reduce=_pass):
     top = _top(x)
     # A zero that depends on x and H: every term must, as lax.reduce of several arrays cannot be
     # differentiated when only some change, and a second derivative through lax.map does that.
@@ -119,7 +124,7 @@ def _block_sums(x, labels, infogain):
             jnp.where(first, h + zero, 0),
         )
 
-    q, ties, loss, others, own = _pass(terms, x.shape[1], 5 * [_ADD])
+    q, ties, loss, others, own = reduce(terms, x.shape[1], 5 * [_ADD])
     q = q + (ties - 1)
     log = jnp.log1p(q)
     residual = {"top": top, "log": log, "q": q, "others": others, "own": own, "ties": ties}
@@ -139,7 +144,12 @@ def _row_slopes(x, labels, infogain, residual):
     return jnp.where(x == column, peak[:, None], slopes)
 
 
+def _plain_sums(x, labels, infogain):
+    return _block_sums(x, labels, infogain, _together)
+
+
 ROWS = Kernel(lambda *args: _row_sums(*args)[0], _row_sums, _row_slopes)
+PLAIN = Kernel(lambda *args: _plain_sums(*args)[0], _plain_sums, _row_slopes)
 
 
 def _top_and_lags(x, at):
@@ -193,9 +203,32 @@ PEAKED = Kernel(
 )
 
 
-def chosen(infogain: Infogain) -> Kernel:
-    """The kernel for a kind of H."""
-    return PEAKED if isinstance(infogain, Peaked) else ROWS
+class Form(NamedTuple):
+    """How to compute: a kernel, and about how many bytes of logits it takes at once."""
+
+    kernel: Kernel
+    bytes: int | None = None
+
+    def rows(self, x: Any) -> int:
+        """How many rows to take at once, of x (n, C)."""
+        return x.shape[0] if self.bytes is None else _fitting(x, self.bytes)
+
+
+# The form by platform and kind of H. Value and gradient over optax's integer cross-entropy:
+# - one core, dense: these 1.4–2.6, written plainly 2.4–8, as PLAIN 2–16; peaked: 1.0–1.4;
+# - H200, dense: written plainly .9–2.2, in a CPU's blocks 7–36, as a Triton kernel 11 and more.
+#   PLAIN reads less than what was timed there; itself it was not. Nor was anything on a TPU.
+# Other kinds write rows of H out: a CPU's cache holds few, an accelerator's memory many.
+FORMS: dict[str, dict[type, Form]] = {
+    "cpu": {Dense: Form(ROWS), Peaked: Form(PEAKED), Infogain: Form(ROWS, CHUNK_BYTES)},
+    "default": {Dense: Form(PLAIN), Peaked: Form(PLAIN), Infogain: Form(PLAIN, 1 << 28)},
+}
+
+
+def forms(infogain: Infogain) -> dict[str, Form]:
+    """By platform, the form for a kind of H."""
+    kinds = type(infogain).__mro__
+    return {name: next(row[k] for k in kinds if k in row) for name, row in FORMS.items()}
 
 
 def by_chunks(f: Callable, size: int, *arrays: jax.Array) -> Any:
@@ -213,14 +246,9 @@ def by_chunks(f: Callable, size: int, *arrays: jax.Array) -> Any:
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
 
 
-def _fitting(x: Any) -> int:
-    """About how many rows are worth CHUNK_BYTES, if possible a divisor; all of them if few."""
-    if x.size * x.dtype.itemsize <= 4 * CHUNK_BYTES:
+def _fitting(x: Any, size: int) -> int:
+    """About how many rows are worth so many bytes, if possible a divisor; all of them if few."""
+    if x.size * x.dtype.itemsize <= 4 * size:
         return max(1, x.shape[0])
-    most = max(1, CHUNK_BYTES // (x.dtype.itemsize * x.shape[1]))
+    most = max(1, size // (x.dtype.itemsize * x.shape[1]))
     return next((d for d in range(most, most // 2, -1) if x.shape[0] % d == 0), most)
-
-
-def row_chunk(x: Any, infogain: Infogain) -> int:
-    """How many rows to take at once: all, unless rows of H have to be written out."""
-    return x.shape[0] if isinstance(infogain, Dense | Peaked) else _fitting(x)

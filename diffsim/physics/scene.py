@@ -5,13 +5,26 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim._text import short
 from diffsim.physics import surfaces as presets
+from diffsim.physics.scene_keys import (
+    AIR,
+    BALL,
+    EXTENT,
+    MATERIAL,
+    MOTION,
+    POSE,
+    STATE,
+    TOP,
+    SceneError,
+    shown,
+)
 from diffsim.physics.simulate import Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
 from diffsim.physics.surfaces import Surface
@@ -19,84 +32,9 @@ from diffsim.physics.vector import Vector, orthonormal
 from diffsim.physics.world import World
 
 MAX_STEPS = 1_000_000
-
-
-class SceneError(ValueError):
-    """A scene file that cannot be used; one line: the key, the value and what is allowed."""
-
-
-class _Key(NamedTuple):
-    """What a key may hold: a shape (None: any length) and a range (low, high] or [low, high]."""
-
-    shape: tuple[int | None, ...] = ()
-    low: float = -math.inf
-    high: float = math.inf
-    open_low: bool = False
-
-    @property
-    def allowed(self) -> str:
-        kind = "a number" if not self.shape else f"numbers of shape {list(self.shape)}"
-        kind = kind.replace("None", "K")
-        if self.low == -math.inf and self.high == math.inf:
-            return f"{kind}, finite"
-        if self.high == math.inf:
-            return f"{kind} {'>' if self.open_low else '>='} {self.low:g}"
-        return f"{kind} in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
-
-    def check(self, name: str, value: Any) -> Any:
-        if not self._fits(value, self.shape):
-            raise SceneError(f"{name}: expected {self.allowed}, got {value!r}")
-        return value
-
-    def _fits(self, value: Any, shape: tuple[int | None, ...]) -> bool:
-        if shape:
-            length = shape[0]
-            return (
-                isinstance(value, list)
-                and (len(value) > 0 if length is None else len(value) == length)
-                and all(self._fits(item, shape[1:]) for item in value)
-            )
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        if not -1e300 < value < 1e300:  # also NaN, and integers too long for a float
-            return False
-        above = value > self.low if self.open_low else value >= self.low
-        return above and value <= self.high
-
-
-_POSITIVE = _Key(low=0.0, open_low=True)
-_NOT_NEGATIVE = _Key(low=0.0)
-_VECTOR = _Key(shape=(3,))
-
-_TOP = {"duration": _POSITIVE, "step": _POSITIVE, "gravity": _VECTOR}
-_AIR = {"density": _NOT_NEGATIVE}
-_BALL = {
-    "mass": _POSITIVE,
-    "radius": _POSITIVE,
-    "inertia_factor": _Key(low=0.0, high=1.0, open_low=True),
-    "drag_coefficient": _NOT_NEGATIVE,
-    "magnus_coefficient": _Key(),
-    "spin_decay_time": _POSITIVE,
-}
-_STATE = {"position": _VECTOR, "velocity": _VECTOR, "spin": _VECTOR}
-_MATERIAL = {
-    "restitution": _Key(low=0.0, high=1.5),
-    "restitution_slope": _NOT_NEGATIVE,
-    "friction": _NOT_NEGATIVE,
-}
-_POSE = {"center": _VECTOR, "normal": _VECTOR, "u": _VECTOR}
-_MOTION = {
-    "center_polynomial": _Key(shape=(None, 3)),
-    "rotation_axis": _VECTOR,
-    "rotation_rate": _Key(),
-}
-_EXTENT = {
-    "table": {"half_extents": _Key((2,), 0.0, open_low=True)},
-    "net": {"half_extents": _Key((2,), 0.0, open_low=True)},
-    "floor": {},
-    "rectangle": {"half_extents": _Key((2,), 0.0, open_low=True)},
-    "disk": {"radius": _POSITIVE},
-}
+MAX_BYTES = 500_000  # of a file: a second of parsing
+MAX_SURFACES = 256
+MAX_NAME = 60  # characters
 
 
 @struct.dataclass
@@ -160,9 +98,10 @@ def load(path: str | Path) -> Scene:
         SceneError: the file cannot be read, is not TOML, or holds a key or value not allowed.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(f"{path}: cannot be read: {error}") from error
+        raise SceneError(f"{short(path)}: cannot be read: {short(error)}") from error
     return loads(text)
 
 
@@ -181,18 +120,31 @@ def loads(text: str) -> Scene:
     >>> loads("duration = -1")
     Traceback (most recent call last):
     ...
-    diffsim.physics.scene.SceneError: duration: expected a number > 0, got -1
+    diffsim.physics.scene_keys.SceneError: duration: expected a number > 0, got -1
     """
+    if len(text) > MAX_BYTES:
+        raise SceneError(f"expected at most {MAX_BYTES} bytes, got more")
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SceneError(f"not TOML: {error}".replace("\n", " ")) from error
-    top = _read("", data, _TOP, required=("duration",), others=("ball", "air", "surface"))
-    ball = _read("ball.", _section(data, "ball"), _BALL | _STATE, required=("position",))
-    air = _read("air.", _section(data, "air"), _AIR)
+    except (ValueError, RecursionError) as error:
+        raise SceneError(f"not TOML: {short(error)}") from error
+    try:
+        return _scene(data)
+    except SceneError:
+        raise
+    except ValueError as error:
+        raise SceneError(short(error, 300)) from error
+
+
+def _scene(data: Mapping) -> Scene:
+    top = _read("", data, TOP, required=("duration",), others=("ball", "air", "surface"))
+    ball = _read("ball.", _section(data, "ball"), BALL | STATE, required=("position",))
+    air = _read("air.", _section(data, "air"), AIR)
     listed = data.get("surface", [])
     if not isinstance(listed, list):
         raise SceneError("surface: expected [[surface]] tables, got one [surface]")
+    if len(listed) > MAX_SURFACES:
+        raise SceneError(f"surface: expected at most {MAX_SURFACES}, got {len(listed)}")
     surfaces, paths = [], []
     for i, entry in enumerate(listed):
         surface, path = _surface(f"surface[{i}].", entry)
@@ -200,11 +152,11 @@ def loads(text: str) -> Scene:
         paths += [] if path is None else [path]
     world = World.create(
         surfaces,
-        ball=Ball.create(**{key: value for key, value in ball.items() if key in _BALL}),
+        ball=Ball.create(**{key: value for key, value in ball.items() if key in BALL}),
         air=Air.create(**air),
         gravity=top.get("gravity", (0.0, 0.0, -9.81)),
     )
-    state = BallState.create(**{key: value for key, value in ball.items() if key in _STATE})
+    state = BallState.create(**{key: value for key, value in ball.items() if key in STATE})
     duration, step = float(top["duration"]), float(top.get("step", 0.05))
     if duration / step > MAX_STEPS:
         raise SceneError(f"step: expected at least {duration / MAX_STEPS:g}, got {step:g}")
@@ -268,7 +220,7 @@ def table(result: Mapping[str, Any]) -> str:
     lines = [f"status    {result['status']}"]
     lines += [f"{key:9} {vector(values)}" for key, values in result["final"].items()]
     for impact in result["impacts"]:
-        lines.append(f"impact    {impact['time']:12.6f} s on {impact['surface']}")
+        lines.append(f"impact    {vector([impact['time']])} s on {impact['surface']}")
         lines += [f"  {key:16}{vector(impact[key])}" for key in list(impact)[2:]]
     if "jacobian" in result:
         lines += ["jacobian", *(vector(row) for row in result["jacobian"])]
@@ -278,7 +230,7 @@ def table(result: Mapping[str, Any]) -> str:
 def _section(data: Mapping, name: str) -> Mapping:
     section = data.get(name, {})
     if not isinstance(section, Mapping):
-        raise SceneError(f"{name}: expected a table, got {section!r}")
+        raise SceneError(f"{name}: expected a table, got {shown(section)}")
     return section
 
 
@@ -287,7 +239,9 @@ def _read(prefix, data, keys, *, required=(), others=()) -> dict[str, Any]:
     for key in data:
         if key not in keys and key not in others:
             allowed = ", ".join(sorted([*keys, *others]))
-            raise SceneError(f"{prefix}{key}: unknown key, got {data[key]!r}; allowed: {allowed}")
+            raise SceneError(
+                f"{prefix}{short(key)}: unknown key, got {shown(data[key])}; allowed: {allowed}"
+            )
     for key in required:
         if key not in data:
             raise SceneError(f"{prefix}{key}: missing, expected {keys[key].allowed}")
@@ -296,25 +250,32 @@ def _read(prefix, data, keys, *, required=(), others=()) -> dict[str, Any]:
 
 def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     if not isinstance(data, Mapping):
-        raise SceneError(f"{prefix[:-1]}: expected a table, got {data!r}")
+        raise SceneError(f"{prefix[:-1]}: expected a table, got {shown(data)}")
     kind = data.get("kind")
-    if kind not in _EXTENT:
-        raise SceneError(f"{prefix}kind: expected one of {', '.join(_EXTENT)}, got {kind!r}")
-    keys = _MATERIAL | _POSE | _MOTION | _EXTENT[kind]
+    if not isinstance(kind, str) or kind not in EXTENT:
+        raise SceneError(f"{prefix}kind: expected one of {', '.join(EXTENT)}, got {shown(kind)}")
+    keys = MATERIAL | POSE | MOTION | EXTENT[kind]
     values = _read(
         prefix, data, keys,
-        required=tuple(_EXTENT[kind]) if kind in ("rectangle", "disk") else (),
+        required=tuple(EXTENT[kind]) if kind in ("rectangle", "disk") else (),
         others=("kind", "name", "two_sided"),
     )  # fmt: skip
     name, two_sided = data.get("name", kind), data.get("two_sided")
     if not isinstance(name, str):
-        raise SceneError(f"{prefix}name: expected a string, got {name!r}")
+        raise SceneError(f"{prefix}name: expected a string, got {shown(name)}")
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise SceneError(
+            f"{prefix}name: expected at most {MAX_NAME} printable characters, got {shown(name)}"
+        )
     if not isinstance(two_sided, bool | None):
-        raise SceneError(f"{prefix}two_sided: expected true or false, got {two_sided!r}")
+        raise SceneError(f"{prefix}two_sided: expected true or false, got {shown(two_sided)}")
     for key in ("normal", "u", "rotation_axis"):
-        if key in values and not any(values[key]):
-            raise SceneError(f"{prefix}{key}: expected a direction, got {values[key]}")
-    moves = any(key in values for key in _MOTION)
+        if key in values:
+            size = max(map(abs, values[key]))
+            if not size:
+                raise SceneError(f"{prefix}{key}: expected a direction, got {values[key]}")
+            values[key] = [component / size for component in values[key]]  # squares stay in range
+    moves = any(key in values for key in MOTION)
     if moves and ("rotation_rate" in values) != ("rotation_axis" in values):
         raise SceneError(f"{prefix}rotation_rate: expected together with rotation_axis")
     if "center" in values and "center_polynomial" in values:
@@ -323,7 +284,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     base = {"table": presets.table, "net": presets.net, "floor": presets.floor}.get(kind)
     surface = Surface.create(two_sided=kind == "disk") if base is None else base()
     changes: dict[str, Any] = {
-        key: jnp.asarray(float(values[key])) for key in _MATERIAL if key in values
+        key: jnp.asarray(float(values[key])) for key in MATERIAL if key in values
     }
     changes |= {key: _array(values[key]) for key in ("center", "half_extents") if key in values}
     if "radius" in values:
@@ -331,7 +292,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     if two_sided is not None:
         changes["two_sided"] = jnp.asarray(two_sided)
     surface = dataclasses.replace(surface, name=name, driven=moves, **changes)
-    surface = dataclasses.replace(surface, rotation=_rotation(prefix, surface, values))
+    surface = dataclasses.replace(surface, rotation=_rotation(prefix, surface, values, data))
     if not moves:
         return surface, None
     axis = _array(values.get("rotation_axis", [0.0, 0.0, 1.0]))
@@ -344,7 +305,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     )  # fmt: skip
 
 
-def _rotation(prefix: str, surface: Surface, values: Mapping) -> jax.Array:
+def _rotation(prefix: str, surface: Surface, values: Mapping, given: Mapping) -> jax.Array:
     """Axes of a surface from ``normal`` and ``u``, either of which may be left at its default."""
     if "normal" not in values and "u" not in values:
         return surface.rotation
@@ -354,7 +315,7 @@ def _rotation(prefix: str, surface: Surface, values: Mapping) -> jax.Array:
         jnp.linalg.norm(jnp.cross(normal, _array(values["u"]))) > 1e-6
     )
     if not across:
-        raise SceneError(f"{prefix}u: expected a direction across the normal, got {values['u']}")
+        raise SceneError(f"{prefix}u: expected a direction across the normal, got {given['u']}")
     return rotation
 
 

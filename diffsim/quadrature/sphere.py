@@ -13,7 +13,7 @@ from diffsim import _check
 from diffsim.quadrature import missing, parity, tail
 from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import Band
-from diffsim.quadrature.grid import Grid, declared
+from diffsim.quadrature.grid import Grid, declared, sphere_grid
 from diffsim.quadrature.parity import Flag
 from diffsim.quadrature.periodic import Symmetry
 
@@ -97,7 +97,7 @@ def weights(
 
 def integrate(
     samples: Any,
-    grid: Grid,
+    grid: Grid | str,
     measure: str = "solid-angle",
     *,
     symmetry: Symmetry | None = None,
@@ -113,7 +113,8 @@ def integrate(
     Args:
         samples: f on the grid, of shape ``grid.shape``; a last column that repeats the first
             at 2π is dropped.
-        grid: where the samples are.
+        grid: where the samples are; or the name of the rule that placed (rings, meridians) over
+            the whole sphere, for example ``clenshaw-curtis``, with 2π not repeated.
         measure, symmetry, mask, band, rule: see :func:`weights`. Samples outside the mask may
             be anything, NaN too.
 
@@ -141,6 +142,12 @@ def integrate(
 def assess(samples, grid, measure, *, symmetry=None, mask=None, band=None, rule=None):
     """The integral, and the outlook of each direction that its error is the sum of."""
     samples = _check.floating("samples", samples)
+    if isinstance(grid, str):
+        if samples.ndim != 2:
+            raise ValueError(
+                f"samples: expected (rings, meridians) of {grid}, got shape {samples.shape}"
+            )
+        grid = sphere_grid(samples.shape[0], samples.shape[1], grid)
     grid, mask = _declared(grid, symmetry, mask)
     shape, closing = grid.shape, ""
     if grid.n_phi and not grid.symmetry.mirror:
@@ -186,6 +193,7 @@ def _declared(grid: Grid, symmetry: Symmetry | None, mask: Any) -> tuple[Grid, b
     return grid, None if array.all() else np.ascontiguousarray(array).tobytes()
 
 
+@jax.default_matmul_precision("highest")
 @partial(jax.jit, static_argnames=("grid", "measure", "rule", "band", "mask"))
 def _assess(samples, grid, measure, rule, band, mask):
     plan = plans.make(grid, measure, rule, band)

@@ -13,9 +13,11 @@ from diffsim import envs
 from diffsim._files import replacing
 from diffsim.report.plots import learning_curves
 from diffsim.training import sensitivity
+from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure
+from diffsim.training.folder import ready
 from diffsim.training.loop import train
 from diffsim.training.metrics import MetricsWriter, read
 from diffsim.training.processes import first
@@ -28,6 +30,8 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
 
     Of several processes the first one prints and measures.
     """
+    with ready(settings):
+        pass  # what cannot be is told before it costs anything
     console = console or Console()
     trainer = LoopTrainer(settings)
     _train(trainer, console)
@@ -70,6 +74,7 @@ def compare(
                     settings = LoopSettings(
                         env=env, gradient=name, steps=steps, seed=seed, out=folder,
                         checkpoint_every=steps,
+                        resume=bool(Checkpoints(folder / "checkpoints").steps()),
                     )  # fmt: skip
                     # Anew for each seed, so that every run's seconds count its compilation.
                     trainer = LoopTrainer(settings)

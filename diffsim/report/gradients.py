@@ -19,12 +19,11 @@ from diffsim.gradients.cases import CASES
 from diffsim.report.stage import COLORS, plain
 
 CaseName = Literal["ball-with-wall", "pushing", "friction", "tennis", "chaos"]
-COLUMNS = ("method", "setting", "bias", "deviation", "cosine", "right", "to 10 % error")
+COLUMNS = ("method", "setting", "bias", "deviation", "cosine", "verdict", "to 10 % error")
 LABELS = {
     "horizon": "horizon (s)", "bounces": "bounces", "contact": "contact model",
     "radius": "paddle radius (m)", "sigma": "noise σ", "samples": "samples",
 }  # fmt: skip
-RIGHT = {True: "yes", False: "no", None: "–"}
 PANELS = {
     "relative_bias": "bias / gradient",
     "relative_deviation": "deviation / gradient",
@@ -62,9 +61,9 @@ class Options:
     """Samples of one estimate."""
     full: bool = False
     """All combinations of the axes, not one axis at a time."""
-    replications: int = 32
+    replications: int = 128
     """Independent estimates that each figure rests on."""
-    reference_samples: int = 8192
+    reference_samples: int = 65536
     """Evaluations that each reference gradient rests on."""
     seed: int = 0
     """Of everything drawn at random."""
@@ -151,7 +150,7 @@ def _table(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> Table:
         table.add_row(
             row["method"], verdict.place(row, base),
             f"{row['relative_bias']:.2g}", f"{row['relative_deviation']:.2g}",
-            f"{row['cosine']:.2f}", RIGHT[row["right"]], cost,
+            f"{row['cosine']:.2f}", row["verdict"] or "–", cost,
         )  # fmt: skip
     return table
 

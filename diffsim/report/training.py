@@ -12,6 +12,7 @@ from diffsim.report.plots import learning_curves, rallies
 from diffsim.report.replay import animate
 from diffsim.training import Settings, Trainer, evaluate, train
 from diffsim.training.evaluate import FRESH, rows
+from diffsim.training.folder import ready
 from diffsim.training.host import is_host
 from diffsim.training.metrics import read
 from diffsim.training.processes import first
@@ -22,6 +23,8 @@ def run(settings: Settings, console: Console | None = None) -> None:
 
     Of several processes the first one prints and draws.
     """
+    with ready(settings):
+        pass  # what cannot be is told before it costs anything
     console = console or Console(quiet=not first())
     task = settings.task()
     trainer = Trainer(task, settings)

@@ -13,6 +13,7 @@ from diffsim import envs
 from diffsim.envs import EnvState, restart
 from diffsim.envs.base import strong
 from diffsim.training import processes, sharding
+from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.critic import Critic, CriticState, td_lambda
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure
@@ -70,12 +71,12 @@ class LoopSettings(Stored):
     out: Path = Path("runs/juggle")
     """Folder for metrics and checkpoints."""
     resume: bool = False
-    """Go on from the last checkpoint in the folder."""
+    """Go on from the last checkpoint in the folder, with that run's settings."""
 
     def __post_init__(self):
         self.check_positive((
             "steps", "batch", "horizon", "discount", "learning_rate", "critic_rate", "clip",
-            "deviation", "least_deviation", "log_every", "checkpoint_every",
+            "deviation", "least_deviation", "log_every", "checkpoint_every", "hidden",
         ))  # fmt: skip
         check_one_of("env", self.env, envs.ENVS)
         check_one_of("gradient", self.gradient, GRADIENTS)
@@ -137,7 +138,7 @@ class LoopTrainer:
             FileNotFoundError: no settings or no checkpoint there.
         """
         trainer = cls(LoopSettings.load(folder / "settings.json"))
-        restore(trainer, folder / "checkpoints")
+        restore(trainer, Checkpoints(folder / "checkpoints"))
         return trainer
 
     def begin(self, settings: LoopSettings) -> None:

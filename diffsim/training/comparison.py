@@ -15,6 +15,7 @@ from diffsim._files import replacing
 from diffsim.gradients import Method, estimate
 from diffsim.tasks import Task
 from diffsim.training import processes
+from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.evaluate import FRESH, Measure, evaluate
 from diffsim.training.loop import Trainer, train
 from diffsim.training.metrics import read
@@ -138,8 +139,7 @@ def run(
                 fresh = Trainer(settings.task() if task is None else task, settings)
                 trainers[gradient] = fresh, fresh.compile()
             trainer, seconds = trainers[gradient]
-            saved = settings.out / "checkpoints"
-            resume = saved.exists() and any(saved.iterdir())
+            resume = bool(Checkpoints(settings.out / "checkpoints").steps())
             trainer.begin(dataclasses.replace(settings, resume=resume))
             train(trainer, progress=functools.partial(progress, gradient, seed))
             if processes.first():

@@ -15,7 +15,7 @@ from flax import nnx, struct
 
 from diffsim.gradients import estimate, surrogate
 from diffsim.tasks import HostTask, Task
-from diffsim.training import host, processes, sharding
+from diffsim.training import folder, host, processes, sharding
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.evaluate import mean_interval, outcomes
 from diffsim.training.metrics import MetricsWriter
@@ -99,7 +99,7 @@ class Trainer:
         folder = folder.parent if folder.name == "checkpoints" else folder
         settings = Settings.load(folder / "settings.json")
         trainer = cls(settings.task(), settings)
-        restore(trainer, folder / "checkpoints")
+        restore(trainer, Checkpoints(folder / "checkpoints"))
         return trainer
 
     def policy(self, params: Any = None) -> Callable[[jax.Array], jax.Array]:
@@ -217,14 +217,15 @@ class Trainer:
         }
 
 
-def restore(trainer: Any, folder: Path) -> np.ndarray:
+def restore(trainer: Any, checkpoints: Checkpoints) -> np.ndarray:
     """Put a trainer's state to that of the last checkpoint; the (wall, processor) seconds spent.
 
     Raises:
-        FileNotFoundError: no checkpoint there.
+        FileNotFoundError: there is no checkpoint.
+        ValueError: none is whole.
     """
     clocks = sharding.replicated(jnp.zeros(2))
-    trainer.state, spent = Checkpoints(folder).restore((trainer.state, clocks))
+    trainer.state, spent = checkpoints.restore((trainer.state, clocks))
     return np.array(spent, float)
 
 
@@ -232,7 +233,8 @@ def restore(trainer: Any, folder: Path) -> np.ndarray:
 def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | None = None) -> Path:
     """Run to the last step, writing metrics and checkpoints; resumes where it is asked to.
 
-    The folder gets ``settings.json``, ``metrics.csv``, TensorBoard files and ``checkpoints/``. An
+    The folder gets ``settings.json``, ``metrics.csv``, TensorBoard files and ``checkpoints/``, and
+    ``run.lock`` while the run lasts. An
     interrupt (Ctrl-C) saves a checkpoint before it is passed on. Of several processes, which must
     see one folder, the first alone writes metrics and measures, and an interrupt saves nothing, as
     it may come to each at another step.
@@ -247,18 +249,23 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
     Raises:
         FloatingPointError: a loss or gradient is not finite; the state that leads to it is saved
             in ``failure/``.
-        FileExistsError: the folder has checkpoints and ``resume`` is off.
+        FileExistsError: the folder has checkpoints and ``resume`` is off, or another run has it.
+        FileNotFoundError: there is nothing to resume.
+        ValueError: what is to be resumed has other settings, or no whole checkpoint.
+        OSError: the folder cannot be written.
         ProcessLostError: another process of the run has gone.
     """
+    with folder.ready(trainer.settings) as checkpoints:
+        _train(trainer, checkpoints, progress)
+    return checkpoints.folder
+
+
+def _train(trainer: Trainer, checkpoints: Checkpoints, progress) -> None:
     settings = trainer.settings
-    folder = settings.out / "checkpoints"
-    if folder.exists() and any(folder.iterdir()) and not settings.resume:
-        raise FileExistsError(f"{folder}: has checkpoints; expected --resume or another --out")
-    checkpoints = Checkpoints(folder)
     spent = np.zeros(2)  # on updates: wall clock and processor, s
     cost = trainer.evaluations_per_step()
     if settings.resume:
-        spent = restore(trainer, folder)
+        spent = restore(trainer, checkpoints)
     first = processes.first()
     if first:
         settings.save(settings.out / "settings.json")
@@ -304,7 +311,6 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
             if jax.process_count() == 1:
                 save(checkpoints, int(trainer.state.step))
             raise
-    return folder
 
 
 def _clocks() -> np.ndarray:

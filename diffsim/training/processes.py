@@ -1,6 +1,7 @@
 """Several processes as one run: how they find each other, and what is said when one has gone."""
 
 import dataclasses
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -24,8 +25,10 @@ class Group:
     """Several processes that share one run: the same command for each but for --process."""
 
     coordinator: str | None = None
-    """host:port of the first process, or auto, to take this and the next two from the environment
-    (Slurm, Open MPI, Kubernetes). All processes must see the folder of the run."""
+    """host:port of the first process, which listens there alone, or auto, to take this and the next
+    two from the environment (Slurm, Open MPI, Kubernetes), listening on all its addresses. Whoever
+    reaches the port can join or end the run, as nobody is asked who they are: keep it in a trusted
+    network. All processes must see the folder of the run."""
     processes: int | None = None
     """How many there are; the work is divided over the devices of all of them."""
     process: int | None = None
@@ -36,6 +39,8 @@ class Group:
     def __post_init__(self):
         if not self.patience > 0:
             raise ValueError(f"patience: expected > 0, got {self.patience}")
+        if not re.fullmatch(r"auto|.+:\d{1,5}", self.coordinator or "auto"):
+            raise ValueError(f"coordinator: expected host:port or auto, got {self.coordinator!r}")
         given, auto = (self.processes, self.process), self.coordinator == "auto"
         if self.coordinator is None and given != (None, None):
             raise ValueError("coordinator: expected host:port or auto with processes, got None")
@@ -79,8 +84,9 @@ class Group:
 
     def _connect(self) -> None:
         address = None if self.coordinator == "auto" else self.coordinator
+        listen = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", address)
         jax.distributed.initialize(
-            address, self.processes, self.process,
+            address, self.processes, self.process, coordinator_bind_address=listen,
             heartbeat_timeout_seconds=self.patience, shutdown_timeout_seconds=self.patience,
         )  # fmt: skip
         # Processes find each other for the first exchange within 30 s or not at all: before they

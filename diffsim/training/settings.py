@@ -66,12 +66,14 @@ class Settings(Stored):
     out: Path = Path("runs/hit")
     """Folder for metrics, checkpoints and pictures."""
     resume: bool = False
-    """Go on from the last checkpoint in the folder."""
+    """Go on from the last checkpoint in the folder, with that run's settings."""
 
     def __post_init__(self):
         self.check_positive(
-            ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip")
+            ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip", "hidden")
         )
+        if not self.spin >= 0:
+            raise ValueError(f"spin: expected >= 0, got {self.spin}")
         check_one_of("gradient", self.gradient, gradients.METHODS)
         check_one_of("generator", self.generator, GENERATORS)
         check_one_of("task", self.robot, ROBOTS)

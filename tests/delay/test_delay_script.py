@@ -5,20 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tyro
+import script
 
 from diffsim.delay.benchmark import benchmark
-from diffsim.delay.report import load_signal
+from diffsim.delay.recording import load
 
 ROOT = Path(__file__).parents[2]
 ASCAN = str(ROOT / "data" / "gpr_ascan.npy")
 
 
 def run(*arguments):
-    spec = importlib.util.spec_from_file_location("delay_script", ROOT / "scripts" / "delay.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return tyro.cli(module.main, args=list(arguments))
+    return script.run("delay", *arguments)
 
 
 def test_delays_of_the_synthetic_scan(tmp_path, capsys):
@@ -46,11 +43,14 @@ def test_delays_of_the_synthetic_scan(tmp_path, capsys):
         ([ASCAN, "--sample-rate", "8e9", "--pulse", "ricker:9e9"], "pulse: expected ricker:HZ"),
         (["nan.csv", "--sample-rate", "1"], "signal: expected finite numbers, got 1 that are not"),
         (["short.csv", "--sample-rate", "1"], "signal: expected at least 4 samples"),
+        (["absent.csv"], "No such file"),
+        ([ASCAN], "sample_rate: expected Hz, as the file has no clock"),
+        (["timed.csv", "--plot", "x.foo"], "path: expected a name ending in"),
         (["timed.csv", "--sample-rate", "2"], "expected times 0.5 s apart"),
         (["text.csv", "--sample-rate", "1"], "expected rows of numbers, got none"),
         (["words.csv", "--sample-rate", "1"], "could not convert"),
         (["absent.npy", "--sample-rate", "1"], "No such file"),
-        (["signal.wav", "--sample-rate", "1"], "expected a .npy or .csv file"),
+        (["signal.wav", "--sample-rate", "1"], "expected a .npy, .csv"),
     ],
 )
 def test_bad_input_is_one_line_and_code_two(arguments, message, tmp_path, monkeypatch, capsys):
@@ -71,9 +71,9 @@ def test_bad_input_is_one_line_and_code_two(arguments, message, tmp_path, monkey
 def test_csv_with_names_times_and_complex_values(tmp_path):
     file, wave = tmp_path / "wave.csv", np.exp(1j * np.arange(5))
     file.write_text("time,value\n" + "".join(f"{k / 4},{v}\n" for k, v in enumerate(wave)))
-    np.testing.assert_array_equal(load_signal(file, 4.0), wave)
+    np.testing.assert_array_equal(load(file).values, wave)
     file.write_text("".join(f"{v.real}\n" for v in wave))
-    loaded = load_signal(file, 4.0)
+    loaded = load(file).values
     assert loaded.dtype == float
     np.testing.assert_array_equal(loaded, wave.real)
 

@@ -238,7 +238,7 @@ def test_statistics_and_progress():
         ({"simulator": 3}, TypeError, "simulator: expected a callable, got 3"),
         ({"workers": -1}, ValueError, "workers: expected an integer >= 0, got -1"),
         ({"timeout": 1.0}, ValueError, "timeout: expected workers >= 1 with it"),
-        ({"timeout": 0.0, "workers": 1}, ValueError, "timeout: expected > 0 s or None, got 0.0"),
+        ({"timeout": 0.0, "workers": 1}, ValueError, "timeout: expected > 0 or None, got 0.0"),
         ({"on_error": "hope"}, ValueError, "on_error: expected 'raise', 'mask' or Penalty"),
         ({"method": "spsa"}, TypeError, "method: expected a Method record"),
         ({"output": np.ones(3)}, ValueError, "loss: expected one for an output"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import fast_jit
 
-from diffsim.gradients import backprop, check_gradient, slips
+from diffsim.gradients import backprop, check_gradient
 
 KEY = jax.random.key(0)
 X = jnp.array([0.3, -0.4, 0.9])
@@ -54,7 +54,7 @@ def test_names_leaf_and_coordinate():
 
     report = check_gradient(f, x, wrong)
     assert report.leaf == "x['b']"
-    assert report.slips == ()
+    assert report.slips == ("x['b']: one wrong entry: [1, 0]",)
     leaf, index, given, measured = report.coordinates[0]
     assert (leaf, index) == ("x['b']", (1, 0))
     assert given == pytest.approx(2.1)
@@ -85,6 +85,9 @@ def test_steps_too_small():
     report = check_gradient(wave, X, right, steps=[1e-14, 1e-15, 1e-16])
     assert (report.diagnosis, report.passed) == ("step too small", False)
     assert report.steps == (1e-14, 1e-15, 1e-16)
+    still = check_gradient(wave, X, right, steps=[1e-19, 1e-20, 1e-21])  # x does not move
+    assert (still.diagnosis, still.passed, still.steps) == ("step too small", False, ())
+    assert check_gradient(lambda x: 0 * jnp.sum(x), X).diagnosis == "step too small"
     with pytest.raises(ValueError, match="at least 3 positive"):
         check_gradient(wave, X, steps=[1e-3])
 
@@ -100,111 +103,122 @@ def test_estimators(factor, noise, diagnosis):
     assert check_gradient(wave, X, estimator, key=KEY).diagnosis == diagnosis
 
 
-def test_leaf_slips():
-    square = jnp.array([[1.0, 2.0], [3.5, -4.0]])
+SCALES = [(x, f) for x in (1e-3, 1.0, 1e5) for f in (1e-20, 1.0, 1e20)]
+
+
+@pytest.mark.parametrize(("size", "unit"), SCALES)
+@pytest.mark.parametrize("length", [1e-3, 1.0, 1e3])
+def test_steps_follow_the_units_of_x_and_f(dtype, size, unit, length):
+    """f = unit Σ k sin(x/(length size)): right, of the wrong sign, and 10 % too long."""
+    x, one = jnp.asarray(size * X, dtype), jnp.asarray(1, dtype)
+    weights = jnp.arange(1, 4).astype(dtype) * jnp.asarray(unit, dtype)
 
     def f(x):
-        return jnp.sum(jnp.arange(1.0, 5.0).reshape(2, 2) * x**2)
+        return jnp.sum(weights * jnp.sin(x / jnp.asarray(length * size, dtype)))
 
-    exact = jax.grad(f)(square)
-    for wrong, name in [
-        (-exact, "wrong sign"),
-        (0 * exact, "missing: it is zero"),
-        (exact.T, "transposed"),
-        (exact / 7, "scaled by 0.1429"),
+    exact, f = jax.grad(f)(x), fast_jit(f)
+    for factor, diagnosis in [(1.0, "correct"), (-1.0, "wrong gradient"), (1.1, "wrong gradient")]:
+        report = check_gradient(f, x, lambda _, factor=factor: factor * one * exact)
+        assert report.diagnosis == diagnosis, report
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bf16", "f16"])
+@pytest.mark.parametrize("inner", [None, jnp.float32], ids=["all", "f32 inside"])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_short_types(dtype, inner, size):
+    x = (size * X).astype(dtype)
+
+    def f(x):
+        return jnp.sum(jnp.sin(x.astype(inner or dtype) / size))
+
+    right = check_gradient(fast_jit(f), x, jax.grad(f))
+    assert right.passed or right.diagnosis == "step too small", right
+    wrong = check_gradient(fast_jit(f), x, lambda x: -jax.grad(f)(x))
+    assert wrong.diagnosis in ("wrong gradient", "step too small"), wrong
+    assert set(wrong.slips) <= {"x: wrong sign"}
+    if size == 1.0:
+        assert (right.diagnosis, wrong.diagnosis) == ("correct", "wrong gradient")
+
+
+def test_mixed_trees():
+    x = {
+        "a": X.astype(jnp.bfloat16),
+        "b": (1e5 * X).astype(jnp.float32),
+        "c": 1e-3 * X,
+        "d": jnp.asarray(0.7, jnp.float16),
+    }
+
+    def f(x):
+        a, b, d = (x[name].astype(float) for name in "abd")
+        return jnp.sum(jnp.sin(a)) + jnp.sum(jnp.cos(b / 1e5)) + jnp.sum((1e3 * x["c"]) ** 3) + d**2
+
+    loss, f = f, fast_jit(f)
+    exact = jax.grad(loss)(x)
+    assert check_gradient(f, x, lambda _: exact).diagnosis == "correct"
+    for name in x:
+        wrong = {**exact, name: -exact[name]}
+        report = check_gradient(f, x, lambda _, wrong=wrong: wrong)
+        assert (report.diagnosis, report.leaf) == ("wrong gradient", f"x['{name}']")
+
+
+def test_nothing_to_tell_is_never_correct(dtype):
+    """A slope below the rounding of f: neither right nor wrong."""
+    offset = 100 / float(jnp.finfo(dtype).eps)
+    x = X.astype(dtype)
+    for sign in (1, -1):
+        report = check_gradient(
+            lambda x: offset + jnp.sum(jnp.sin(x)), x, lambda x, sign=sign: sign * jnp.cos(x)
+        )
+        assert (report.diagnosis, report.passed) == ("step too small", False)
+    small = jnp.asarray(1e-3 * float(jnp.finfo(dtype).eps), dtype)
+    pair = {"a": x[0], "b": x[1]}
+    report = check_gradient(
+        lambda x: jnp.sin(x["a"]) + small * jnp.sin(x["b"]),
+        pair,
+        lambda x: {"a": jnp.cos(x["a"]), "b": -small * jnp.cos(x["b"])},
+    )
+    assert (report.diagnosis, report.leaf) == ("step too small", "x['b']")
+    assert check_gradient(lambda x: jnp.sin(x["a"]) + 5, pair).diagnosis == "correct"  # b unused
+
+
+def test_places_where_slopes_are_hard_to_see(dtype):
+    at = lambda *numbers: jnp.array(numbers, dtype)  # noqa: E731
+    for f, x in [
+        (lambda x: 1 + jnp.sum((x - 1) ** 2), at(1, 1, 1)),  # a minimum
+        (lambda x: jnp.sum(jnp.cos(x - 1)) + jnp.sum((x - 1) ** 3), at(1, 1, 1)),
+        (lambda x: 1 + jnp.sum(jnp.sin(x)), at(1e-6, 1e-6, 1e-6)),  # x far below its effect
+        (lambda x: 1 + jnp.sum(jnp.sin(x)), at(0, 0, 0)),
+        (lambda x: jnp.sum(jnp.sqrt(x)), at(1e-4, 1e-6, 0.5)),  # sizes apart, undefined below 0
+        (lambda x: jnp.sum(jnp.log(x)), at(1e-4, 1e5, 0.5)),
+        (lambda x: jnp.exp(-jnp.sum((x / 1e-6) ** 2)), at(1e-6, -0.4e-6, 0.3e-6)),  # flat afar
+        (lambda x: jnp.sum(jnp.sin(1000 * x)), at(0.3, -0.4, 0.9)),  # a wave seen from afar
     ]:
-        report = check_gradient(f, square, lambda x, wrong=wrong: wrong)
-        assert report.slips == (f"x: {name}",)
+        report = check_gradient(f, x)
+        assert report.diagnosis == "correct", report
+        tilted = check_gradient(f, x, lambda x, f=f: jax.grad(f)(x) + 0.2 + 0.1 * jax.grad(f)(x))
+        assert tilted.diagnosis == "wrong gradient", tilted
+
+
+def test_not_finite():
+    edge = check_gradient(lambda x: jnp.sum(x**1.5), jnp.zeros(3))
+    assert (edge.diagnosis, edge.passed) == ("not finite", False)
+    broken = check_gradient(wave, X, lambda x: right(x).at[1].set(jnp.nan))
+    assert (broken.diagnosis, broken.slips) == (
+        "wrong gradient",
+        ("x: not finite: 1 of 3 entries",),
+    )
+    assert broken.coordinates[0][1] == (1,)
 
 
 def test_bad_input():
     with pytest.raises(ValueError, match=r"expected a scalar, got shape \(3,\)"):
         check_gradient(lambda x: x, X, right)
+    with pytest.raises(ValueError, match="expected a floating scalar, got int"):
+        check_gradient(lambda x: jnp.sum(x > 0), X, right)
     with pytest.raises(ValueError, match="expected leaves of shapes"):
         check_gradient(wave, X, lambda x: x[:2])
     with pytest.raises(ValueError, match="finite value at x, got nan"):
         check_gradient(lambda x: jnp.nan * jnp.sum(x), X)
-
-
-# Backward passes written by hand, apart from the library, each with one slip.
-
-ACTS = ["tanh", "sigmoid", "softplus"]
-NET = backprop.init(KEY, [3, 3, 3, 3], ACTS)
-INPUTS = jax.random.normal(jax.random.key(1), (5, 3))
-TARGETS = jax.random.normal(jax.random.key(2), (5, 3))
-SLIPS = fast_jit(slips.backprop_slips)(NET, INPUTS, TARGETS)
-
-
-def by_hand(slip=None, place=None):
-    """The textbook loop in NumPy over samples, with an optional mistake."""
-    value = {"tanh": np.tanh, "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
-             "softplus": lambda z: np.log1p(np.exp(z))}  # fmt: skip
-    slope = {"tanh": lambda z: 1 / np.cosh(z) ** 2,
-             "sigmoid": lambda z: np.exp(-z) / (1 + np.exp(-z)) ** 2,
-             "softplus": lambda z: 1 / (1 + np.exp(-z))}  # fmt: skip
-    W, b = [np.asarray(x.weights) for x in NET], [np.asarray(x.bias) for x in NET]
-    dW, db = [np.zeros_like(w) for w in W], [np.zeros_like(v) for v in b]
-    for sample, target in zip(np.asarray(INPUTS), np.asarray(TARGETS)):
-        zs, activations = [], [sample]
-        for i, act in enumerate(ACTS):
-            z = W[i] @ activations[-1] + (0 if (slip, place) == ("no bias", i) else b[i])
-            zs.append(z)
-            activations.append(value[act](z))
-        error = activations[-1] - target
-        if slip == "sign":
-            error = -error
-        for i in (2, 1, 0):
-            fed = activations[i + 1] if (slip, place) == ("a for z", i) else zs[i]
-            delta = error * slope[ACTS[i]](fed)
-            if (slip, place) == ("delta sign", i):
-                delta = -delta
-            grad = np.outer(delta, activations[i])
-            dW[i] += grad.T if (slip, place) == ("grad T", i) else grad
-            db[i] += 0 if (slip, place) == ("bias grad", i) else delta
-            error = (W[i] if (slip, place) == ("W for W.T", i) else W[i].T) @ delta
-    n = 1 if slip == "1/n" else len(INPUTS)
-    return [x.replace(weights=jnp.asarray(w / n), bias=jnp.asarray(v / n))
-            for x, w, v in zip(NET, dW, db)]  # fmt: skip
-
-
-INJECTED = [
-    ("sign", None, "wrong sign: target − output in the error"),
-    ("1/n", None, "missing 1/n: summed over the batch"),
-    *[("a for z", i, f"a fed where z belongs in f′ (layer {i})") for i in range(3)],
-    *[("no bias", i, f"missing bias in the forward pass (layer {i})") for i in range(3)],
-    *[("bias grad", i, f"missing bias: its gradient is zero (layer {i})") for i in range(3)],
-    *[("grad T", i, f"transposed weight gradient (layer {i})") for i in range(3)],
-    *[("W for W.T", i, f"transposed weight: W δ for Wᵀδ (layer {i})") for i in (1, 2)],
-    *[("delta sign", i, f"wrong sign of δ (layer {i})") for i in (0, 1)],
-]
-
-
-@pytest.mark.parametrize(("slip", "place", "name"), INJECTED)
-def test_each_slip_in_each_place_is_named(slip, place, name):
-    assert slips.matching(by_hand(slip, place), SLIPS, 1e-10) == [name]
-
-
-def test_slips_are_named_by_the_checker():
-    f = fast_jit(lambda net: backprop.loss(net, INPUTS, TARGETS))
-    wrong = check_gradient(f, NET, lambda _: by_hand("a for z", 1), hypotheses=SLIPS)
-    assert wrong.diagnosis == "wrong gradient"
-    assert wrong.slips == ("a fed where z belongs in f′ (layer 1)",)
-    assert "slip: a fed where z belongs" in str(wrong)
-    good = check_gradient(f, NET, lambda _: by_hand(), hypotheses=SLIPS)
-    assert good.passed
-    assert good.slips == ()
-
-
-def test_no_false_names():
-    """Small or unlisted errors match nothing."""
-    exact = by_hand()
-    for seed in range(20):
-        generator = np.random.default_rng(seed)
-        off = jax.tree.map(lambda g, r=generator: g + 0.01 * r.standard_normal(g.shape), exact)
-        assert slips.matching(off, SLIPS, 1e-6) == []
-    assert slips.matching(exact, SLIPS, 1e-6) == []
-    half = jax.tree.map(lambda g: 0.37 * g, exact)
-    assert slips.matching(half, SLIPS, 1e-6) == []
 
 
 @pytest.mark.parametrize("name", backprop.ACTIVATIONS)
@@ -212,6 +226,13 @@ def test_activation_derivatives(name):
     """f′ of z against jax.grad, at kinks too; of a, where it exists, the same."""
     activation = backprop.ACTIVATIONS[name]
     z = jnp.array([-3.0, -0.5, 0.0, 0.7, 2.0])
+    delta = jnp.array([0.3, -1.0, 2.0, 0.1, -0.4])
+    pulled = jax.vjp(activation.value, z)[1](delta)[0]
+    np.testing.assert_allclose(
+        activation.pull(z, activation.value(z), delta), pulled, rtol=1e-12, atol=1e-15
+    )
+    if name == "softmax":
+        return  # mixes its entries: no derivative of one alone
     exact = jax.vmap(jax.grad(lambda z: activation.value(z)))(z)
     np.testing.assert_allclose(activation.slope(z), exact, rtol=1e-12)
     if activation.slope_from_value is not None:
@@ -222,14 +243,22 @@ def test_activation_derivatives(name):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["f32", "f64"])
 def test_backprop_equals_autodiff_to_rounding(dtype):
     names = list(backprop.ACTIVATIONS)
-    net = backprop.init(KEY, [3, 4, 4, 4, 4, 4, 4, 2], names)
-    net, inputs, targets = jax.tree.map(lambda a: a.astype(dtype), (net, INPUTS, TARGETS[:, :2]))
-    exact, written = fast_jit(lambda *a: (jax.grad(backprop.loss)(*a), backprop.gradient(*a)))(
-        net, inputs, targets
+    net = backprop.init(KEY, [3, *[4] * (len(names) - 1), 2], names)
+    net[1], net[4] = net[1].replace(normalised=True), net[4].replace(normalised=True)
+    inputs, targets = (jax.random.normal(jax.random.key(k), (5, n)) for k, n in ((1, 3), (2, 2)))
+    mask = jnp.array([0.0, 1.25, 1.25, 1.25])  # one unit dropped for all
+    masks = [None, mask, None, jnp.outer(jnp.ones(5), mask[::-1]), *[None] * (len(names) - 4)]
+    net, inputs, targets, masks = jax.tree.map(
+        lambda a: a.astype(dtype), (net, inputs, targets, masks)
     )
+
+    def both(*arguments):
+        return jax.grad(backprop.loss)(*arguments), backprop.gradient(*arguments)
+
+    exact, written = fast_jit(both, static_argnums=4)(net, inputs, targets, masks, 0.05)
     for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(written)):
-        # A few dozen operations deep: a hundred rounding errors of the leaf's largest entry.
-        bound = 100 * float(jnp.finfo(dtype).eps) * float(jnp.max(jnp.abs(a)))
+        # Dozens of operations and two normalisations deep, in units of the largest entry.
+        bound = 300 * float(jnp.finfo(dtype).eps) * float(jnp.max(jnp.abs(a)))
         assert float(jnp.max(jnp.abs(a - b))) <= bound
 
 
@@ -241,4 +270,4 @@ def test_backprop_bad_input():
             [backprop.Layer(jnp.ones((1, 1)), jnp.ones(1), "gelu")], *[jnp.ones((2, 1))] * 2
         )
     with pytest.raises(ValueError, match=r"shapes \(n, in\) and \(n, out\)"):
-        backprop.loss(NET, INPUTS[0], TARGETS[0])
+        backprop.loss(backprop.init(KEY, [3, 2], ["tanh"]), jnp.ones(3), jnp.ones(2))

@@ -7,9 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import LogisticMap, Step, quadratic
+from problems import LogisticMap, Step, fast_jit, quadratic
 
-from diffsim.gradients import SPSA, CentralDifference, Gaussian, Pathwise, compare, recommend
+from diffsim.gradients import (
+    SPSA,
+    CentralDifference,
+    Gaussian,
+    Pathwise,
+    compare,
+    mixtures,
+    recommend,
+)
 
 KEY = jax.random.key(0)
 Q = quadratic()
@@ -115,6 +123,23 @@ def moving_step(x, key):
     return jnp.where(x[0] + 0.2 * jax.random.normal(key) > 0, 1.0, 0.0) + 0.1 * jnp.sum(x)
 
 
+def dashpot(x):
+    """A ball on a spring of 1,000 N/m whose damping grows with the depth: stiff, no jump."""
+
+    def step(state, _):
+        height, speed = state
+        depth = jnp.maximum(-height, 0)
+        speed = speed + 1e-3 * (depth * (1e3 - 50 * speed) / 0.05 - 9.81)
+        return (height + 1e-3 * speed, speed), None
+
+    start = (0.05 + 0.1 * x[0], 0.1 * x[1])
+    return jax.lax.scan(step, start, length=800)[0][0] ** 2
+
+
+def stairs(width):
+    return lambda x: jnp.sum(jnp.floor(x / width) * width)
+
+
 ADVICE = {
     "quadratic": (Q, X, "smooth", "Pathwise"),
     "host": (host, jnp.ones(2), "smooth", "Richardson"),
@@ -126,6 +151,12 @@ ADVICE = {
     "chaotic map": (LogisticMap(12), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
     "fine noise": (lambda x: jnp.sum(x**2) + 1e-3 * jnp.sin(1e7 * x[0]), jnp.ones(2),
                    "noisy", "CentralDifference"),
+    "high jump": (lambda x: jnp.where(jnp.sum(x) > 1, 1.0, 0.0) + jnp.sum(x**2) / 100,
+                  jnp.zeros(100), "discontinuous", "EvolutionStrategies"),
+    "fine stairs": (stairs(1e-3), jnp.array([0.3, 0.7]), "discontinuous", "MeasureValued"),
+    "coarse stairs": (stairs(0.1), jnp.array([0.33, 0.71, 0.18]), "discontinuous", "MeasureValued"),
+    "multiplied noise": (lambda x: jnp.sum(x**2) * (1 + 0.1 * jnp.sin(1e7 * x[0])), jnp.ones(2),
+                         "noisy", "CentralDifference"),
     "noisy": (noisy, jnp.ones(2), "noisy", "Pathwise"),
     "moving step": (moving_step, 0.1 * jnp.ones(2), "discontinuous", "MeasureValued"),
 }  # fmt: skip
@@ -153,3 +184,23 @@ def test_advice_does_not_hang_on_the_seed(case, seed):
 def test_advice_wants_a_finite_loss():
     with pytest.raises(FloatingPointError, match="probes near x are not finite"):
         recommend(lambda x: jnp.log(x[0]), jnp.zeros(1), key=KEY)
+
+
+def test_a_stiff_dashpot_is_not_noisy():
+    found = recommend(dashpot, jnp.zeros(2), key=KEY)
+    assert found.condition in ("stiff", "smooth"), found
+    assert found.probes["mismatch"] < 0.1
+
+
+def test_disagreement_is_a_normal_deviate():
+    """No disagreement: seldom beyond 3, in one dimension and in many; a shift of all is found."""
+    rng = np.random.default_rng(1)
+    score = fast_jit(jax.vmap(mixtures.disagreement))
+    for dimension in (1, 3, 100):
+        terms = jnp.asarray(rng.exponential(size=(500, 64, dimension)) - 1)
+        _, z = score(terms, 0 * terms)
+        assert np.mean(z > 3) < 0.01
+        assert np.std(z) == pytest.approx(1, abs=0.1)
+        apart, z = score(terms + 1.5, 0 * terms)
+        assert np.mean(apart) == pytest.approx(1.5 * dimension**0.5, rel=0.03)
+        assert np.min(z) > 4

@@ -8,10 +8,12 @@ from problems import Step, fast_jit, quadratic
 
 from diffsim.gradients import METHODS, Chain, estimate, surrogate
 
+KEY = jax.random.key(0)
 Q = quadratic(sigma=0.1)
 X = {"a": jnp.asarray(Q.mu[:3]), "b": jnp.asarray(Q.mu[3])}
 # Mixtures trust derivatives, which a step does not show; the rest are unbiased for φ(z)/σ.
 BLIND = {"pathwise-smoothed", "smoothing-first-order"}
+FEW = {"pathwise-smoothed", "alpha-order", "inverse-variance", "total-propagation"}
 MIXED = {"alpha-order", "inverse-variance", "total-propagation"}
 
 
@@ -114,6 +116,39 @@ def test_step_and_chain(name):
     error = 4 * float(on_step.standard_error[0])
     assert abs(float(on_step.grad[0]) - truth) <= error
     assert truth == 0.0 or error < 2 * truth
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=() if n in FEW else pytest.mark.slow)
+        for n, m in METHODS.items()
+        if m.objective == "smoothed"
+    ],
+)
+def test_intervals_cover_a_step_or_say_that_they_do_not(name):
+    """95 % intervals of φ(z)/σ, over 400 estimates: four deviations below 95 % at least."""
+    used = METHODS[name]
+    used = used.replace(samples=128) if hasattr(used, "samples") else used
+    step = Step(mu=0.05, sigma=0.1)
+
+    def one(key):
+        found = estimate(step, used)(jnp.array([step.mu]), key=key)
+        low, high = found.interval()
+        return low[0], high[0], found.grad[0]
+
+    keys = jax.random.split(jax.random.key(7), 400)
+    low, high, grad = fast_jit(lambda k: jax.lax.map(one, k, batch_size=100))(keys)
+    covered = np.mean((low <= step.gradient) & (step.gradient <= high))
+    said = estimate(step, used)(jnp.array([step.mu]), key=KEY).bias
+    if name in BLIND:
+        assert covered == 0
+        assert "jumps, which its interval does not show" in said
+        return
+    assert covered > 0.95 - 4 * (0.95 * 0.05 / 400) ** 0.5, covered
+    assert ("jumps, which the interval allows for" in said) == (name in MIXED)
+    assert name in MIXED or covered < 0.99
+    assert np.all((low <= grad) & (grad <= high))
 
 
 def test_failures_raise_mask_or_are_penalised(kind):

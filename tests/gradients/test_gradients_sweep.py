@@ -105,34 +105,65 @@ def test_sweep_measures_and_goes_on_after_an_interruption(easy, tmp_path, monkey
     assert again == rows
     assert len(calls) == 5
     for row in rows:
-        assert row["right"], row
+        assert row["verdict"] in ("right", "cannot tell"), row
         assert row["relative_bias"] < 0.1
     smooth, rough = rows[:2]
+    assert smooth["verdict"] == "right"
     assert smooth["evaluations"] == rough["evaluations"] == 8
     assert rough["evaluations_to_tenth"] > 3 * smooth["evaluations_to_tenth"]
 
 
-def row(method, right=True, seconds=1.0, **changes):
+def row(method, verdict="right", seconds=1.0, **changes):
     base = {"horizon": 0.8, "bounces": 2, "contact": "impulse", "radius": 0.25, "sigma": 0.1,
             "samples": 64}  # fmt: skip
     return base | {
-        "method": method, "right": right, "relative_bias": 0.01 if right else 0.9,
-        "relative_deviation": 1.0, "seconds_to_tenth": seconds if right else None,
-        "evaluations_to_tenth": 100 * seconds if right else None, "cosine": 0.5,
+        "method": method, "verdict": verdict, "relative_bias": 0.9 if verdict == "wrong" else 0.01,
+        "relative_deviation": 1.0, "seconds_to_tenth": None if verdict == "wrong" else seconds,
+        "evaluations_to_tenth": None if verdict == "wrong" else 100 * seconds, "cosine": 0.5,
     } | changes  # fmt: skip
 
 
 def test_words():
     rows = [
         row("pathwise", seconds=0.5), row("score-function", seconds=2.0),
-        row("pathwise", right=False, bounces=4), row("score-function", seconds=3.0, bounces=4),
+        row("pathwise", "wrong", bounces=4), row("score-function", seconds=3.0, bounces=4),
+        row("pathwise", "cannot tell", bounces=8), row("score-function", bounces=8),
+        row("pathwise", "cannot tell", bounces=9), row("score-function", "wrong", bounces=9),
     ]  # fmt: skip
     base = {axis: rows[0][axis] for axis in verdict.AXES}
     analytic, score, bounces = verdict.words(rows, base)
-    assert analytic.startswith("pathwise: right in 1 of 2 settings, cheapest in 1; where right, 50")
-    assert analytic.endswith("worst bias 90% at bounces 4.")
-    assert "right in 2 of 2 settings, cheapest in 1" in score
-    assert bounces == "Over bounces: 2: pathwise by 4×, 4: score-function, alone right."
+    assert analytic.startswith(
+        "pathwise: right in 1 of 4 settings, cannot tell in 2, cheapest in 1; where right, 50"
+    )
+    assert analytic.endswith("wrong in 1, worst bias 90% at bounces 4.")
+    assert "right in 3 of 4 settings, cheapest in 2" in score
+    assert bounces == (
+        "Over bounces: 2: pathwise by 4×, 4: score-function, alone right, "
+        "8: score-function, alone shown right, 9: cannot tell."
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "error", "verdict"),
+    [
+        (0.0, 0.05, 0.01, "right"),
+        (0.0, 0.05, 0.03, "cannot tell"),  # the reference is not known well enough
+        (0.0, 0.68, 0.0, "cannot tell"),  # not refuted is not right
+        (0.15, 0.3, 0.02, "wrong"),
+        (0.15, 0.3, 0.03, "cannot tell"),
+    ],
+)
+def test_verdicts_of_bias_intervals(low, high, error, verdict):
+    record = {
+        "objective": "smoothed", "bias": high / 2, "bias_low": 2 * low, "bias_high": 2 * high,
+        "variance": 1.0, "samples": 64, "evaluations": 64, "seconds": 1.0,
+    }  # fmt: skip
+    reference = {"gradient": [0.0, 2.0], "error": 2 * error}
+    found = sweep.judged(record, reference)
+    assert found["verdict"] == verdict
+    assert (found["seconds_to_tenth"] is None) == (verdict == "wrong")
+    ranked = sweep.judged({**record, "objective": "rank-shaped"}, reference)
+    assert (ranked["verdict"], ranked["seconds_to_tenth"]) == (None, None)
 
 
 @pytest.fixture
@@ -199,4 +230,4 @@ def test_physics_through_the_command(command, tmp_path):
     rows = json.loads((tmp_path / "comparison.json").read_text())
     assert len(rows) == 6
     once = next(r for r in rows if r["bounces"] == 1 and r["method"] == "pathwise")
-    assert once["right"]
+    assert once["verdict"] == "right"

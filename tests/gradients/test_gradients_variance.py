@@ -24,6 +24,7 @@ from diffsim.gradients import (
     Haar,
     Hadamard,
     InverseVariance,
+    LeaveOneOut,
     MeasureValued,
     NoBaseline,
     Pathwise,
@@ -209,14 +210,36 @@ def test_pathwise_is_blind_to_the_step():
     assert S.gradient > 1
 
 
-def test_logistic_crossover():
-    """Pathwise beats the score below T ≈ log2(1/σ) − 1 steps, and loses above."""
-    crossover = np.log2(1 / L.sigma) - 1
-    for steps in range(8):
-        chaos = LogisticMap(steps=steps)
-        if abs(steps - crossover) > 1:
-            score = chaos.score_variance_with(0.5)
-            assert (chaos.pathwise_variance < score) == (steps < crossover)
+@pytest.mark.parametrize("steps", [1, 4])
+def test_logistic_crossover(steps):
+    """Pathwise beats the score below T ≈ log2(1/σ) − 1 = 2.3 steps, and loses above."""
+    chaos = LogisticMap(steps=steps)
+    law, point = Gaussian(chaos.sigma), jnp.array([chaos.mu])
+    theory = {
+        Pathwise(law): chaos.pathwise_variance,
+        ScoreFunction(law, 1, Constant(0.5)): chaos.score_variance_with(0.5),
+    }
+    found = []
+    for method, variance in theory.items():
+        *_, measured, error = moments(replicate(chaos, method, point, 20_000))
+        assert abs(measured - variance) < 4 * error
+        found.append(measured)
+    assert (found[0] < found[1]) == (steps < np.log2(1 / chaos.sigma) - 1)
+
+
+def test_baselines_are_their_formulas():
+    """b_i = Σ_{j≠i} f_j w_j / Σ_{j≠i} w_j, w = 1 or ‖s‖²; failed losses are left out."""
+    rng = np.random.default_rng(0)
+    values, scores = rng.standard_normal(7) + 3, rng.standard_normal((7, 2))
+    values[4] = np.nan
+    for baseline, weights in (
+        (LeaveOneOut(), np.ones(7)),
+        (BestConstant(), np.sum(scores**2, axis=1)),
+    ):
+        others = [np.array([j for j in range(7) if j not in (i, 4)]) for i in range(7)]
+        wanted = [np.average(values[rest], weights=weights[rest]) for rest in others]
+        found = baseline(jnp.asarray(values), jnp.asarray(scores))
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_best_constant_baseline_is_learned():
@@ -278,6 +301,7 @@ def covering(problem):
 BY_VALUES = ("score", "antithetic", "evolution-strategies", "pgpe", "smoothing-zeroth",
              "measure-valued", "relax")  # fmt: skip
 MIXED = ("inverse-variance", "alpha-order", "best-constant")
+JUDGED = ("inverse-variance", "alpha-order")
 COVERED = (
     [("quadratic", name) for name in covering(Q)]
     + [("step", name) for name in BY_VALUES]
@@ -288,8 +312,17 @@ COVERED = (
 @pytest.mark.parametrize(
     ("problem", "name", "count", "low", "high"),
     # 1,000 runs of 4 coordinates have a standard error of at most 0.7 %: four of them and 1.
-    [pytest.param("quadratic", n, 1_000, 0.915, 0.98) for n in ("score", "inverse-variance")]
-    + [pytest.param(*case, 10_000, 0.93, 0.97, marks=pytest.mark.slow) for case in COVERED],
+    # An interval that holds a bias is too long where there is none.
+    [
+        pytest.param("quadratic", "score", 1_000, 0.915, 0.98),
+        pytest.param("quadratic", "inverse-variance", 1_000, 0.96, 1.0),
+    ]
+    + [
+        pytest.param(
+            *case, 10_000, 0.93, 1.0 if case[1] in JUDGED else 0.97, marks=pytest.mark.slow
+        )
+        for case in COVERED
+    ],
 )
 def test_intervals_cover(problem, name, count, low, high):
     loss, x, gradient, _ = PROBLEMS[problem]

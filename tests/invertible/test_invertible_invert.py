@@ -147,6 +147,9 @@ def test_derivatives_in_y_and_weights(method):
     v = jnp.ones(4)
     gw, gy = fast_jit(lambda: jax.vjp(solved, w, y)[1](v))()
     np.testing.assert_allclose(jnp.sum(gw * dw) + jnp.sum(gy * dy), jnp.sum(dx), rtol=1e-9)
+    late = jax.grad(jax.jit(lambda w, y: jnp.sum(solved(w, y))), (0, 1))(w, y)
+    for a, b in zip(late, (gw, gy)):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 def test_derivative_of_least_squares_and_of_second_order():

@@ -15,9 +15,11 @@ from diffsim.losses import (
     Sparse,
     Tree,
     from_distances,
+    softmax_cross_entropy_with_infogain,
     softmax_infogain,
     softmax_infogain_head,
 )
+from diffsim.losses.kernels import by_chunks
 
 CLASSES, ROWS = 37, 11  # 37 leaves a rest beside whole blocks
 RNG = np.random.default_rng(0)
@@ -221,6 +223,51 @@ def test_excluded_classes_and_infinite_losses():
     assert jnp.isnan(softmax_infogain(jnp.full((1, 3), -jnp.inf), jnp.array([0]), jnp.eye(3)))
 
 
+def test_distances_given_as_similarities_warn():
+    """Seen wherever H is known, under a trace too."""
+    distances = np.array([[0.0, 1, 4], [1, 0, 4], [4, 4, 0]])
+    x, labels = jnp.zeros((2, 3)), jnp.array([0, 2])
+    for call in (
+        lambda: softmax_infogain(x, labels, distances),
+        lambda: softmax_infogain_head(x, jnp.eye(3), labels, distances),
+        lambda: Dense.create(distances).values,
+    ):
+        with pytest.warns(UserWarning, match=r"zero diagonal.*from_distances"):
+            jax.eval_shape(call)
+    for fine in (np.eye(3), -distances, distances[:2], np.zeros((3, 3))):
+        Dense.create(fine)  # warnings are errors here
+    from_distances(distances)
+
+
+def test_matrices_written_out():
+    """Each kind beside its formula in NumPy."""
+    d, left, right = MATRIX[0], MATRIX[:, :2], MATRIX[:, 2:4]
+    close(KINDS["low rank"].matrix(), np.diag(d) + np.array(left) @ np.array(right).T, 12)
+    close(KINDS["smoothing"].matrix(), 0.8 * np.eye(CLASSES) + 0.2 / CLASSES, 12)
+    close(KINDS["diagonal"].matrix(), np.diag(np.diagonal(MATRIX)), 12)
+    fourth = np.sort(MATRIX, axis=1)[:, -4:-3]
+    close(KINDS["sparse"].matrix(), np.where(fourth <= MATRIX, MATRIX, 0), 12)
+    for record in KINDS.values():
+        labels = jnp.array([4, 0, 3])
+        close(record.rows(labels), np.asarray(record.matrix())[np.array(labels)], 12)
+        close(record.rows(labels, slice(2, 9)), record.rows(labels)[:, 2:9], 12)
+
+
+def test_blocks_keep_their_order():
+    """What is left over after whole blocks included, forwards and in the slopes."""
+    x = jnp.arange(22.0).reshape(11, 2)
+    for size in (1, 3, 4, 10, 11, 50):
+        both = by_chunks(lambda a, b: (a[:, 0] - b, 2 * a), size, x, jnp.arange(11.0))
+        close(both, (jnp.arange(11.0), 2 * x), 15)
+    x, labels = example(jnp.float64, rows=11, classes=3, labels=3)
+    h = jnp.asarray(MATRIX[:3, :3])
+    each = -np.sum(np.array(h)[labels] * jax.nn.log_softmax(x), axis=1)
+    head = jax.jit(softmax_infogain_head, static_argnames=("chunk", "reduction"))
+    close(head(x, jnp.eye(3), labels, h, chunk=4, reduction=None), each, 12)
+    per_example = jax.jit(softmax_cross_entropy_with_infogain, static_argnames="axis")
+    close(per_example(x.T, labels, h, axis=0), each, 12)
+
+
 @pytest.mark.parametrize("place", [-1e4, 1e4])
 @pytest.mark.parametrize("label", [2, 3])
 def test_smoothing_keeps_its_digits_beside_an_outlier(label, place):
@@ -321,16 +368,6 @@ def test_head_never_holds_all_logits(chunk):
     if chunk < 12:
         assert f"f64[12,{CLASSES}]" not in text
     assert f"f64[{min(chunk, 12)},{CLASSES}]" in text
-
-
-def test_rows_are_chunked_where_matrix_rows_are_written_out():
-    """4096 rows of a tree over 1000 classes in double precision are taken 64 at a time."""
-    tree = Tree.create([0.5, 0.5], [np.zeros(1000, int), np.arange(1000)])
-    x, labels = jnp.zeros((4096, 1000)), jnp.zeros(4096, int)
-    shapes = str(jax.make_jaxpr(lambda x: softmax_infogain(x, labels, tree))(x))
-    assert "bool[2,64,1000]" in shapes.replace("i1[", "bool[")
-    assert "4096,1000]" not in shapes.replace("f64[4096,1000]", "")
-    close(softmax_infogain(x, labels, tree), 500.5 * np.log(1000), 10)
 
 
 @pytest.mark.parametrize(

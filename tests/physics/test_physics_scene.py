@@ -40,7 +40,8 @@ BAD = {
     "wrong shape": ("gravity = [0, -9.81]\n" + BALL,
         "gravity: expected numbers of shape [3], finite, got [0, -9.81]"),
     "wrong shape of a matrix": (DISK + "center_polynomial = [[0, 0]]\n",
-        "surface[0].center_polynomial: expected numbers of shape [K, 3], finite, got [[0, 0]]"),
+        "surface[0].center_polynomial: expected numbers of shape [K <= 64, 3], finite, "
+        "got [[0, 0]]"),
     "number for a vector": (BALL + "velocity = 3\n",
         "ball.velocity: expected numbers of shape [3], finite, got 3"),
     "negative mass": (BALL + "mass = -1\n", "ball.mass: expected a number > 0, got -1"),

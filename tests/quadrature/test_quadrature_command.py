@@ -1,28 +1,19 @@
 """The command line: what it prints, and one line and exit code 2 for bad input."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "integrate.py"
+import script
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
+def command(tmp_path, capsys):
     """Save named arrays, run the script on them, return its code, output and errors."""
-    spec = importlib.util.spec_from_file_location("integrate_script", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
 
     def run(*arguments, **arrays):
         for name, array in arrays.items():
             np.save(tmp_path / f"{name}.npy", array)
         words = [str(tmp_path / word) if word.endswith(".npy") else word for word in arguments]
-        monkeypatch.setattr(sys, "argv", ["integrate.py", *words])
-        code = script.main()
+        code = script.run("integrate", *words)
         output = capsys.readouterr()
         return code, output.out.splitlines(), output.err.splitlines()
 
@@ -39,13 +30,13 @@ def test_value_error_rule_and_reason(command):
     samples, theta, phi = _table()
     size = np.hypot(1.0, 0.3)
     exact = 4 * np.pi * np.sinh(size) / size
-    code, out, err = command("f.npy", f=samples)
+    code, out, err = command("f.npy", "--closed", "yes", f=samples)
     assert (code, err) == (0, [])
     value, error = map(float, out[0].split(" ± "))
     assert abs(value - exact) <= error < 1e-12
     assert out[1] == "rule: clenshaw-curtis, exact to degree 33, on 33 x 48 samples"
     assert out[2].startswith("why: samples on linspace(0, π)")
-    assert len(out) == 3
+    assert out[3:] == ["range: theta 0 to 180 deg"]
     carried = samples * np.sin(theta)[:, None]
     code, out, _ = command(
         "g.npy",
@@ -76,7 +67,7 @@ def test_quarter_time_steps_and_band(command):
 
 def test_disagreement_is_a_warning(command):
     samples, theta, _ = _table()
-    code, out, _ = command("f.npy", f=samples * np.sin(theta)[:, None])
+    code, out, _ = command("f.npy", "--closed", "yes", f=samples * np.sin(theta)[:, None])
     assert code == 0
     assert any(line.startswith("warning: measure and data disagree") for line in out)
 
@@ -84,12 +75,14 @@ def test_disagreement_is_a_warning(command):
 def test_mask(command):
     samples = _table()[0]
     samples[4, 7] = np.nan
-    code, _, err = command("f.npy", f=samples)
+    code, _, err = command("f.npy", "--closed", "yes", f=samples)
     assert code == 2
     assert err == [
         "error: samples: expected finite numbers, got 1 that are not; give a mask of the good ones"
     ]
-    code, out, _ = command("f.npy", "--mask", "m.npy", f=samples, m=np.isfinite(samples))
+    code, out, _ = command(
+        "f.npy", "--closed", "yes", "--mask", "m.npy", f=samples, m=np.isfinite(samples)
+    )
     assert code == 0
     assert float(out[0].split(" ± ")[0]) == pytest.approx(14.9769571186647, rel=1e-12)
 

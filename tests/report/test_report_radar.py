@@ -1,12 +1,11 @@
 """The radar's report: text and picture of given results, the whole script, and bad input."""
 
-import importlib.util
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-import tyro
+import script
 from PIL import Image
 
 from diffsim.physics import BallState
@@ -18,10 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments):
-    spec = importlib.util.spec_from_file_location("radar_script", ROOT / "scripts" / "radar.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return tyro.cli(module.main, args=list(arguments))
+    return script.run("radar", *arguments)
 
 
 def test_text_and_picture(tmp_path):

@@ -58,7 +58,8 @@ def test_bad_arguments_raise_and_leave_nothing(rally, tmp_path, monkeypatch):
 
 
 def test_mp4_has_the_frames(rally, tmp_path):
-    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    import imageio_ffmpeg as ffmpeg
+
     path = animate(rally.world, rally.one(), rally.path, path=tmp_path / "rally.mp4", slow=1)
     frames, seconds = ffmpeg.count_frames_and_secs(str(path))
     assert frames == 21

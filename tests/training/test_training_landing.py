@@ -1,5 +1,7 @@
 """The learned map from trajectory weights to landing points, inverted, in a short form."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,14 +11,50 @@ from diffsim.tasks import HitToTarget
 from diffsim.training import landing
 
 
-def test_landing_agrees_with_the_task():
-    """NaN where the ball does not come back; both say so of a paddle at rest."""
+def played(*impacts):
+    """A task whose rollouts have these impacts, (surface, x, y), and room for five."""
+    table, net, paddle = (SimpleNamespace(name=n, driven=n == "p") for n in ("table", "net", "p"))
+    names = {"table": 0, "net": 1, "paddle": 2}
+    rows = [*impacts, *[("table", 1.0, 1.0)] * (5 - len(impacts))]
+    positions = jnp.array([[x, y, 0.78] for _, x, y in rows])
+    found = SimpleNamespace(
+        valid=jnp.arange(5) < len(impacts),
+        surface=jnp.array([names[name] for name, _, _ in rows]),
+        before=SimpleNamespace(position=positions),
+    )
+    return SimpleNamespace(
+        step=0.05,
+        world=SimpleNamespace(surfaces=(table, net, paddle)),
+        play=lambda weights, serve, step: SimpleNamespace(impacts=found),
+    )
+
+
+SERVED, HIT = ("table", -0.6, 0.1), ("paddle", -1.2, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("impacts", "expected"),
+    [
+        ([SERVED, HIT, ("table", 0.9, -0.3)], [0.9, -0.3]),
+        ([HIT, ("table", 0.4, 0.5), ("table", 1.1, 0.6)], [0.4, 0.5]),
+        ([SERVED, HIT, ("table", -0.2, 0.0)], None),  # its own side
+        ([SERVED, HIT, ("net", 0.0, 0.0), ("table", 0.3, 0.0)], None),
+        ([SERVED, HIT], None),
+        ([SERVED, ("table", 0.5, 0.0)], None),
+        ([], None),
+    ],
+)
+def test_landing_is_the_first_impact_after_the_paddle_if_that_is_legal(impacts, expected):
+    point = landing.landing(played(*impacts), None, None)
+    np.testing.assert_array_equal(point, [np.nan] * 2 if expected is None else expected)
+
+
+def test_a_paddle_at_rest_returns_nothing():
     task = HitToTarget.create()
     serve = task.sample(jax.random.key(0))
     rest = jnp.zeros(task.weight_count)
     point = jax.jit(lambda w: landing.landing(task, w, serve))(rest)
-    assert point.shape == (2,)
-    assert np.all(np.isnan(point)) == (not bool(jax.jit(task.measures)(rest, serve)["legal"]))
+    assert np.isnan(point).tolist() == [True, True]
 
 
 @pytest.mark.slow

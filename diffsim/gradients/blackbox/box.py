@@ -37,7 +37,10 @@ class BlackBox:
         workers: spawned processes to run it in; 0 for this one. A worker imports what unpickling
             the simulator and its arguments needs, and the program's main module: 0.2 s, or a
             second if that means JAX. They are needed by simulators that use JAX inside jit.
-        timeout: s that one call may take, from its start; needs workers.
+        timeout: s that one call may take, from its start; needs workers. It ends the worker and all
+            processes of its session, as does the end of this program, however it comes.
+        most_calls: a worker is replaced after as many, for a simulator that leaks; needs workers.
+        most_memory: bytes; a worker is replaced after the call with which it has more.
         on_error: what to do about a sample that raises, hangs, kills its worker or has no finite
             loss: "raise" its own error; "mask" it, which drops the terms it spoils (a row left
             without any has a NaN gradient); or ``Penalty(value)`` as its loss. A batch in which
@@ -65,6 +68,8 @@ class BlackBox:
         batched: bool = False,
         workers: int = 0,
         timeout: float | None = None,
+        most_calls: int | None = None,
+        most_memory: int | None = None,
         on_error: str | Penalty = "raise",
         method: Method | None = None,
         cache: int = 0,
@@ -74,7 +79,8 @@ class BlackBox:
         _check_method(self.method)
         self._host = Host(
             simulator, output=output, loss=loss, batched=batched, workers=workers,
-            timeout=timeout, on_error=on_error, cache=cache, progress=progress,
+            timeout=timeout, most_calls=most_calls, most_memory=most_memory,
+            on_error=on_error, cache=cache, progress=progress,
         )  # fmt: skip
 
     @property

@@ -16,7 +16,8 @@ import numpy as np
 
 from diffsim.gradients.base import check_count
 from diffsim.gradients.blackbox.outcome import Real, checked, describe, real
-from diffsim.gradients.blackbox.pool import Failure, Pool
+from diffsim.gradients.blackbox.pool import INF, Failure, Pool
+from diffsim.gradients.blackbox.worker import called
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Statistics:
         cached: samples answered from the cache.
         failures: samples without a finite loss.
         timeouts: calls stopped because they took too long.
-        replaced: workers started in the place of one that died or hung.
+        replaced: workers started in the place of one that died, hung or came to a limit.
         seconds: wall time of the batches, s.
     """
 
@@ -59,16 +60,21 @@ class Host:
     """A simulator with its workers, cache, policy and counts; see :class:`BlackBox`."""
 
     def __init__(
-        self, simulator, *, output, loss, batched, workers, timeout, on_error, cache, progress
-    ):
+        self, simulator, *, output, loss, batched, workers, timeout, most_calls, most_memory,
+        on_error, cache, progress,
+    ):  # fmt: skip
         if not callable(simulator):
             raise TypeError(f"simulator: expected a callable, got {simulator!r}")
         for name, count in {"workers": workers, "cache": cache}.items():
             check_count(name, count, 0)
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout: expected > 0 s or None, got {timeout!r}")
-        if timeout is not None and not workers:
-            raise ValueError("timeout: expected workers >= 1 with it, as only they can be stopped")
+        limits = {"timeout": timeout, "most_calls": most_calls, "most_memory": most_memory}
+        for name, limit in limits.items():
+            if limit is not None and not limit > 0:
+                raise ValueError(f"{name}: expected > 0 or None, got {limit!r}")
+            if limit is not None and not workers:
+                raise ValueError(
+                    f"{name}: expected workers >= 1 with it, as only they can be stopped"
+                )
         if on_error not in ("raise", "mask") and not isinstance(on_error, Penalty):
             raise ValueError(
                 f"on_error: expected 'raise', 'mask' or Penalty(value), got {on_error!r}"
@@ -80,7 +86,8 @@ class Host:
         ):
             raise ValueError(f"loss: expected one for an output that is no scalar, {output!r}")
         self.timeout, self.on_error, self.progress = timeout, on_error, progress
-        self.pool = Pool(simulator, workers) if workers else None
+        most = most_calls or INF, most_memory or INF
+        self.pool = Pool(simulator, workers, *most) if workers else None
         self.error: BaseException | None = None  # the last one raised, for those who lost it
         self._cache: OrderedDict[bytes, Any] = OrderedDict()
         self._cache_size, self._counts = cache, Statistics()
@@ -117,11 +124,18 @@ class Host:
             for index in range(count):
                 if index not in failures:
                     try:
-                        losses[index] = real("loss", self.loss(_row(found, index)))
+                        losses[index] = real("loss", called(self.loss, (_row(found, index),)))
                     except Exception as error:
                         raise _told(error, _row(arguments, index)) from None
-        for index in np.flatnonzero(~np.isfinite(losses)).tolist():
-            wrong = f"simulator: expected a finite loss, got {losses[index]}"
+        dtype = np.dtype(dtype)
+        penalty = self.on_error.value if isinstance(self.on_error, Penalty) else np.nan
+        with np.errstate(over="ignore"):
+            cast = losses.astype(dtype)
+            if np.isinf(np.asarray(penalty).astype(dtype)):
+                raise ValueError(f"Penalty: expected a loss finite in {dtype}, got {penalty}")
+        for index in np.flatnonzero(~np.isfinite(cast)).tolist():
+            beyond = f" in {dtype}" if np.isfinite(losses[index]) else ""
+            wrong = f"simulator: expected a finite loss{beyond}, got {losses[index]}"
             failures.setdefault(index, FloatingPointError(wrong))
         self._counts = _added(self._counts, failures=len(failures))
         if failures:
@@ -134,10 +148,8 @@ class Host:
                     f"simulator: all {count} samples failed, so there is no gradient; the "
                     f"first by {type(first).__name__}: {first}"
                 ) from first
-            losses[list(failures)] = (
-                self.on_error.value if isinstance(self.on_error, Penalty) else np.nan
-            )
-        return losses.astype(dtype)
+            cast[list(failures)] = penalty
+        return cast
 
     def results(self, arguments: tuple) -> tuple[Any, dict[int, BaseException]]:
         """The checked result of each row, leaves (n, ...), and the errors of those that failed."""
@@ -207,7 +219,7 @@ class Host:
         outcomes = []
         for index, arguments in enumerate(calls):
             try:
-                outcome = self.simulator(*arguments)
+                outcome = called(self.simulator, arguments)
             except Exception as error:
                 outcome = Failure(error)
             each(index, outcome)

@@ -1,10 +1,12 @@
 """Spawned worker processes that outlive what a simulator does to them.
 
-``concurrent.futures`` and ``loky`` give up the whole pool when one worker dies; here a worker
-that is killed or hangs is replaced. Each has a pipe of its own, so none can die with a lock.
+``concurrent.futures`` and ``loky`` give up the whole pool when one worker dies, ``pebble`` when one
+is killed while idle, and it leaves the children of one that hangs; here a worker that is killed or
+hangs is replaced, with its children. Each has a pipe of its own, so none can die with a lock.
 """
 
 import multiprocessing
+import os
 import pickle
 import runpy
 import signal
@@ -19,9 +21,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from diffsim.gradients.blackbox.worker import RETIRED
+
+INF = float("inf")
 START_LIMIT = 120.0  # s a worker may take to import the simulator
 RERUNS = 1  # of a call whose worker died, as the death may have had another cause
 CHUNK = 64  # calls a worker is sent at once; it answers each by itself
+GLANCE = 1.0  # s until it is seen that a worker died whose children hold its pipe open
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,13 @@ class _Worker:
         """When it has taken too long."""
         if not self.ready:
             return self.since + START_LIMIT
-        return self.since + timeout if self.calls and timeout is not None else float("inf")
+        return self.since + timeout if self.calls and timeout is not None else INF
 
 
-def _start(payload: bytes) -> _Worker:
+def _start(payload: bytes, limits: tuple[float, float]) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    start = {"connection": theirs, "payload": payload}
+    start = {"arguments": (theirs, payload, *limits)}
     path = str(Path(__file__).with_name("worker.py"))
     process = context.Process(
         target=runpy.run_path, args=(path, start, "__diffsim_worker__"), daemon=True
@@ -80,9 +86,17 @@ def _start(payload: bytes) -> _Worker:
     return _Worker(process, ours)
 
 
+def _kill(worker: _Worker) -> None:
+    """The worker, all its children and what watches over it."""
+    try:
+        os.killpg(worker.process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it leads no group yet, or all of it is gone
+        worker.process.kill()
+
+
 def _end(workers: list[_Worker]) -> None:
     for worker in workers:
-        worker.process.kill()
+        _kill(worker)
     for worker in workers:
         worker.process.join()
         worker.connection.close()
@@ -95,14 +109,19 @@ class Pool:
     Args:
         simulator: any picklable callable.
         count: how many.
+        most_calls: after which a worker is replaced.
+        most_memory: bytes, after a call with which a worker is replaced.
 
     Attributes:
         timeouts: calls stopped because they took too long.
         replaced: workers started in the place of another.
     """
 
-    def __init__(self, simulator: Any, count: int):
+    def __init__(
+        self, simulator: Any, count: int, most_calls: float = INF, most_memory: float = INF
+    ):
         self.timeouts = self.replaced = 0
+        self._limits = most_calls, most_memory
         self._payload, self.count = pickled(simulator), count
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
@@ -155,12 +174,12 @@ class _Run:
         while len(self.outcomes) < len(self.calls):
             unfinished = len(self.calls) - len(self.outcomes)
             while len(self.workers) < min(self.pool.count, unfinished):
-                self.workers.append(_start(self.pool._payload))
+                self.workers.append(_start(self.pool._payload, self.pool._limits))
             for worker in list(self.workers):
                 if worker.ready and not worker.calls and self.waiting:
                     self.send(worker)
             until = min((w.alive_until(self.timeout) for w in self.workers), default=0.0)
-            pause = None if until == float("inf") else max(until - time.monotonic(), 0.0)
+            pause = min(max(until - time.monotonic(), 0.0), GLANCE)
             wait([end for w in self.workers for end in (w.connection, w.process.sentinel)], pause)
             for worker in list(self.workers):
                 self.receive(worker)
@@ -177,7 +196,7 @@ class _Run:
 
     def receive(self, worker: _Worker) -> None:
         """Everything it has to say, then whether it died or takes too long."""
-        messages, died = [], False
+        messages, died = [], worker.process.exitcode is not None
         try:
             while worker.connection.poll():
                 messages.append(worker.connection.recv())
@@ -185,6 +204,9 @@ class _Run:
             died = True
         for index, worked, result in messages:
             worker.since = time.monotonic()
+            if index == RETIRED:
+                self.replace(worker)
+                return
             if index >= 0:
                 worker.calls.popleft()
                 self.settle(index, result if worked else Failure(result))

@@ -6,9 +6,13 @@ Run by path (``runpy``), so that a child imports the simulator and nothing of di
 import multiprocessing
 import os
 import pickle
-import threading
+import resource
+import subprocess
 import traceback
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from typing import Any
+
+RETIRED = -2  # in the place of the number of a call
 
 
 def portable(error: BaseException) -> BaseException:
@@ -22,16 +26,41 @@ def portable(error: BaseException) -> BaseException:
 
 
 def end_with_parent() -> None:
-    """End this process as soon as the parent is gone, even in the middle of a call."""
+    """Lead a group of processes that a shell in it kills, itself too, once the parent is gone.
+
+    A thread of this process could not while C code holds the interpreter lock.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+        os.setsid()
+        watch = "exec 3<&0; (read -r _ <&3; kill -9 0) >&- 2>&- &"  # no child of this process
+        subprocess.run(["sh", "-c", watch], stdin=parent.sentinel, check=True)
 
 
-def serve(connection: Connection, payload: bytes) -> None:
-    """Answer each call of each chunk by (index, worked, result or error)."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def memory() -> int:
+    """What this process has, bytes; where the system does not say, the most it has had."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def called(simulator, arguments: tuple) -> Any:
+    """The result; an exit of the simulator's own is an error of it, not the end of the worker."""
+    try:
+        return simulator(*arguments)
+    except SystemExit as end:
+        raise RuntimeError(f"simulator: expected a result, got sys.exit({end.code!r})") from end
+
+
+def serve(connection: Connection, payload: bytes, most_calls: float, most_memory: float) -> None:
+    """Answer each call of each chunk by (index, worked, result or error).
+
+    One that has answered ``most_calls``, or had more than ``most_memory``, says so and ends.
+    """
+    end_with_parent()
+    answered = 0
     try:
         simulator = pickle.loads(payload)
     except Exception as error:
@@ -45,7 +74,7 @@ def serve(connection: Connection, payload: bytes) -> None:
             return
         for index, arguments in chunk:
             try:
-                answer = index, True, simulator(*arguments)
+                answer = index, True, called(simulator, arguments)
             except Exception as error:
                 answer = index, False, portable(error)
             try:
@@ -55,7 +84,12 @@ def serve(connection: Connection, payload: bytes) -> None:
             except Exception as error:
                 error.add_note("The simulator's result cannot be pickled.")
                 connection.send((index, False, portable(error)))
+            answered += 1
+            full = most_memory < float("inf") and memory() > most_memory
+            if full or answered >= most_calls:
+                connection.send((RETIRED, True, None))
+                return
 
 
 if __name__ == "__diffsim_worker__":
-    serve(globals()["connection"], globals()["payload"])
+    serve(*globals()["arguments"])

@@ -1,0 +1,246 @@
+"""Recorded echoes from files: tables of oscilloscopes, NumPy arrays, Touchstone, gprMax."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "ps": 1e-12}
+EVEN = 0.05  # of a step, by which an evenly sampled clock may be rounded
+_NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One record.
+
+    Attributes:
+        values: (N,) real or complex.
+        sample_rate: Hz, None where the file does not say.
+        start: time of the first sample on the file's clock, s.
+        step: frequency step, Hz, where the values are frequency samples; else None.
+        first: the first frequency, Hz.
+        ricker_delay: of a Ricker pulse of unit peak frequency, periods.
+        name: what was read, where the file has more than one record.
+    """
+
+    values: np.ndarray
+    sample_rate: float | None = None
+    start: float = 0.0
+    step: float | None = None
+    first: float = 0.0
+    ricker_delay: float = 0.0
+    name: str = ""
+
+
+def load(path: Path, trace: int = 0) -> Recording:
+    """Read one record from a file; its ending says how.
+
+    Args:
+        path: ``.npy``; ``.csv``, ``.txt``, ``.tsv``, ``.dat``, ``.asc`` for tables in text;
+            ``.s1p``, ``.s2p``, … for Touchstone; ``.out``, ``.h5``, ``.hdf5`` for gprMax.
+        trace: row of a 2-D array, value column of a table, S-parameter in row order, or gprMax
+            trace, from 0 on.
+
+    Raises:
+        ValueError: the file is of another kind or malformed; the message is one line.
+        ImportError: a reader is not installed.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    read = _READERS.get("s" if re.fullmatch(r"\.s\d+p", suffix) else suffix)
+    if read is None:
+        raise ValueError(f"{path}: expected a {', '.join(_READERS)} file".replace(" s,", " .sNp,"))
+    try:
+        return read(path, trace)
+    except (ValueError, EOFError, KeyError) as error:
+        text = str(error.args[0] if error.args else error).splitlines()[0]
+        raise ValueError(f"{path}: {text}") from error
+
+
+def _array(path: Path, trace: int) -> Recording:
+    array = np.load(path, allow_pickle=False)
+    if (
+        not isinstance(array, np.ndarray)
+        or array.ndim not in (1, 2)
+        or array.dtype.kind not in "iufc"
+    ):
+        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise ValueError(f"expected numbers in 1 or 2 dimensions, got {got}")
+    return Recording(array if array.ndim == 1 else _chosen(array, trace))
+
+
+def _chosen(rows, trace: int):
+    if not 0 <= trace < len(rows):
+        raise ValueError(f"trace: expected 0 to {len(rows) - 1}, got {trace}")
+    return rows[trace]
+
+
+def _decoded(data: bytes) -> str:
+    """Text by its byte-order mark, by the zeros of UTF-16, as UTF-8, or as Latin-1."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    if data[1:200:2].count(0) > 20 or data[:200:2].count(0) > 20:
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _table(path: Path, trace: int) -> Recording:
+    """Columns of numbers below any header; the first of several is time, or counts samples."""
+    lines = [line.strip() for line in _decoded(path.read_bytes()).lstrip("\ufeff").splitlines()]
+    notes = [line for line in lines if line[:1] in ("#", "%")]
+    body = [(n, re.split("[#%]", line)[0].strip()) for n, line in enumerate(lines, 1)]
+    body = [(n, line) for n, line in body if line]
+    start = next(
+        (i for i, (_, line) in enumerate(body) if re.match(r"[-+.(]*\d|[-+]?nan", line, re.I)), None
+    )
+    if start is None:
+        raise ValueError("expected rows of numbers, got none")
+    header, rows = [line for _, line in body[:start]], body[start:]
+    mark = next((mark for mark in "\t;" if mark in rows[0][1]), None)
+    if mark is None:
+        mark = "," if "," in rows[0][1] and not re.search(r"\d,\d+\s+\S", rows[0][1]) else None
+    table = np.array(_numbers(rows, mark))
+    table = table if table.imag.any() else table.real
+    names = [
+        [cell.strip(' "') for cell in line.split(mark)]
+        for line in [*header, *(n[1:] for n in notes)]
+    ]
+    said = " ".join([*header, *notes])
+    if table.shape[1] == 1:
+        first, step = _stated(names, said)
+        return Recording(table[:, 0], step and 1 / step, first or 0.0)
+    first, step = _stated(names, said)
+    values = _chosen(table[:, 1:].T, trace)
+    if step is None:
+        clock = table[:, 0].real * _unit(names, said)
+        first, step = _even(clock)
+    elif not np.allclose(np.diff(table[:, 0].real), 1):
+        values = _chosen(table.T, trace)  # columns of values alone, the clock is in the header
+    label = next((cells[1 + trace] for cells in names if len(cells) > 1 + trace), "")
+    return Recording(values, 1 / step, first or 0.0, name=label if table.shape[1] > 2 else "")
+
+
+def _numbers(rows: list[tuple[int, str]], mark: str | None) -> list[list[complex]]:
+    table: list[list[complex]] = []
+    for line, text in rows:
+        cells = text.rstrip(mark).split(mark) if mark else text.split()
+        if mark != ",":
+            cells = [cell.replace(",", ".") for cell in cells]
+        try:
+            table.append([complex(cell.strip(' "').replace(" ", "")) for cell in cells])
+        except ValueError:
+            raise ValueError(f"line {line}: could not convert {text!r} to numbers") from None
+        if len(table[-1]) != len(table[0]):
+            raise ValueError(f"line {line}: expected {len(table[0])} columns, got {len(table[-1])}")
+    return table
+
+
+def _stated(names: list[list[str]], said: str) -> tuple[float | None, float | None]:
+    """Start and step in s that a header states, as those of Rigol and Hantek do."""
+    for above, below in pairwise(names):
+        lower = [cell.lower() for cell in above]
+        if "increment" in lower:  # Rigol: X,CH1,Start,Increment over Sequence,Volt,-6e-4,1e-6
+            first = float(below[lower.index("start")]) if "start" in lower else None
+            return first, _positive(float(below[lower.index("increment")]))
+    if found := re.search(rf"tinc\s*=\s*{_NUMBER}", said, re.I):
+        zero = re.search(rf"\bt0\s*=\s*{_NUMBER}", said, re.I)
+        return float(zero[1]) if zero else None, _positive(float(found[1]))
+    if found := re.search(rf"\bclock\s*[=:]\s*{_NUMBER}\s*([munpµμ]?s)\b", said, re.I):  # Hantek
+        return None, _positive(float(found[1]) * UNITS[found[2].lower()])
+    return None, None
+
+
+def _positive(step: float) -> float:
+    if not step > 0:
+        raise ValueError(f"header: expected a positive time step, got {step:g} s")
+    return step
+
+
+def _unit(names: list[list[str]], said: str) -> float:
+    """Of the first column, in s: (ns), [ns], time_ns, or the bare unit; seconds if none is said."""
+    for cells in names:
+        cell = cells[0]
+        found = re.search(r"[(\[/_,]\s*([A-Za-zµμ]+)\s*[)\]]?$", cell)
+        word = found[1] if found else cell
+        if word.lower() in UNITS:
+            return UNITS[word.lower()]
+        if found and found[0][0] in "([":
+            raise ValueError(f"time: expected a unit among {', '.join(UNITS)}, got {word!r}")
+    return 1.0
+
+
+def _even(clock: np.ndarray) -> tuple[float, float]:
+    """Start and step of a clock."""
+    if len(clock) < 2:
+        raise ValueError(f"time: expected at least 2 samples, got {len(clock)}")
+    if not np.all(np.isfinite(clock)):
+        raise ValueError(f"time: expected finite numbers, got {np.sum(~np.isfinite(clock))} not")
+    step = float(clock[-1] - clock[0]) / (len(clock) - 1)
+    off = np.abs(clock - clock[0] - step * np.arange(len(clock)))
+    if not step > 0 or off.max() > EVEN * step:
+        steps = np.diff(clock)
+        raise ValueError(
+            "time: expected a first column of evenly rising times, got steps from "
+            f"{steps.min():g} to {steps.max():g} s"
+        )
+    return float(clock[0]), step
+
+
+def _touchstone(path: Path, trace: int) -> Recording:
+    try:
+        import skrf
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: Touchstone files need scikit-rf: pip install 'diffsim[rf]'"
+        ) from error
+    network = skrf.Network(str(path))
+    ports = network.nports
+    values = _chosen(network.s.reshape(len(network.f), -1).T, trace)
+    steps = np.diff(network.f)
+    if len(steps) < 1 or not np.allclose(steps, steps.mean(), rtol=1e-3) or steps.mean() <= 0:
+        raise ValueError(
+            "expected equal frequency steps, got "
+            + (f"{steps.min():g} to {steps.max():g} Hz" if len(steps) else "one frequency")
+        )
+    step = float(network.f[-1] - network.f[0]) / len(steps)
+    name = f"S{trace // ports + 1}{trace % ports + 1}"
+    return Recording(values, step=step, first=float(network.f[0]), name=name)
+
+
+def _gprmax(path: Path, trace: int) -> Recording:
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(f"{path}: gprMax files need h5py: pip install 'diffsim[hdf5]'") from error
+    with h5py.File(path) as file:
+        if "dt" not in file.attrs or not file.get("rxs"):
+            raise ValueError(
+                "expected a gprMax output with attribute dt and group rxs, got neither"
+            )
+        traces = [
+            (f"{receiver}/{component}", column)
+            for receiver, group in file["rxs"].items()
+            for component, data in group.items()
+            if component[0] == "E"
+            for column in np.atleast_2d(np.asarray(data).T)
+        ]
+        traces = [(name, column) for name, column in traces if np.any(column)]
+        name, values = _chosen(traces, trace)
+        # Its Ricker pulse is centred on sqrt(2)/f, not on zero.
+        return Recording(values, 1 / float(file.attrs["dt"]), ricker_delay=2**0.5, name=name)
+
+
+_READERS: dict[str, Callable[[Path, int], Recording]] = {
+    ".npy": _array,
+    **dict.fromkeys((".csv", ".txt", ".tsv", ".dat", ".asc"), _table),
+    "s": _touchstone,
+    **dict.fromkeys((".out", ".h5", ".hdf5"), _gprmax),
+}

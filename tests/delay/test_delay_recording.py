@@ -1,0 +1,62 @@
+"""Files as instruments write them: every sample is read, and the clock is used or refused."""
+
+import numpy as np
+import pytest
+
+from diffsim.delay.recording import load
+
+WAVE = [0.5, -0.25, 1.0, 0.125, 2.5]
+ROWS = "".join(f"{k * 0.5},{v}\n" for k, v in enumerate(WAVE))
+
+
+@pytest.mark.parametrize(
+    ("text", "rate", "start"),
+    [
+        ("\ufeff0.5\n-0.25\n1.0\n0.125\n2.5\n", None, 0.0),
+        ("% made\n# by hand\n" + ROWS, 2.0, 0.0),
+        ("Time,Channel A\n(ns),(mV)\n\n" + ROWS, 2e9, 0.0),
+        ("time (µs);wert\n" + ROWS.replace(",", ";").replace(".", ","), 2e6, 0.0),
+        ("t\tv\n" + ROWS.replace(",", "\t"), 2.0, 0.0),
+        (
+            "X,CH1,Start,Increment,\nSequence,Volt,-6e-4,1e-6\n"
+            + "".join(f"{k},{v},\n" for k, v in enumerate(WAVE)),
+            1e6,
+            -6e-4,
+        ),
+        ("#CHANNEL:CH1\n#CLOCK=500nS\n#SIZE=5\n" + "".join(f"{v}\n" for v in WAVE), 2e6, 0.0),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_tables(text, rate, start, encoding, tmp_path):
+    file = tmp_path / "wave.csv"
+    file.write_bytes((text.lstrip("\ufeff") if encoding == "latin-1" else text).encode(encoding))
+    found = load(file)
+    np.testing.assert_array_equal(found.values, WAVE)
+    assert found.sample_rate == (None if rate is None else pytest.approx(rate))
+    assert found.start == pytest.approx(start)
+
+
+def test_uneven_times_are_refused(tmp_path):
+    file = tmp_path / "wave.csv"
+    file.write_text("0,1\n1,2\n2.5,1\n3,0\n")
+    with pytest.raises(ValueError, match="evenly rising times"):
+        load(file)
+
+
+def test_touchstone_and_gprmax(tmp_path):
+    h5py, _ = pytest.importorskip("h5py"), pytest.importorskip("skrf")
+    file = tmp_path / "cable.s1p"
+    file.write_text(
+        "# GHZ S RI R 50\n" + "".join(f"{1 + k / 4} {v} 0\n" for k, v in enumerate(WAVE))
+    )
+    found = load(file)
+    np.testing.assert_allclose(found.values, WAVE)
+    assert (found.step, found.first, found.name) == (2.5e8, 1e9, "S11")
+    file = tmp_path / "model.out"
+    with h5py.File(file, "w") as made:
+        made.attrs["dt"] = 5e-12
+        made["rxs/rx1/Ez"] = np.array(WAVE)
+    found = load(file)
+    np.testing.assert_array_equal(found.values, WAVE)
+    assert found.sample_rate == pytest.approx(2e11)
+    assert found.ricker_delay == pytest.approx(2**0.5)

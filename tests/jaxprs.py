@@ -1,0 +1,24 @@
+"""What a function is traced to, walked to the bottom."""
+
+import jax
+
+
+def primitives(f, *args, **kwargs):
+    """All equations of f's jaxpr, those inside loops, branches, calls and custom rules included.
+
+    >>> [eqn.primitive.name for eqn in primitives(jax.jit(lambda x: -x), 1.0)]
+    ['jit', 'neg']
+    """
+    yield from _walk(jax.make_jaxpr(f)(*args, **kwargs))
+
+
+def _walk(inside):
+    """Equations of anything that a parameter of an equation may hold."""
+    if isinstance(inside, list | tuple):
+        for part in inside:
+            yield from _walk(part)
+    elif hasattr(inside, "eqns"):
+        for eqn in inside.eqns:
+            yield eqn
+            for parameter in eqn.params.values():
+                yield from _walk(parameter)

@@ -1,0 +1,81 @@
+"""The force laws of the air against NumPy, and every constant of the presets against its source."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffsim.physics import Air, Ball, presets
+from diffsim.physics.flight import SpinRatioLift
+from diffsim.physics.vector import Vector
+
+
+def lift(velocity, spin):
+    """The acceleration without drag, (3,)."""
+    ball = Ball.create(drag_coefficient=0.0)
+    force = SpinRatioLift()(
+        ball, Air.create(1.2), *map(Vector.of, map(jnp.array, (velocity, spin)))
+    )
+    return np.array(force.array())
+
+
+@pytest.mark.parametrize("spin", [30.0, 300.0, 3000.0])
+def test_lift_is_stepaneks_fit_for_tennis_balls(spin):
+    """C_L = 1/(2.022 + 0.981 v/(r w))."""
+    speed, area = 15.0, math.pi * 0.02**2
+    ratio = 0.02 * spin / speed
+    size = 0.5 * 1.2 * area * speed**2 / (2.022 + 0.981 / ratio) / 2.7e-3
+    # Topspin about y: w × v for v along x is along −z.
+    np.testing.assert_allclose(lift([speed, 0.0, 0.0], [0.0, spin, 0.0]), [0, 0, -size], rtol=1e-12)
+
+
+def test_lift_ends_at_its_largest_and_begins_with_its_slope():
+    full = 0.5 * 1.2 * math.pi * 0.02**2 * 100.0 / 2.7e-3
+    most = np.linalg.norm(lift([10.0, 0.0, 0.0], [0.0, 0.0, 1e9]))
+    assert most / full == pytest.approx(1 / 2.022, rel=1e-5)
+    least = np.linalg.norm(lift([10.0, 0.0, 0.0], [0.0, 0.0, 1e-3]))
+    assert least / full / (0.02 * 1e-3 / 10) == pytest.approx(1 / 0.981, rel=1e-5)
+
+
+def test_no_lift_at_rest_without_spin_or_along_the_spin():
+    for velocity, spin in (([0, 0, 0], [0, 0, 9]), ([9, 0, 0], [0, 0, 0]), ([0, 0, 0], [0, 0, 0]),
+                           ([0, 0, 9], [0, 0, 9])):  # fmt: skip
+        assert lift(np.array(velocity, float), np.array(spin, float)).tolist() == [0, 0, 0]
+
+
+def test_drag_beside_the_lift_is_the_balls_own():
+    v, still = Vector(3.0, 4.0, 0.0), Vector(0.0, 0.0, 0.0)
+    drag = SpinRatioLift()(Ball.create(drag_coefficient=0.5), Air.create(1.2), v, still).array()
+    size = 0.5 * 1.2 * math.pi * 0.02**2 * 0.5 / 2.7e-3 * 5
+    np.testing.assert_allclose(drag, [-3 * size, -4 * size, 0], rtol=1e-12)
+
+
+# C_D, air density, kg/m³; table e, its fall with speed, s/m, and μ; paddle radius, m, e and μ.
+SOURCES = {
+    "ittf": (0.4, 1.204, 0.8756, 0.0, 0.25, 0.08, 0.78, 0.4),
+    "robot-table-tennis": (0.472, 1.225, 0.974, 0.0, 0.1, 0.08, 0.78, 0.4),
+    "ace": (0.55, 1.204, 0.98, 0.02, 0.25, 0.08, 0.78, 0.4),
+    "koc": (0.5047, 1.204, 0.88, 0.0, 0.25, 0.076, 0.78, 0.4),
+    "nakashima": (0.4, 1.204, 0.93, 0.0, 0.25, 0.08, 0.78, 0.4),
+}
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_preset_holds_the_constants_of_its_source(name):
+    world = presets.PRESETS[name]()
+    table, net, floor, paddle = world.surfaces
+    got = (
+        world.ball.drag_coefficient, world.air.density,
+        table.restitution, table.restitution_slope, table.friction,
+        paddle.disk_radius, paddle.restitution, paddle.friction,
+    )  # fmt: skip
+    np.testing.assert_allclose(list(map(float, got)), SOURCES[name], rtol=1e-4)
+    assert [surface.name for surface in world.surfaces] == ["table", "net", "floor", "paddle"]
+    assert (float(world.ball.mass), float(world.ball.radius)) == (2.7e-3, 0.02)
+    assert 2 * table.half_extents == pytest.approx([2.74, 1.525])
+    assert float(table.center[2]) == 0.76
+    assert 2 * net.half_extents[1] == pytest.approx(0.1525)
+    assert 2 * net.half_extents[0] == pytest.approx(1.525 + 2 * 0.1525)
+    assert paddle.driven
+    assert not floor.driven

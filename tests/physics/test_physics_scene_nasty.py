@@ -1,0 +1,116 @@
+"""Scene files made to break the reader: one short line, within a second, or a scene."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+from test_physics_scene import BALL, DISK, SCENE, SURFACE, simulate
+
+from diffsim.physics import scene as scenes
+
+NASTY = {
+    "kind a list": SURFACE + "kind = []\n",
+    "kind a table": SURFACE + "kind = {a = 1}\n",
+    "500 deep": BALL + "mass = " + "[" * 500 + "]" * 500,
+    "5000 deep": "a = " + "{a=" * 5000 + "1" + "}" * 5000,
+    "deep keys": ".".join("a" * 3000) + " = 1",
+    "deep tables": "[" + ".".join("a" * 3000) + "]",
+    "5 MB": BALL + "velocity = [" + "1," * 2_500_000 + "]",
+    "long list": BALL + "velocity = [" + "1," * 200_000 + "]",
+    "long rows": DISK + "center_polynomial = [" + "[0,0,0]," * 65 + "]",
+    "many surfaces": BALL + "[[surface]]\nkind='floor'\n" * 257,
+    "line feed in a key": BALL + '"a\\nb" = 1\n',
+    "escape in a key": BALL + '"\\u001b[31m" = 1\n',
+    "long value": BALL + "mass = '" + "x" * 200_000 + "'\n",
+    "long kind": SURFACE + "kind = '" + "x" * 200_000 + "'\n",
+    "long key": BALL + "x" * 200_000 + " = 1\n",
+    "long name": DISK + "name = '" + "x" * 61 + "'\n",
+    "line feed in a name": DISK + 'name = "a\\nb"\n',
+    "digits": BALL + "mass = " + "9" * 5000,
+    "hexadecimal digits": BALL + "mass = 0x" + "f" * 5000,
+    "beyond float": BALL + "mass = 1e299\nradius = 1e300",
+    "nul": "\0",
+    "zero radius by rounding": BALL + "mass = 1e-400\n",
+}
+
+
+def told(text):
+    """The error of a file, told within a second; None for one that is a scene."""
+    begun = time.process_time()  # of this process, whatever else the machine does
+    try:
+        scenes.loads(text)
+    except scenes.SceneError as error:
+        line = str(error)
+        assert line.isprintable(), line
+        assert 5 < len(line) < 450, line
+        assert time.process_time() - begun < 1
+        return line
+    return None
+
+
+@pytest.mark.parametrize("case", NASTY)
+def test_a_nasty_file_is_told_in_one_short_line(case):
+    assert told(NASTY[case])
+
+
+@pytest.mark.parametrize("size", ["1e-200", "1e200"])
+def test_only_the_direction_of_a_normal_counts(size):
+    scene = scenes.loads(DISK + f"normal = [{size}, 0, 0]\n")
+    np.testing.assert_allclose(scene.world.surfaces[0].rotation[:, 2], [1, 0, 0], atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/", "a\nb"])
+def test_what_is_no_file_is_told(name):
+    with pytest.raises(scenes.SceneError) as caught:
+        scenes.load(name)
+    assert str(caught.value).isprintable()
+
+
+PIECES = [
+    "[", "]", "[[", "]]", "{", "}", "=", ",", "\n", '"', "'''", "#", ".", "-", "_", "0x", "\\u0000",
+    "nan", "-inf", "1e999", "-1e-999", "1" * 400, "true", "1979-05-27", "[]", "{}", "''", "é", "\0",
+    "[[surface]]\n", "[ball]\n", "kind = 'disk'\n", "kind = 'net'\n", "radius = 0\n", "[0, 0, 0]",
+    "[1, 2]", "[[1, 2, 3]]", "normal", "u", "name", "\ufeff", "\r", "step = 1e-30\n", "[" * 600,
+]  # fmt: skip
+
+
+def fuzzed(count, seed):
+    """How many mutated files are scenes; a mutation puts a piece of grammar in, or cuts one out."""
+    rng, good = np.random.default_rng(seed), 0
+    seeds = [
+        SCENE.read_text(),
+        DISK + "normal = [0, 1, 0]\nu = [1, 0, 0]\nrestitution = 0.5\n",
+        DISK + "center_polynomial = [[0, 0, 0], [1, 2, 3]]\nrotation_axis = [0, 0, 1]\n"
+        "rotation_rate = 2\n",
+    ]
+    for _ in range(count):
+        text = seeds[rng.integers(len(seeds))]
+        for _ in range(rng.integers(1, 5)):
+            at = rng.integers(len(text) + 1)
+            piece = PIECES[rng.integers(len(PIECES))]
+            cut = rng.integers(12) if rng.random() < 0.5 else 0
+            text = text[:at] + (piece if rng.random() < 0.8 else "") + text[at + cut :]
+        good += told(text) is None
+    return good
+
+
+def test_fuzzed_files_are_scenes_or_told_short():
+    assert 0 < fuzzed(300, seed=1) < 300
+
+
+@pytest.mark.slow
+def test_fuzzed_files_are_scenes_or_told():
+    assert 0 < fuzzed(10_000, seed=2) < 10_000
+
+
+@pytest.mark.parametrize("name", ["none/../x.bmp", "/proc/plot.png", "folder.png"])
+def test_a_plot_that_cannot_be_written_is_told_before_the_simulation(tmp_path, name):
+    (tmp_path / "folder.png").mkdir()
+    path = tmp_path / name
+    done = simulate(SCENE, "--plot", str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert os.path.basename(name) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["folder.png"]
