@@ -36,9 +36,9 @@ class Court:
     @classmethod
     def of(cls, world: World, plan: Plan) -> "Court":
         """From records with lanes."""
-        surfaces = world.surfaces or (_nothing(world),)
-        order = sorted(range(len(surfaces)), key=lambda i: surfaces[i].driven)
-        surfaces = [surfaces[i] for i in order]
+        known = world.surfaces or (_nothing(world),)
+        order = sorted(range(len(known)), key=lambda i: known[i].driven)
+        surfaces = [known[i] for i in order]
         fixed = [coordinates(surface) for surface in surfaces if not surface.driven]
         return cls(
             patches=_stacked([Patch.of(surface) for surface in surfaces]),

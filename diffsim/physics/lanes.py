@@ -86,7 +86,7 @@ class _Push:
         count = len(args) - len(self.moved)
         f, start = self.along(args[:count])
         pairs = [jnp.broadcast_arrays(x, t) for x, t in zip(start, args[count:], strict=True)]
-        return jax.jvp(f, *zip(*pairs, strict=True))[1]
+        return jax.jvp(f, [x for x, _ in pairs], [t for _, t in pairs])[1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,4 +114,3 @@ def rates(coefficients: jax.Array, x: jax.Array, half: jax.Array, orders: int) -
             new.append(2 * (order + 1) * terms[m - 1] + 2 * x * new[-1] - new[-2])
         terms = [term * scale for term in new]
     return jnp.stack(found)
-

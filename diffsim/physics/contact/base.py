@@ -1,5 +1,6 @@
 """The contract of a contact model, and the law of one impact that all of them share."""
 
+import dataclasses
 from typing import Protocol
 
 import jax
@@ -34,7 +35,7 @@ class Plan:
     @property
     def data(self) -> "Plan":
         """Without the paths."""
-        return self.replace(paths=())
+        return dataclasses.replace(self, paths=())
 
 
 @struct.dataclass
@@ -108,7 +109,8 @@ def row(after: Body, before: Body, time: jax.Array) -> jax.Array:
 def impact_rows(marks: Marks, max_impacts: int) -> jax.Array:
     """The row of each impact, or the last one, (M, B)."""
     ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None, None]
-    return jnp.clip(jnp.sum(marks.impacts < ahead, axis=1, dtype=jnp.int32), max=marks.impacts.shape[0] - 1)
+    before = jnp.sum(marks.impacts < ahead, axis=1, dtype=jnp.int32)
+    return jnp.clip(before, max=marks.impacts.shape[0] - 1)
 
 
 def collect(

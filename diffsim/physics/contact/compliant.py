@@ -50,6 +50,4 @@ class Compliant:
             inside = (skin < 0) & (skin > -world.ball.radius) & (near.margin >= 0)
             return jnp.where(inside, jnp.maximum(force, 0.0), 0.0)
 
-        return penalty.fly(
-            world, plan, state, max_impacts, push, self.slip_speed, self.substeps
-        )
+        return penalty.fly(world, plan, state, max_impacts, push, self.slip_speed, self.substeps)

@@ -48,9 +48,9 @@ class Impulse:
     def fly(self, world, plan, state, max_impacts) -> Flight:
         """See :class:`~diffsim.physics.contact.base.Contact`."""
         fixed = jax.lax.stop_gradient((world, plan.data, state, jnp.asarray(self.rest_speed)))
-        flight, record = lanes(_sized(_searched, max_impacts))(*fixed)
-        moving = _moving(plan, *record, max_impacts)
-        return _differentiable((world, state, moving), (plan.data, flight, record))
+        flight, (tape, marks) = lanes(_sized(_searched, max_impacts))(*fixed)
+        moving = _moving(plan, tape, marks, max_impacts)
+        return _differentiable((world, state, moving), (plan.data, flight, (tape, marks)))
 
 
 @struct.dataclass

@@ -55,6 +55,4 @@ class Smoothed:
                 force * sigmoid(kappa * near.margin) * jnp.tanh(kappa * jax.nn.relu(skin + radius))
             )
 
-        return penalty.fly(
-            world, plan, state, max_impacts, push, self.slip_speed, self.substeps
-        )
+        return penalty.fly(world, plan, state, max_impacts, push, self.slip_speed, self.substeps)
