@@ -115,7 +115,7 @@ def _one_lane(leaf):
     return jax.ShapeDtypeStruct((*jnp.shape(leaf), 1), jnp.result_type(leaf))
 
 
-def _run(*args, call, linear, batched, size):
+def run(*args, call, linear, batched, size):
     """All lanes in one go."""
     # Functions stay calls: XLA's CPU fusion would copy each producer into every consumer.
     with set_xla_metadata(inlineable="false"):
@@ -138,7 +138,7 @@ def _in_blocks(*args, size, batched, **params):
     def one(own):
         own, common = iter(own), iter(shared)
         merged = [next(own) if has else next(common) for has in batched]
-        return _run(*merged, size=block, batched=batched, **params)
+        return run(*merged, size=block, batched=batched, **params)
 
     out = jax.lax.map(one, [cut(x) for x, has in zip(args, batched, strict=True) if has])
     return [jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)[..., :size] for x in out]
@@ -146,7 +146,7 @@ def _in_blocks(*args, size, batched, **params):
 
 def _lowered(*args, size, **params):
     def whole(*args):
-        return _run(*args, size=size, **params)
+        return run(*args, size=size, **params)
 
     if size is None or size <= BLOCK:
         return whole(*args)
@@ -158,7 +158,7 @@ def _lowered(*args, size, **params):
 
 
 def _abstract(*avals, **params):
-    out = jax.eval_shape(lambda *args: _run(*args, **params), *avals)
+    out = jax.eval_shape(lambda *args: run(*args, **params), *avals)
     return [jax.core.ShapedArray(x.shape, x.dtype) for x in out]
 
 

@@ -1,19 +1,15 @@
 """The ball/paddle comparison: its task, its bookkeeping, its words and its command."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
+import script
 
 from diffsim.gradients import Gaussian, Pathwise, compare, sweep, verdict
 from diffsim.gradients.keep_up import KeepUp, contact
 from diffsim.physics import Compliant, Impulse, Smoothed
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "compare_gradients.py"
 
 
 def test_keep_up_against_the_closed_form(monkeypatch):
@@ -167,15 +163,11 @@ def test_verdicts_of_bias_intervals(low, high, error, verdict):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(capsys):
     """Run the script; return its exit code, output and errors."""
-    spec = importlib.util.spec_from_file_location("compare_script", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["compare_gradients.py", *map(str, arguments)])
-        code = script.main()
+        code = script.run("compare_gradients", *arguments)
         output = capsys.readouterr()
         return code, output.out, output.err
 

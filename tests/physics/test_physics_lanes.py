@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxprs import distinct
 
 from diffsim.physics import lanes as module
 from diffsim.physics.lanes import lanes
+from diffsim.tasks import HitToTarget
 
 
 def plain(x, y):
@@ -53,3 +55,12 @@ def test_transformations_compose(name, rows, monkeypatch):
         ):
             assert ours.shape == true.shape
             np.testing.assert_allclose(ours, true, atol=1e-12)
+
+
+def test_the_program_stays_small():
+    """Compile time is the first thing a user meets; what is counted is what XLA is given."""
+    task = HitToTarget.create()
+    start = task.sample(jax.random.key(0))
+    weights = jnp.zeros(task.weight_count, start.position.dtype)
+    assert 1000 < distinct(task.loss, weights, start) <= 6500
+    assert 1000 < distinct(jax.grad(task.loss), weights, start) <= 20500
