@@ -51,9 +51,9 @@ from pathlib import Path
 box = BlackBox(simulators.Behind(Path({str(tmp_path)!r}), {how!r}), workers=1)
 box.results(np.ones((1, 1)))
 """
-    (tmp_path / "program").mkdir()
-    program = launch(tmp_path / "program", script(body))
-    (tmp_path / "program").rename(tmp_path.with_name(tmp_path.name + "-program"))
+    beside = tmp_path.with_name(tmp_path.name + "-program")
+    beside.mkdir()
+    program = launch(beside, script(body))
     end = time.monotonic() + 60
     while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
         time.sleep(0.02)
