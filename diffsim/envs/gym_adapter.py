@@ -73,12 +73,12 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
         return self._own(self._state.obs), {}
 
     def _own(self, rows: jax.Array, dtype: Any = np.float32) -> np.ndarray:
-        return np.array(rows[: self.num_envs], dtype)
+        return np.array(rows, dtype)
 
     def step(self, actions: np.ndarray):
         if self._state is None:
             raise gymnasium.error.ResetNeeded("step: expected a reset first")
-        rows = np.arange(self.num_envs) % self.num_envs
+        rows = np.arange(self.num_envs)
         actions = np.asarray(actions, self._state.obs.dtype)[rows]
         self._state, ended, outcome = self._step(self._state, actions, self._keys())
         terminated, ended = self._own(outcome.done, bool), self._own(ended, bool)

@@ -174,7 +174,8 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
 
         near, before, patch = near_at(s, chosen), arc(s), court.patch(chosen)
         rate = gap(near, court.radius)[1]
-        slow = (_restitution(patch, rate) * -rate < rest_speed) & (_restitution(patch, rate) < 1)
+        restitution = _restitution(patch, rate)
+        slow = (restitution * -rate < rest_speed) & (restitution < 1)
         on_patch = near.margin >= 0
         tape = Tape(
             interval=interval, s=s, place=place(s), surface=chosen,
@@ -233,7 +234,8 @@ def _replayed(
         tape, length, begun, impact, end = data
         duration = jnp.where(tape.running, length - late, 0.0)
         arc, one = _arc(world, body, tape.running, duration), jnp.ones_like(duration)
-        near, free = court.near(tape.rest, court.jet(tape.rest, end), arc(one)), arc(one)
+        free = arc(one)
+        near = court.near(tape.rest, court.jet(tape.rest, end), free)
         velocity, spin, _ = _at_rest(world, court, tape.rest, near, free)
         arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
 
