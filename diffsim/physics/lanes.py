@@ -107,7 +107,12 @@ class _Pull:
             zeros = [jnp.broadcast_to(x, z.shape) for x, z in zip(start, zeros, strict=True)]
         else:
             f = lambda *moved: self.call(*fixed, *moved)  # noqa: E731
-        out, pull = jax.vjp(lambda *moved: [f(*moved)[i] for i in self.seen], *zeros)
+
+        def seen(*moved):
+            out = f(*moved)
+            return [out[i] for i in self.seen]
+
+        out, pull = jax.vjp(seen, *zeros)
         return pull([jnp.broadcast_to(c, o.shape) for c, o in zip(cotangents, out, strict=True)])
 
 
