@@ -1,7 +1,6 @@
 """The contract of a trajectory generator: weights in, a paddle path with exact derivatives out."""
 
 import abc
-import functools
 from typing import Any, Protocol, Self
 
 import jax
@@ -183,8 +182,6 @@ def count(name: str, value: int, low: int) -> int:
     return value
 
 
-# Recomputed in reverse mode: its many intermediates would cost more to keep than to find again.
-@functools.partial(jax.checkpoint, prevent_cse=False)
 def _pose(path, time):
     place, rate = jax.jvp(path.coordinates, (time,), (jnp.ones_like(time),))
     if place.shape != (6,):
@@ -193,7 +190,7 @@ def _pose(path, time):
         position=place[:3],
         rotation=rotation.product(rotation.rotation_matrix(place[3:]), path.orientation),
         velocity=rate[:3],
-        angular_velocity=rotation.product(rotation.left_jacobian(place[3:]), rate[3:]),
+        angular_velocity=rotation.angular_velocity(place[3:], rate[3:]),
     )
 
 

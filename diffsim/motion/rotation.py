@@ -5,7 +5,9 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+_CROSS = np.cross(np.eye(3)[:, None], np.eye(3)).T  # ε_jki as [i, k, j]
 _TERMS = 9  # of the series below 1 rad; the first one left out is under 2/20! = 8e-19 of the sum
 
 
@@ -25,38 +27,49 @@ def rotation_matrix(vector: jax.Array) -> jax.Array:
     >>> jnp.round(turned, 6).astype(int).tolist()
     [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
     """
-    return jnp.array(_combine(vector, 0))
+    square = jnp.sum(vector * vector)
+    cos, c1, c2 = stumpff(3, square)
+    eye = jnp.eye(3, dtype=vector.dtype)
+    return cos * eye + c1 * skew(vector) + c2 * vector[:, None] * vector
 
 
-def left_jacobian(vector: jax.Array) -> jax.Array:
-    """What takes the rate of a rotation vector to the angular velocity in the fixed frame.
+def angular_velocity(vector: jax.Array, rate: jax.Array) -> jax.Array:
+    """The angular velocity, in the fixed frame, of a rotation vector that changes.
 
-    J_l(ρ) = sin θ/θ I + (1 − cos θ)/θ² [ρ]× + (θ − sin θ)/θ³ ρ ρᵀ, so that R = exp([ρ]×) has
-    Ṙ = [J_l(ρ) ρ̇]× R.
+    Ω = sin θ/θ ρ̇ + (1 − cos θ)/θ² ρ × ρ̇ + (θ − sin θ)/θ³ ρ (ρ · ρ̇), so that R = exp([ρ]×) has
+    Ṙ = [Ω]× R.
 
     Args:
         vector: rotation vector ρ, (3,), rad.
+        rate: its time derivative, (3,), rad/s.
 
     Returns:
-        The matrix, (3, 3).
+        Ω, (3,), rad/s.
 
     Source: J. Solà, J. Deray, D. Atchuthan, A micro Lie theory for state estimation in robotics,
-        arXiv:1812.01537, eq. 145.
+        arXiv:1812.01537, eq. 145: the left Jacobian.
 
     >>> import jax.numpy as jnp
-    >>> left_jacobian(jnp.zeros(3)).tolist()
-    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    >>> angular_velocity(jnp.zeros(3), jnp.array([1.0, 2.0, 3.0])).tolist()
+    [1.0, 2.0, 3.0]
     """
-    return jnp.array(_combine(vector, 1))
+    square = jnp.sum(vector * vector)
+    _, c1, c2, c3 = stumpff(4, square)
+    along = c3 * jnp.sum(vector * rate)
+    return c1 * rate + c2 * product(skew(vector), rate) + along * vector
+
+
+def skew(vector: jax.Array) -> jax.Array:
+    """[ρ]×, (3, 3): the matrix that takes a to ρ × a."""
+    return jnp.sum(jnp.asarray(_CROSS, vector.dtype) * vector, axis=-1)
 
 
 def product(left: jax.Array, right: jax.Array) -> jax.Array:
-    """A (3, 3) matrix times a vector (3,) or a matrix (3, 3), written out like the rest.
+    """A (3, 3) matrix times a vector (3,) or a matrix (3, 3), by sums that fuse with the rest.
 
-    Dots of this size neither fuse nor, on some devices, keep full precision.
+    Dots of this size do not, nor do they keep full precision on every device.
     """
-    a, b, c = right
-    return jnp.stack([x * a + y * b + z * c for x, y, z in left])
+    return jnp.sum(left.reshape(3, 3, *[1] * (right.ndim - 1)) * right, axis=1)
 
 
 def facing(normal: jax.Array) -> jax.Array:
@@ -90,53 +103,41 @@ def facing(normal: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def stumpff(order: int, square: jax.Array) -> jax.Array:
-    """The Stumpff function c_k(θ²) = Σ_j (−θ²)^j / (2 j + k)!, accurate with all its derivatives.
+def stumpff(count: int, square: jax.Array) -> jax.Array:
+    """The Stumpff functions c_k(θ²) = Σ_j (−θ²)^j / (2 j + k)!, accurate with all derivatives.
 
     c_0 = cos θ, c_1 = sin θ/θ, c_2 = (1 − cos θ)/θ², c_3 = (θ − sin θ)/θ³, and on by
     c_{k+2} = (1/k! − c_k)/θ². Derivatives are of the family: dc_k/d(θ²) = (k c_{k+2} − c_{k+1})/2.
 
     Args:
-        order: k.
+        count: how many, from c_0 on, at least 2.
         square: θ², (), at least 0.
+
+    Returns:
+        (count,).
 
     Source: K. Stumpff, Himmelsmechanik, vol. 1, § 41 (1959).
 
     >>> import jax.numpy as jnp
-    >>> [float(stumpff(k, jnp.zeros(()))) for k in range(3)]
+    >>> stumpff(3, jnp.zeros(())).tolist()
     [1.0, 1.0, 0.5]
     """
     small = square < 1
     inside, outside = jnp.where(small, square, 0.0), jnp.where(small, 1.0, square)
-    series = jnp.zeros_like(square)
+    series = jnp.zeros(count, square.dtype)
     for j in reversed(range(_TERMS)):
-        series = 1 / math.factorial(2 * j + order) - inside * series
+        row = [1 / math.factorial(2 * j + k) for k in range(count)]
+        series = jnp.asarray(row, square.dtype) - inside * series
     angle = jnp.sqrt(outside)
-    closed = jnp.sin(angle) / angle if order % 2 else jnp.cos(angle)
-    for k in range(order % 2, order, 2):
-        closed = (1 / math.factorial(k) - closed) / outside
-    return jnp.where(small, series, closed)
+    closed = [jnp.cos(angle), jnp.sin(angle) / angle]
+    for k in range(count - 2):
+        closed.append((1 / math.factorial(k) - closed[k]) / outside)
+    return jnp.where(small, series, jnp.stack(closed))
 
 
 @stumpff.defjvp
-def _(order, primals, tangents):
+def _(count, primals, tangents):
     (square,), (change,) = primals, tangents
-    slope = (order * stumpff(order + 2, square) - stumpff(order + 1, square)) / 2
-    return stumpff(order, square), slope * change
-
-
-def _combine(vector, order):
-    """c_k I + c_{k+1} [ρ]× + c_{k+2} ρ ρᵀ, the k-th integral of exp([ρ]×) over its length.
-
-    Written out in scalars: under vmap each becomes one long vector.
-    """
-    x, y, z = vector
-    square = x * x + y * y + z * z
-    even, odd = stumpff(2, square), stumpff(3, square)
-    c = [1 - square * even, 1 - square * odd, even, odd]
-    p, q, r = c[order : order + 3]
-    return [
-        [p + r * x * x, r * x * y - q * z, r * x * z + q * y],
-        [r * x * y + q * z, p + r * y * y, r * y * z - q * x],
-        [r * x * z - q * y, r * y * z + q * x, p + r * z * z],
-    ]
+    more = stumpff(count + 2, square)
+    slope = (jnp.arange(count, dtype=more.dtype) * more[2:] - more[1:-1]) / 2
+    return more[:-2], slope * change
