@@ -35,7 +35,7 @@ class Heaving:
         angle = RATE * time
         return Pose(
             jnp.stack([zero, zero, self.amplitude * jnp.sin(angle)]),
-            rotation.rotation_matrix(self.tilt),
+            rotation.turning(self.tilt, jnp.zeros(3), jnp.eye(3))[0],
             jnp.stack([zero, zero, self.amplitude * RATE * jnp.cos(angle)]),
             jnp.zeros_like(self.tilt),
         )

@@ -186,12 +186,8 @@ def _pose(path, time):
     place, rate = jax.jvp(path.coordinates, (time,), (jnp.ones_like(time),))
     if place.shape != (6,):
         raise ValueError(f"coordinates: expected shape (6,) for a pose, got {place.shape}")
-    return Pose(
-        position=place[:3],
-        rotation=rotation.product(rotation.rotation_matrix(place[3:]), path.orientation),
-        velocity=rate[:3],
-        angular_velocity=rotation.angular_velocity(place[3:], rate[3:]),
-    )
+    turned, spin = rotation.turning(place[3:], rate[3:], path.orientation)
+    return Pose(place[:3], turned, rate[:3], spin)
 
 
 def instant(time: Any, dtype: Any) -> jax.Array:

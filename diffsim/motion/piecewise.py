@@ -69,7 +69,7 @@ def quintic_segments(nodes: jax.Array, widths: jax.Array | float) -> jax.Array:
 
 
 def _horner(coefficients, local):
-    value = coefficients[-1]
-    for k in reversed(range(coefficients.shape[0] - 1)):
-        value = coefficients[k] + local * value
+    *lower, value = jnp.unstack(coefficients)
+    for coefficient in reversed(lower):
+        value = coefficient + local * value
     return value

@@ -5,71 +5,51 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-_CROSS = np.cross(np.eye(3)[:, None], np.eye(3)).T  # ε_jki as [i, k, j]
+from diffsim.physics.vector import Vector
+
 _TERMS = 9  # of the series below 1 rad; the first one left out is under 2/20! = 8e-19 of the sum
 
 
-def rotation_matrix(vector: jax.Array) -> jax.Array:
-    """The rotation by a rotation vector (Rodrigues).
+def turning(
+    vector: jax.Array, rate: jax.Array, home: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The rotation by a rotation vector that changes, and its angular velocity.
 
-    exp([ρ]×) = cos θ I + sin θ/θ [ρ]× + (1 − cos θ)/θ² ρ ρᵀ, with θ = |ρ|.
-
-    Args:
-        vector: rotation vector ρ, (3,), rad.
-
-    Returns:
-        The matrix, (3, 3).
-
-    >>> import jax.numpy as jnp
-    >>> turned = rotation_matrix(jnp.array([0.0, 0.0, jnp.pi / 2]))
-    >>> jnp.round(turned, 6).astype(int).tolist()
-    [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
-    """
-    square = jnp.sum(vector * vector)
-    cos, c1, c2 = stumpff(3, square)
-    eye = jnp.eye(3, dtype=vector.dtype)
-    return cos * eye + c1 * skew(vector) + c2 * vector[:, None] * vector
-
-
-def angular_velocity(vector: jax.Array, rate: jax.Array) -> jax.Array:
-    """The angular velocity, in the fixed frame, of a rotation vector that changes.
-
-    Ω = sin θ/θ ρ̇ + (1 − cos θ)/θ² ρ × ρ̇ + (θ − sin θ)/θ³ ρ (ρ · ρ̇), so that R = exp([ρ]×) has
-    Ṙ = [Ω]× R.
+    R = exp([ρ]×) R_home, exp([ρ]×) = cos θ I + sin θ/θ [ρ]× + (1 − cos θ)/θ² ρ ρᵀ with θ = |ρ|, and
+    Ω = sin θ/θ ρ̇ + (1 − cos θ)/θ² ρ × ρ̇ + (θ − sin θ)/θ³ ρ (ρ · ρ̇), so that Ṙ = [Ω]× R.
 
     Args:
         vector: rotation vector ρ, (3,), rad.
-        rate: its time derivative, (3,), rad/s.
+        rate: its time derivative ρ̇, (3,), rad/s.
+        home: R at rotation vector zero, (3, 3).
 
     Returns:
-        Ω, (3,), rad/s.
+        R, (3, 3), and Ω in the fixed frame, (3,), rad/s.
 
     Source: J. Solà, J. Deray, D. Atchuthan, A micro Lie theory for state estimation in robotics,
         arXiv:1812.01537, eq. 145: the left Jacobian.
 
     >>> import jax.numpy as jnp
-    >>> angular_velocity(jnp.zeros(3), jnp.array([1.0, 2.0, 3.0])).tolist()
-    [1.0, 2.0, 3.0]
+    >>> turned, _ = turning(jnp.array([0.0, 0.0, jnp.pi / 2]), jnp.zeros(3), jnp.eye(3))
+    >>> jnp.round(turned, 6).astype(int).tolist()
+    [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
     """
-    square = jnp.sum(vector * vector)
-    _, c1, c2, c3 = stumpff(4, square)
-    along = c3 * jnp.sum(vector * rate)
-    return c1 * rate + c2 * product(skew(vector), rate) + along * vector
-
-
-def skew(vector: jax.Array) -> jax.Array:
-    """[ρ]×, (3, 3): the matrix that takes a to ρ × a."""
-    return jnp.sum(jnp.asarray(_CROSS, vector.dtype) * vector, axis=-1)
-
-
-def product(left: jax.Array, right: jax.Array) -> jax.Array:
-    """A (3, 3) matrix times a vector (3,) or a matrix (3, 3), by sums that fuse with the rest.
-
-    Dots of this size do not, nor do they keep full precision on every device.
-    """
-    return jnp.sum(left.reshape(3, 3, *[1] * (right.ndim - 1)) * right, axis=1)
+    # In scalars: under vmap each becomes one long vector.
+    rho, change = Vector.of(vector), Vector.of(rate)
+    c0, c1, c2, c3 = stumpff(4, rho.dot(rho))
+    x, y, z = rho.x, rho.y, rho.z
+    even, odd = rho * c2, rho * c1
+    xy, xz, yz = even.x * y, even.x * z, even.y * z
+    rows = (
+        (c0 + even.x * x, xy - odd.z, xz + odd.y),
+        (xy + odd.z, c0 + even.y * y, yz - odd.x),
+        (xz - odd.y, yz + odd.x, c0 + even.z * z),
+    )
+    first, second, third = home  # dots of this size neither fuse nor keep full precision everywhere
+    matrix = jnp.stack([p * first + q * second + r * third for p, q, r in rows])
+    spin = change * c1 + even.cross(change) + rho * (c3 * rho.dot(change))
+    return matrix, spin.array()
 
 
 def facing(normal: jax.Array) -> jax.Array:
@@ -103,7 +83,7 @@ def facing(normal: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def stumpff(count: int, square: jax.Array) -> jax.Array:
+def stumpff(count: int, square: jax.Array) -> tuple[jax.Array, ...]:
     """The Stumpff functions c_k(θ²) = Σ_j (−θ²)^j / (2 j + k)!, accurate with all derivatives.
 
     c_0 = cos θ, c_1 = sin θ/θ, c_2 = (1 − cos θ)/θ², c_3 = (θ − sin θ)/θ³, and on by
@@ -113,31 +93,34 @@ def stumpff(count: int, square: jax.Array) -> jax.Array:
         count: how many, from c_0 on, at least 2.
         square: θ², (), at least 0.
 
-    Returns:
-        (count,).
-
     Source: K. Stumpff, Himmelsmechanik, vol. 1, § 41 (1959).
 
     >>> import jax.numpy as jnp
-    >>> stumpff(3, jnp.zeros(())).tolist()
+    >>> [float(c) for c in stumpff(3, jnp.zeros(()))]
     [1.0, 1.0, 0.5]
     """
     small = square < 1
     inside, outside = jnp.where(small, square, 0.0), jnp.where(small, 1.0, square)
-    series = jnp.zeros(count, square.dtype)
-    for j in reversed(range(_TERMS)):
-        row = [1 / math.factorial(2 * j + k) for k in range(count)]
-        series = jnp.asarray(row, square.dtype) - inside * series
     angle = jnp.sqrt(outside)
-    closed = [jnp.cos(angle), jnp.sin(angle) / angle]
+    closed = [jnp.cos(angle), jnp.sin(angle) / angle]  # and up from there
     for k in range(count - 2):
         closed.append((1 / math.factorial(k) - closed[k]) / outside)
-    return jnp.where(small, series, jnp.stack(closed))
+    series = [_series(k, inside) for k in (count - 2, count - 1)]  # and down from there
+    for k in reversed(range(count - 2)):
+        series.insert(0, 1 / math.factorial(k) - inside * series[1])
+    return tuple(jnp.where(small, low, high) for low, high in zip(series, closed, strict=True))
+
+
+def _series(k, square):
+    total = jnp.zeros_like(square)
+    for j in reversed(range(_TERMS)):
+        total = 1 / math.factorial(2 * j + k) - square * total
+    return total
 
 
 @stumpff.defjvp
 def _(count, primals, tangents):
     (square,), (change,) = primals, tangents
-    more = stumpff(count + 2, square)
-    slope = (jnp.arange(count, dtype=more.dtype) * more[2:] - more[1:-1]) / 2
-    return more[:-2], slope * change
+    c = stumpff(count + 2, square)
+    slopes = [(k * c[k + 2] - c[k + 1]) / 2 for k in range(count)]
+    return c[:count], tuple(slope * change for slope in slopes)

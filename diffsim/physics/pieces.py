@@ -63,25 +63,33 @@ def pieces(
         coefficients (K, 9, NODES + 1), m and 1, and the miss (), in the same units: how far a
         pose of the path is from its series, less what rounding explains.
     """
-    half = (end - begin)[:, None] / 2
-    at = begin[:, None] + half * (1 + jnp.asarray(_AT, begin.dtype))
-    value, rate = jax.tree.map(lambda x: x.swapaxes(1, 2), jax.vmap(lambda t: sampled(path, t))(at))
-    rest = _product(half[..., None] * rate, _INTEGRATE.T)  # (K, 9, NODES)
-    series = jnp.concatenate([jnp.mean(value, axis=-1, keepdims=True), rest], axis=-1)
-    miss = jnp.abs(value - series[..., :1] - _product(rest, _VALUES.T))
+    at = nodes(begin, end)
+    value, rate = (x.reshape(*at.shape, 9).swapaxes(1, 2) for x in sampled(path, jnp.ravel(at)))
+    series = fitted(value, rate, (end - begin) / 2)
+    miss = jnp.abs(value - series[..., :1] - _product(series[..., 1:], _VALUES.T))
     rounding = 50 * float(jnp.finfo(at.dtype).eps) * (1 + jnp.max(jnp.abs(value)))
     return series, jax.lax.stop_gradient(jnp.max(miss) - rounding)
 
 
-def sampled(path, times: jax.Array) -> tuple[jax.Array, jax.Array]:
+def nodes(begin: jax.Array, end: jax.Array) -> jax.Array:
+    """Times at which a path is asked, (K, NODES), s."""
+    return begin[:, None] + (end - begin)[:, None] / 2 * (1 + jnp.asarray(_AT, begin.dtype))
+
+
+def fitted(value: jax.Array, rate: jax.Array, half: jax.Array) -> jax.Array:
+    """Series (K, 9, NODES + 1) from coordinates and rates at the nodes, (K, 9, NODES)."""
+    rest = _product(half[:, None, None] * rate, _INTEGRATE.T)
+    return jnp.concatenate([jnp.mean(value, axis=-1, keepdims=True), rest], axis=-1)
+
+
+def sampled(path, times: jax.Array) -> jax.Array:
     """Coordinates and their rates at times (n,), each (n, 9)."""
 
     def at(time):
         pose = jax.tree.map(lambda leaf: leaf.astype(time.dtype), path(time))
-        turn, spin = pose.rotation, pose.angular_velocity
-        value = [pose.position, turn[:, 0], turn[:, 2]]
-        rate = [pose.velocity, jnp.cross(spin, turn[:, 0]), jnp.cross(spin, turn[:, 2])]
-        return jnp.concatenate(value), jnp.concatenate(rate)
+        u, normal = pose.rotation[:, 0], pose.rotation[:, 2]
+        turning = [jnp.cross(pose.angular_velocity, side) for side in (u, normal)]
+        return jnp.concatenate([pose.position, u, normal]), jnp.concatenate([pose.velocity, *turning])
 
     return jax.vmap(at)(times)
 
@@ -100,13 +108,14 @@ def rates(coefficients: jax.Array, x: jax.Array, half: jax.Array, orders: int) -
         half: half the length of the interval, (B,), s; where it is 0, so are the rates.
         orders: how many, the coordinates themselves included.
     """
+    coefficients = jnp.unstack(coefficients, axis=1)
     terms = [jnp.ones_like(x), x]
     while len(terms) <= NODES:
         terms.append(2 * x * terms[-1] - terms[-2])
     scale = jnp.where(half > 0, 1 / jnp.where(half > 0, half, 1.0), 0.0)
     found = []
     for order in range(orders):
-        found.append(sum(coefficients[:, m] * term for m, term in enumerate(terms)))
+        found.append(sum(c * term for c, term in zip(coefficients, terms, strict=True)))
         # T'_{m+1} = 2 T_m + 2 x T'_m - T'_{m-1}, and so on for the higher ones
         new = [jnp.zeros_like(x), terms[0] if order == 0 else jnp.zeros_like(x)]
         while len(new) <= NODES:

@@ -191,7 +191,8 @@ class Frame:
 
         Ω = n × ṅ + (u̇ · v) n, as Ω · n = u̇ · v for v = n × u.
         """
-        center, u, normal = (Vector.of(value[i : i + 3]) for i in (0, 3, 6))
-        velocity, du, turning = (Vector.of(rate[i : i + 3]) for i in (0, 3, 6))
+        values, rates = jnp.unstack(value), jnp.unstack(rate)
+        center, u, normal = (Vector(*values[i : i + 3]) for i in (0, 3, 6))
+        velocity, du, turning = (Vector(*rates[i : i + 3]) for i in (0, 3, 6))
         about = du.dot(normal.cross(u))
         return cls(center, u, normal, velocity, normal.cross(turning) + normal * about)

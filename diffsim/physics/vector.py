@@ -19,8 +19,8 @@ class Vector:
 
     @classmethod
     def of(cls, array: jax.Array) -> "Vector":
-        """From an array (3,)."""
-        return cls(array[0], array[1], array[2])
+        """From an array (3, …)."""
+        return cls(*jnp.unstack(array))
 
     def array(self) -> jax.Array:
         """As an array (3,)."""

@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from diffsim.motion.rotation import angular_velocity, facing, rotation_matrix, stumpff
+from diffsim.motion.rotation import facing, stumpff, turning
 
 AXIS = np.array([2.0, -3.0, 6.0]) / 7
 ANGLES = [0.0, 1e-9, 1e-3, 0.5, 1 - 1e-9, 1.0, 2.0, math.pi, 5.0]
 
 
+def rotation_matrix(vector):
+    return turning(vector, jnp.zeros_like(vector), jnp.eye(3, dtype=vector.dtype))[0]
+
+
 def left_jacobian(vector):
     """Its columns are the angular velocities of unit rates."""
-    return jax.vmap(angular_velocity, (None, 0), 1)(vector, jnp.eye(3, dtype=vector.dtype))
+    unit = jnp.eye(3, dtype=vector.dtype)
+    return jax.vmap(lambda rate: turning(vector, rate, unit)[1], out_axes=1)(unit)
 
 
 matrices = jax.jit(jax.vmap(lambda v: (rotation_matrix(v), left_jacobian(v))))

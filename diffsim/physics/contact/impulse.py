@@ -122,10 +122,14 @@ def _moving(plan: Plan, tape: Tape, marks: Marks, max_impacts: int):
     rows = impact_rows(jax.tree.map(lambda leaf: leaf[:, None], marks), max_impacts)[:, 0]
     ends = jax.lax.stop_gradient(plan.boundaries)
     begin, end = ends[tape.interval[rows]], ends[tape.interval[rows] + 1]
-    return [
-        (pieces.pieces(path, begin, end)[0], jnp.stack(pieces.sampled(path, ends[1:]), axis=1))
-        for path in plan.paths
-    ]
+    at = pieces.nodes(begin, end)
+
+    def moves(path):
+        jets = pieces.sampled(path, jnp.append(at, ends[1:]))
+        own = [x[: at.size].reshape(*at.shape, 9).swapaxes(1, 2) for x in jets]
+        return pieces.fitted(*own, (end - begin) / 2), jnp.stack([x[at.size :] for x in jets], 1)
+
+    return [moves(path) for path in plan.paths]
 
 
 @functools.cache
