@@ -82,10 +82,10 @@ class Arm:
         last, _ = _links(self, place, rate, jnp.zeros_like(place))
         tool = last.moved(self.tool_offset, self.tool_turn)
         return Pose(
-            position=tool.origin.array(),
-            rotation=jnp.stack([axis.array() for axis in tool.axes], axis=1),
-            velocity=tool.velocity.array(),
-            angular_velocity=tool.spin.array(),
+            position=tool.origin.array,
+            rotation=jnp.stack([axis.array for axis in tool.axes], axis=1),
+            velocity=tool.velocity.array,
+            angular_velocity=tool.spin.array,
         )
 
     def torques(self, place: jax.Array, rate: jax.Array, bend: jax.Array) -> jax.Array:

@@ -11,9 +11,7 @@ from diffsim.physics.vector import Vector
 _TERMS = 9  # of the series below 1 rad; the first one left out is under 2/20! = 8e-19 of the sum
 
 
-def turning(
-    vector: jax.Array, rate: jax.Array, home: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def turning(vector: jax.Array, rate: jax.Array, home: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The rotation by a rotation vector that changes, and its angular velocity.
 
     R = exp([ρ]×) R_home, exp([ρ]×) = cos θ I + sin θ/θ [ρ]× + (1 − cos θ)/θ² ρ ρᵀ with θ = |ρ|, and
@@ -49,7 +47,7 @@ def turning(
     first, second, third = home  # dots of this size neither fuse nor keep full precision everywhere
     matrix = jnp.stack([p * first + q * second + r * third for p, q, r in rows])
     spin = change * c1 + even.cross(change) + rho * (c3 * rho.dot(change))
-    return matrix, spin.array()
+    return matrix, spin.array
 
 
 def facing(normal: jax.Array) -> jax.Array:

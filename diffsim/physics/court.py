@@ -107,7 +107,7 @@ class Court:
         return placed(self.patch(index), jet, self.radius, ball)
 
     def all_near(self, moving: list[jax.Array], ball: Body) -> Proximity:
-        """How balls (n, B) stand to all surfaces, without the vectors; leaves (S, n, B).
+        """How balls (n, B) stand to all surfaces; leaves (S, n, B).
 
         Args:
             moving: jets of the driven surfaces, (2, 9, n, B).
@@ -124,9 +124,9 @@ class Court:
         )
         all_shape = (len(self.order), *shape)
         patches = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], all_shape), self.patches)
-        jet, ball = jnp.stack([value, rate]), wide(ball, all_shape)
-        near = placed(patches, jet, jnp.broadcast_to(self.radius, all_shape), ball)
-        return near.replace(normal=None, surface_velocity=None)
+        jet = jnp.stack([value, rate])
+        ball = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (3, *all_shape)), ball)
+        return placed(patches, jet, jnp.broadcast_to(self.radius, all_shape), ball)
 
 
 @jax.jit
@@ -149,8 +149,13 @@ def shifted(jet: jax.Array, time: jax.Array) -> jax.Array:
 
 
 def wide(tree, shape: tuple[int, ...]):
-    """Every leaf in one shape."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape), tree)
+    """Every leaf (…, B) in (…, *shape), whose last axis is the lanes."""
+
+    def widened(leaf):
+        head, ones = leaf.shape[:-1], (1,) * (len(shape) - 1)
+        return jnp.broadcast_to(leaf.reshape(*head, *ones, leaf.shape[-1]), (*head, *shape))
+
+    return jax.tree.map(widened, tree)
 
 
 def full(tree, size: int):

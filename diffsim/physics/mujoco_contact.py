@@ -135,7 +135,7 @@ def by_the_law(velocity: Any, spin: Any, restitution: float, friction: float) ->
     )
     near = proximity(Patch.of(plate), Frame.of(pose), ball.radius, place, moving)
     after = impulse_law(ball, near, moving, turning, restitution, plate.friction)
-    return np.asarray(after[0].array()), np.asarray(after[1].array())
+    return np.asarray(after[0].array), np.asarray(after[1].array)
 
 
 def measured(restitution: float, speeds: Any, phases: Any) -> np.ndarray:

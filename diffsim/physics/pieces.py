@@ -89,7 +89,9 @@ def sampled(path, times: jax.Array) -> jax.Array:
         pose = jax.tree.map(lambda leaf: leaf.astype(time.dtype), path(time))
         u, normal = pose.rotation[:, 0], pose.rotation[:, 2]
         turning = [jnp.cross(pose.angular_velocity, side) for side in (u, normal)]
-        return jnp.concatenate([pose.position, u, normal]), jnp.concatenate([pose.velocity, *turning])
+        return jnp.concatenate([pose.position, u, normal]), jnp.concatenate(
+            [pose.velocity, *turning]
+        )
 
     return jax.vmap(at)(times)
 
@@ -108,14 +110,14 @@ def rates(coefficients: jax.Array, x: jax.Array, half: jax.Array, orders: int) -
         half: half the length of the interval, (B,), s; where it is 0, so are the rates.
         orders: how many, the coordinates themselves included.
     """
-    coefficients = jnp.unstack(coefficients, axis=1)
+    columns = jnp.unstack(coefficients, axis=1)
     terms = [jnp.ones_like(x), x]
     while len(terms) <= NODES:
         terms.append(2 * x * terms[-1] - terms[-2])
     scale = jnp.where(half > 0, 1 / jnp.where(half > 0, half, 1.0), 0.0)
     found = []
     for order in range(orders):
-        found.append(sum(c * term for c, term in zip(coefficients, terms, strict=True)))
+        found.append(sum(c * term for c, term in zip(columns, terms, strict=True)))
         # T'_{m+1} = 2 T_m + 2 x T'_m - T'_{m-1}, and so on for the higher ones
         new = [jnp.zeros_like(x), terms[0] if order == 0 else jnp.zeros_like(x)]
         while len(new) <= NODES:

@@ -66,7 +66,7 @@ class PolynomialPose:
         def turn(column):  # Rodrigues' formula
             v = Vector.of(column)
             turned = v * cosine + axis.cross(v) * sine + axis * (axis.dot(v) * (1 - cosine))
-            return turned.array()
+            return turned.array
 
         rotation = jnp.stack([turn(self.rotation[:, i]) for i in range(3)], axis=-1)
         return Pose(position, rotation, velocity, self.rate * self.axis)

@@ -63,7 +63,7 @@ class Body:
     def state(self) -> BallState:
         """As arrays (…, 3), the components on a last axis."""
         parts = (self.position, self.velocity, self.spin)
-        return BallState(*(jnp.stack([part.x, part.y, part.z], axis=-1) for part in parts))
+        return BallState(*(jnp.moveaxis(part.array, 0, -1) for part in parts))
 
 
 @struct.dataclass
@@ -191,8 +191,7 @@ class Frame:
 
         Ω = n × ṅ + (u̇ · v) n, as Ω · n = u̇ · v for v = n × u.
         """
-        values, rates = jnp.unstack(value), jnp.unstack(rate)
-        center, u, normal = (Vector(*values[i : i + 3]) for i in (0, 3, 6))
-        velocity, du, turning = (Vector(*rates[i : i + 3]) for i in (0, 3, 6))
+        center, u, normal = (Vector.of(value[i : i + 3]) for i in (0, 3, 6))
+        velocity, du, turning = (Vector.of(rate[i : i + 3]) for i in (0, 3, 6))
         about = du.dot(normal.cross(u))
         return cls(center, u, normal, velocity, normal.cross(turning) + normal * about)

@@ -103,7 +103,7 @@ class Contact(Protocol):
 def row(after: Body, before: Body, time: jax.Array) -> jax.Array:
     """A stretch of motion as numbers, (16, …): its end, and of its impact the time and before."""
     parts = (after.position, after.velocity, after.spin, before.velocity, before.spin)
-    return jnp.stack([x for part in parts for x in (part.x, part.y, part.z)] + [time])
+    return jnp.concatenate([part.array for part in parts] + [time[None]])
 
 
 def impact_rows(marks: Marks, max_impacts: int) -> jax.Array:

@@ -44,10 +44,12 @@ class Compliant:
         return penalty.prepared(self, world, step)
 
     def fly(self, world, plan, state, max_impacts) -> Flight:
-        def push(surface, near, mass):
-            skin, rate = gap(near, world.ball.radius)
-            force = self.stiffness * -skin - penalty.dashpot(self, surface, mass) * rate
-            inside = (skin < 0) & (skin > -world.ball.radius) & (near.margin >= 0)
-            return jnp.where(inside, jnp.maximum(force, 0.0), 0.0)
+        """See :class:`~diffsim.physics.contact.base.Contact`."""
+        return penalty.fly(self, world, plan, state, max_impacts)
 
-        return penalty.fly(world, plan, state, max_impacts, push, self.slip_speed, self.substeps)
+    def push(self, damping, near, ball):
+        """Normal force of each surface, N."""
+        skin, rate = gap(near, ball.radius)
+        force = self.stiffness * -skin - damping * rate
+        inside = (skin < 0) & (skin > -ball.radius) & (near.margin >= 0)
+        return jnp.where(inside, jnp.maximum(force, 0.0), 0.0)

@@ -126,8 +126,10 @@ def _moving(plan: Plan, tape: Tape, marks: Marks, max_impacts: int):
 
     def moves(path):
         jets = pieces.sampled(path, jnp.append(at, ends[1:]))
-        own = [x[: at.size].reshape(*at.shape, 9).swapaxes(1, 2) for x in jets]
-        return pieces.fitted(*own, (end - begin) / 2), jnp.stack([x[at.size :] for x in jets], 1)
+        value, rate = (x[: at.size].reshape(*at.shape, 9).swapaxes(1, 2) for x in jets)
+        return pieces.fitted(value, rate, (end - begin) / 2), jnp.stack(
+            [x[at.size :] for x in jets], 1
+        )
 
     return [moves(path) for path in plan.paths]
 
@@ -170,6 +172,7 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
         allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & (court.numbers == rest))
         moving = [pieces.rates(c[:, :, None], place(shares), length / 2, 2) for c in coefficients]
         near = court.all_near(moving, wide(arc, shares.shape)(shares))
+        near = near.replace(normal=None, surface_velocity=None)  # type: ignore[attr-defined]
         found, s, chosen = first_contact(near, duration, court.radius, allowed)
         found &= running
         chosen = jnp.where(found | ~held, chosen.astype(jnp.int32), rest)

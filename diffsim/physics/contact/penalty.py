@@ -1,22 +1,22 @@
 """What the penalty models share: springs that push the ball out, and small fixed steps."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from diffsim.physics import pieces
-from diffsim.physics.contact.base import Flight, Marks, collect, row
-from diffsim.physics.court import coordinates
-from diffsim.physics.state import Ball, Body, Frame
-from diffsim.physics.surfaces import Patch, Proximity, Surface, gap, proximity
+from diffsim.physics.contact.base import Flight, Marks, Plan, collect, row
+from diffsim.physics.court import Court, full, pick, wide
+from diffsim.physics.lanes import lanes
+from diffsim.physics.state import Ball, Body
+from diffsim.physics.surfaces import Patch, Proximity, gap
 from diffsim.physics.vector import Vector, choose
 
 STEPS_PER_CONTACT = 30
-Push = Callable[[Surface, Proximity, jax.Array], jax.Array]
 
 
 def substeps(stiffness, mass, step: float) -> int:
@@ -72,79 +72,102 @@ def prepared(contact, world, step: float):
     return dataclasses.replace(contact, substeps=count)
 
 
-def dashpot(contact, surface, mass):
-    """c of a surface, N s/m: the given one, or 2 ζ √(k m) with ζ from the restitution."""
+def dashpot(contact, patches: Patch, mass):
+    """c of surfaces, N s/m: the given one, or 2 ζ √(k m) with ζ from the restitution."""
     if contact.damping is not None:
         return contact.damping
-    ratio = damping_ratio(surface.restitution)
+    ratio = damping_ratio(patches.restitution)
     return 2 * ratio * jnp.sqrt(contact.stiffness * mass)
 
 
-def rub(ball: Ball, surface: Surface, near: Proximity, velocity, spin, push, slip_speed) -> Vector:
+def rub(ball: Ball, friction, near: Proximity, velocity, spin, push, slip_speed) -> Vector:
     """Coulomb friction, smooth at rest: −μ N u_t / √(|u_t|² + v_s²), N."""
     n = near.normal
     slip = velocity - ball.radius * spin.cross(n) - near.surface_velocity
     slip = slip - slip.dot(n) * n
-    return slip * (-surface.friction * push / jnp.sqrt(slip.dot(slip) + slip_speed**2))
+    return slip * (-friction * push / jnp.sqrt(slip.dot(slip) + slip_speed**2))
 
 
-def fly(
-    world, plan, state, max_impacts: int, push: Push, slip_speed, substeps: int | None
-) -> Flight:
-    """Follow the ball with forces ``push`` in classical Runge–Kutta steps.
+def fly(contact, world, plan: Plan, state, max_impacts: int) -> Flight:
+    """Follow the ball with the forces of ``contact.push`` in classical Runge–Kutta steps.
 
     A contact is reported, as an impact, when it ends: at the time it began, with the states at
     both ends.
-    """
-    if substeps is None:
-        raise ValueError("substeps: expected a number, got None; see prepared()")
-    ball, surfaces = world.ball, world.surfaces
-    count, dtype = plan.grid.shape[0] - 1, plan.boundaries.dtype
-    h = plan.step / substeps
-    all_series = [
-        pieces.pieces(path, plan.boundaries[:-1], plan.boundaries[1:])[0] for path in plan.paths
-    ]
 
-    def nearby(time, position, velocity):
-        interval = jnp.sum(plan.boundaries[1:-1] <= time)
-        begin, end = plan.boundaries[interval], plan.boundaries[interval + 1]
-        place = (2 * time - begin - end) / jnp.where(end > begin, end - begin, 1.0)
-        series = iter(all_series)
-        found = []
-        for surface in surfaces:
-            if surface.driven:
-                jet = pieces.rates(next(series)[interval], place, (end - begin) / 2, 2)
-            else:
-                still = coordinates(surface)
-                jet = jnp.stack([still, jnp.zeros_like(still)])
-            frame = Frame.moving(jet[0], jet[1])
-            found.append(proximity(Patch.of(surface), frame, ball.radius, position, velocity))
-        return found
+    Args:
+        contact: the model; ``push(damping, near, ball)`` is the normal force of each surface, N,
+            from its dashpot.
+    """
+    if contact.substeps is None:
+        raise ValueError("substeps: expected a number, got None; see prepared()")
+    ends = plan.boundaries
+    series = tuple(pieces.pieces(path, ends[:-1], ends[1:])[0] for path in plan.paths)
+    data = dataclasses.replace(plan.data, series=series)
+    return lanes(_sized(max_impacts))(contact, world, data, state)
+
+
+@functools.cache
+def _sized(max_impacts: int):
+    """The same object each time, so that equal calls compile once."""
+    return functools.partial(_flown, max_impacts=max_impacts)
+
+
+def _flown(contact, world, plan: Plan, start, *, max_impacts: int) -> Flight:
+    """For lanes."""
+    size = max(leaf.shape[-1] for leaf in jax.tree.leaves((contact, world, plan, start)))
+    contact, world, plan, start = full((contact, world, plan, start), size)
+    ball, court, ends, substeps = (
+        world.ball,
+        Court.of(world, plan),
+        plan.boundaries,
+        contact.substeps,
+    )
+    count, dtype, h = plan.grid.shape[0] - 1, ends.dtype, plan.step / substeps
+    inertia = ball.inertia_factor * ball.mass * ball.radius
+    damping = dashpot(contact, court.patches, ball.mass)
+
+    def nearby(time, state: Body) -> Proximity:
+        """Of all surfaces, leaves (S, B)."""
+        interval = jnp.sum(ends[1:-1] <= time, axis=0, dtype=jnp.int32)
+        begin, length = pick(ends, interval), pick(court.lengths, interval)
+        place = 2 * (time - begin) / jnp.where(length > 0, length, 1.0) - 1
+        moving = [
+            pieces.rates(pick(own, interval)[:, :, None], place[None], length / 2, 2)
+            for own in court.series
+        ]
+        near = court.all_near(moving, wide(state, (1, size)))
+        return jax.tree.map(lambda leaf: leaf[..., 0, :], near)
 
     def rates(time, state: Body) -> Body:
-        acceleration = world.acceleration(state.velocity, state.spin)
-        turn = state.spin * (-1 / ball.spin_decay_time)
-        near = nearby(time, state.position, state.velocity)
-        for surface, one in zip(surfaces, near, strict=True):
-            force = push(surface, one, ball.mass)
-            drag = rub(ball, surface, one, state.velocity, state.spin, force, slip_speed)
-            acceleration += (one.normal * force + drag) * (1 / ball.mass)
-            inertia = ball.inertia_factor * ball.mass * ball.radius
-            turn += drag.cross(one.normal) * (1 / inertia)
-        return Body(state.velocity, acceleration, turn)
+        near = nearby(time, state)
+        alike = wide(state, (len(court.order), size))
+        force = contact.push(damping, near, ball)
+        drag = rub(
+            ball,
+            court.patches.friction,
+            near,
+            alike.velocity,
+            alike.spin,
+            force,
+            contact.slip_speed,
+        )
+        pull, twist = near.normal * force + drag, drag.cross(near.normal)
+        return Body(
+            state.velocity,
+            world.acceleration(state.velocity, state.spin) + pull.sum() * (1 / ball.mass),
+            twist.sum() * (1 / inertia) - state.spin * (1 / ball.spin_decay_time),
+        )
 
     def moved(state, rate, time):
         return jax.tree.map(lambda x, dx: x + time * dx, state, rate)
 
     def touched(time, state):
         """Index of the deepest surface in touch, -1 for none."""
-        depths = [
-            jnp.where((skin < 0) & (skin > -ball.radius) & (near.margin >= 0), -skin, 0.0)
-            for near in nearby(time, state.position, state.velocity)
-            for skin in (gap(near, ball.radius)[0],)
-        ]
-        deepest = jnp.stack([jnp.zeros((), dtype), *depths])
-        return jnp.argmax(stop_gradient(deepest)).astype(jnp.int32) - 1
+        near = nearby(time, state)
+        skin = gap(near, ball.radius)[0]
+        depth = jnp.where((skin < 0) & (skin > -ball.radius) & (near.margin >= 0), -skin, 0.0)
+        depth = stop_gradient(jnp.concatenate([jnp.zeros((1, size), dtype), depth]))
+        return jnp.argmax(depth, axis=0).astype(jnp.int32) - 1
 
     def step(carry, index):
         state, surface, since, before, impacts = carry
@@ -157,22 +180,21 @@ def fly(
             lambda x, a, b, c, d: x + h / 6 * (a + 2 * b + 2 * c + d), state, k1, k2, k3, k4
         )
         now = touched(time + h, new)
-        begins, ends = (surface < 0) & (now >= 0), (surface >= 0) & (now < 0)
+        begins, ended = (surface < 0) & (now >= 0), (surface >= 0) & (now < 0)
         line = row(new, before, since)
         before = choose(begins, state, before)
-        carry = new, now, jnp.where(begins, time, since), before, impacts + ends.astype(jnp.int32)
-        return carry, (line, Marks((index + 1) // substeps, carry[-1], surface))
+        impacts = impacts + ended.astype(jnp.int32)
+        carry = new, now, jnp.where(begins, time, since), before, impacts
+        reached = jnp.broadcast_to((index + 1) // substeps, (size,))
+        return carry, (line, Marks(reached, impacts, surface))
 
     @jax.checkpoint
     def stride(carry, first):
         return jax.lax.scan(step, carry, first + jnp.arange(substeps, dtype=jnp.int32))
 
-    start = Body.of(state)
-    carry = (start, touched(jnp.zeros((), dtype), start), jnp.zeros((), dtype), start,
-             jnp.zeros((), jnp.int32))  # fmt: skip
+    body, zero = Body.of(start), jnp.zeros(size, dtype)
+    carry = body, touched(zero, body), zero, body, jnp.zeros(size, jnp.int32)
     out = jax.lax.scan(stride, carry, substeps * jnp.arange(count, dtype=jnp.int32))[1]
-    rows, marks = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:], 1), out)
-    grid = jnp.arange(count + 1, dtype=jnp.int32)[:, None]
-    start = jax.tree.map(lambda leaf: leaf[:, None], state)
-    flight = collect(start, rows, marks, grid, max_impacts)
-    return jax.tree.map(lambda leaf: leaf[..., 0], flight)
+    rows, marks = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), out)
+    marks = marks.replace(surface=jnp.where(marks.surface < 0, -1, court.named(marks.surface)))
+    return collect(start, rows, marks, jnp.arange(count + 1, dtype=jnp.int32)[:, None], max_impacts)

@@ -43,16 +43,14 @@ class Smoothed:
         return penalty.prepared(self, world, step)
 
     def fly(self, world, plan, state, max_impacts) -> Flight:
-        kappa, radius, sigmoid = self.sharpness, world.ball.radius, jax.nn.sigmoid
+        """See :class:`~diffsim.physics.contact.base.Contact`."""
+        return penalty.fly(self, world, plan, state, max_impacts)
 
-        def push(surface, near, mass):
-            skin, rate = gap(near, radius)
-            depth = jax.nn.softplus(-kappa * skin) / kappa
-            force = self.stiffness * depth
-            force = force - penalty.dashpot(self, surface, mass) * rate * sigmoid(-kappa * skin)
-            force = force * sigmoid(kappa / self.stiffness * force)
-            return (
-                force * sigmoid(kappa * near.margin) * jnp.tanh(kappa * jax.nn.relu(skin + radius))
-            )
-
-        return penalty.fly(world, plan, state, max_impacts, push, self.slip_speed, self.substeps)
+    def push(self, damping, near, ball):
+        """Normal force of each surface, N."""
+        kappa, sigmoid = self.sharpness, jax.nn.sigmoid
+        skin, rate = gap(near, ball.radius)
+        force = self.stiffness * jax.nn.softplus(-kappa * skin) / kappa
+        force = force - damping * rate * sigmoid(-kappa * skin)
+        force = force * sigmoid(kappa / self.stiffness * force) * sigmoid(kappa * near.margin)
+        return force * jnp.tanh(kappa * jax.nn.relu(skin + ball.radius))
