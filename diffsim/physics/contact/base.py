@@ -13,6 +13,9 @@ from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
 
+MANY = 1 << 20  # pairs of a stretch of motion and a time, more than which are not compared
+
+
 @struct.dataclass
 class Plan:
     """When and where things are, known before the flight.
@@ -65,12 +68,14 @@ class Flight:
         impacts: all of them.
         final: at the end, leaves (3,).
         finished: whether that is the end of the grid, () bool.
+        coarse: whether a step was too long for the air, () bool.
     """
 
     states: BallState
     impacts: Impacts
     final: BallState
     finished: jax.Array
+    coarse: jax.Array
 
 
 @struct.dataclass
@@ -106,11 +111,18 @@ def row(after: Body, before: Body, time: jax.Array) -> jax.Array:
     return jnp.stack([x for part in parts for x in (part.x, part.y, part.z)] + [time])
 
 
+def below(counts: jax.Array, wanted: jax.Array) -> jax.Array:
+    """How many of the rising counts (A, B) are below each of (n, 1), (n, B)."""
+    if counts.shape[0] * wanted.shape[0] <= MANY:  # at once: it fuses, and needs no gather
+        return jnp.sum(counts[None] < wanted[:, None], axis=1, dtype=jnp.int32)
+    wanted = jnp.broadcast_to(wanted, (wanted.shape[0], counts.shape[1]))
+    return jax.vmap(jnp.searchsorted, in_axes=1, out_axes=1)(counts, wanted).astype(jnp.int32)
+
+
 def impact_rows(marks: Marks, max_impacts: int) -> jax.Array:
     """The row of each impact, or the last one, (M, B)."""
-    ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None, None]
-    before = jnp.sum(marks.impacts < ahead, axis=1, dtype=jnp.int32)
-    return jnp.clip(before, max=marks.impacts.shape[0] - 1)
+    ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None]
+    return jnp.clip(below(marks.impacts, ahead), max=marks.impacts.shape[0] - 1)
 
 
 def collect(
@@ -125,6 +137,9 @@ def collect(
         )
 
     def spread(index, found):  # its transpose, by masks: XLA runs a scatter one by one
+        if index.shape[0] * rows.shape[0] > MANY:
+            index, lane = jnp.clip(index, max=rows.shape[0] - 1), jnp.arange(rows.shape[-1])
+            return jnp.zeros_like(rows).at[index, :, lane].add(jnp.moveaxis(found, 1, 2))
         number = jnp.arange(rows.shape[0], dtype=jnp.int32)[:, None]
         here = number == jnp.clip(index, max=rows.shape[0] - 1)[:, None]  # (n, A, B)
         return jnp.sum(jnp.where(here[:, :, None], found[:, None], 0), axis=0)
@@ -147,7 +162,7 @@ def collect(
         after=states(hits),
         valid=valid,
     )
-    on_grid = picked(jnp.sum(marks.reached[None] < grid[1:, None], axis=1, dtype=jnp.int32))
+    on_grid = picked(below(marks.reached, grid[1:]))
     return Flight(
         states=jax.tree.map(
             lambda first, rest: jnp.concatenate([first[None], rest]), start, states(on_grid)
@@ -155,6 +170,7 @@ def collect(
         impacts=impacts,
         final=jax.tree.map(lambda leaf: leaf[0], states(rows[-1:])),
         finished=marks.reached[-1] >= grid[-1],
+        coarse=jnp.zeros(marks.reached.shape[1], bool),
     )
 
 
