@@ -12,7 +12,6 @@ from diffsim.physics.surfaces import Path, Proximity
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
-
 MANY = 1 << 20  # pairs of a stretch of motion and a time, more than which are not compared
 
 
@@ -182,12 +181,15 @@ def impulse_law(
     spin: Vector,
     restitution: jax.Array | float,
     friction: jax.Array,
+    tangential_restitution: jax.Array | float = 0.0,
 ) -> tuple[Vector, Vector, jax.Array]:
     """Coulomb impact with restitution against a surface much heavier than the ball.
 
-    u = v − r (w × n) − v_s;  J_n/m = −(1 + e) u·n;  J_t/m = −u_t / (1 + 1/a), scaled down to
-    μ J_n where it is larger (slip);  v⁺ = v + J/m;  w⁺ = w + (−r n) × J_t / I,  I = a m r².
-    A ball that moves away is left alone.
+    u = v − r (w × n) − v_s;  J_n/m = −(1 + e) u·n;  J_t/m = −(1 + e_t) u_t / (1 + 1/a), scaled
+    down to μ J_n where it is larger (slip);  v⁺ = v + J/m;  w⁺ = w + (−r n) × J_t / I,
+    I = a m r². A ball that moves away is left alone. With e_t > 0 the contact gives back part of
+    what it stored along the surface, as rubber does: u_t⁺ = −e_t u_t (R. Cross, "Grip-slip
+    behavior of a bouncing ball", American Journal of Physics 70 (2002) 1093).
 
     Args:
         ball: its radius and inertia factor are used.
@@ -195,6 +197,7 @@ def impulse_law(
         velocity, spin: before.
         restitution: e, ().
         friction: μ, ().
+        tangential_restitution: e_t, ().
 
     Returns:
         velocity and spin after, and the normal impulse per mass J_n/m, (), m/s.
@@ -203,7 +206,7 @@ def impulse_law(
     slip = velocity - ball.radius * spin.cross(n) - near.surface_velocity
     approach = slip.dot(n)
     push = jnp.where(approach < 0, -(1 + restitution) * approach, 0.0)
-    stick = (slip - approach * n) * (-1 / (1 + 1 / ball.inertia_factor))
+    stick = (slip - approach * n) * (-(1 + tangential_restitution) / (1 + 1 / ball.inertia_factor))
     size, limit = stick.norm(), friction * push
     sliding = size > limit
     rub = stick * jnp.where(sliding, limit / jnp.where(sliding, size, 1.0), 1.0)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
@@ -42,8 +43,18 @@ class Impulse:
 
     rest_speed: jax.Array | float = 0.01
 
+    @classmethod
+    def create(cls, rest_speed=0.01) -> "Impulse":
+        """With a checked speed.
+
+        Raises:
+            ValueError: it is negative or not finite.
+        """
+        return cls(_check.in_range("rest_speed", rest_speed, 0.0))
+
     def prepared(self, world, step: float) -> "Impulse":
-        """Itself: nothing depends on the step."""
+        """Itself, checked: nothing depends on the step."""
+        self.create(self.rest_speed)
         return self
 
     def fly(self, world, plan, state, max_impacts) -> Flight:
@@ -293,8 +304,9 @@ def _after(world, court, tape: Tape, patch, near, before: Body) -> Body:
     """The ball after what the tape says happens at the end of an arc."""
     skin, rate = gap(near, court.radius)
     restitution = jnp.where(tape.settles, 0.0, _restitution(patch, rate))
+    turn_round = jnp.where(tape.settles, 0.0, patch.tangential_restitution)
     velocity, spin, _ = impulse_law(
-        world.ball, near, before.velocity, before.spin, restitution, patch.friction
+        world.ball, near, before.velocity, before.spin, restitution, patch.friction, turn_round
     )
     return Body(
         before.position - near.normal * jnp.where(tape.stays, skin, 0.0),
