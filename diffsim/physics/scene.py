@@ -27,8 +27,8 @@ from diffsim.physics.scene_keys import (
 )
 from diffsim.physics.simulate import Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
-from diffsim.physics.surfaces import Surface
-from diffsim.physics.vector import Vector, orthonormal
+from diffsim.physics.surfaces import Surface, axes
+from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
 MAX_STEPS = 1_000_000
@@ -148,6 +148,10 @@ def _scene(data: Mapping) -> Scene:
     surfaces, paths = [], []
     for i, entry in enumerate(listed):
         surface, path = _surface(f"surface[{i}].", entry)
+        taken = {other.name for other in surfaces}
+        if "name" not in entry and surface.name in taken:
+            free = (f"{surface.name} {k}" for k in range(2, MAX_SURFACES + 2))
+            surface = surface.replace(name=next(name for name in free if name not in taken))
         surfaces.append(surface)
         paths += [] if path is None else [path]
     world = World.create(
@@ -292,7 +296,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     if two_sided is not None:
         changes["two_sided"] = jnp.asarray(two_sided)
     surface = dataclasses.replace(surface, name=name, driven=moves, **changes)
-    surface = dataclasses.replace(surface, rotation=_rotation(prefix, surface, values, data))
+    surface = dataclasses.replace(surface, rotation=_rotation(prefix, surface, values))
     if not moves:
         return surface, None
     axis = _array(values.get("rotation_axis", [0.0, 0.0, 1.0]))
@@ -305,18 +309,15 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     )  # fmt: skip
 
 
-def _rotation(prefix: str, surface: Surface, values: Mapping, given: Mapping) -> jax.Array:
+def _rotation(prefix: str, surface: Surface, values: Mapping) -> jax.Array:
     """Axes of a surface from ``normal`` and ``u``, either of which may be left at its default."""
     if "normal" not in values and "u" not in values:
         return surface.rotation
     normal = _array(values["normal"]) if "normal" in values else surface.rotation[:, 2]
-    rotation = orthonormal(normal, _array(values["u"]) if "u" in values else None)
-    across = "u" not in values or bool(
-        jnp.linalg.norm(jnp.cross(normal, _array(values["u"]))) > 1e-6
-    )
-    if not across:
-        raise SceneError(f"{prefix}u: expected a direction across the normal, got {given['u']}")
-    return rotation
+    try:
+        return axes(normal, _array(values["u"]) if "u" in values else None)
+    except ValueError as error:
+        raise SceneError(f"{prefix}{error}") from error
 
 
 def _array(value) -> jax.Array:
