@@ -194,9 +194,11 @@ def leaving(
     low, mid, high = (at(rate, middle + i) for i in (-1, 0, 1))
     bend, tilt = low - 2 * mid + high, (low - high) / 2
     turn = tilt / jnp.where(bend > 0, bend, 1.0)
-    lifts = ~held & (bend > 0) & (middle + turn > 0) & (mid - tilt * turn / 2 < -GRAZING_SPEED)
+    deepest = mid - tilt * turn / 2
+    turn += middle.astype(rate.dtype)
+    lifts = ~held & (bend > 0) & (turn > 0) & (deepest < -GRAZING_SPEED)
 
-    s = jnp.where(over, off - 1 + share, middle + turn) / NODES
+    s = jnp.where(over, off.astype(rate.dtype) - 1 + share, turn) / NODES
     return over | lifts, jnp.clip(s, 0, 1), last
 
 
