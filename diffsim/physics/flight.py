@@ -1,6 +1,6 @@
 """Free flight: the acceleration of a ball by gravity, drag and the Magnus force."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +84,7 @@ class SpinRatioLift:
         return half_density_area * (lift * spin.cross(velocity) - drag)
 
 
-AERODYNAMICS: dict[str, type] = {
+AERODYNAMICS: dict[str, Any] = {
     "constant-coefficients": ConstantCoefficients,
     "spin-ratio-lift": SpinRatioLift,
 }  # force laws by name; what is listed here inherits the contract tests of the table

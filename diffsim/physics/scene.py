@@ -145,13 +145,16 @@ def _scene(data: Mapping) -> Scene:
         raise SceneError("surface: expected [[surface]] tables, got one [surface]")
     if len(listed) > MAX_SURFACES:
         raise SceneError(f"surface: expected at most {MAX_SURFACES}, got {len(listed)}")
-    surfaces, paths = [], []
+    surfaces: list[Surface] = []
+    paths = []
     for i, entry in enumerate(listed):
         surface, path = _surface(f"surface[{i}].", entry)
         taken = {other.name for other in surfaces}
         if "name" not in entry and surface.name in taken:
             free = (f"{surface.name} {k}" for k in range(2, MAX_SURFACES + 2))
-            surface = surface.replace(name=next(name for name in free if name not in taken))
+            surface = dataclasses.replace(
+                surface, name=next(name for name in free if name not in taken)
+            )
         surfaces.append(surface)
         paths += [] if path is None else [path]
     world = World.create(

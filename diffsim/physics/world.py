@@ -72,8 +72,9 @@ class World:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"surfaces: expected each its own name, got two {name!r}")
-        if type(aerodynamics) in AERODYNAMICS.values():
-            type(aerodynamics).create(**vars(aerodynamics))
+        for law in AERODYNAMICS.values():
+            if aerodynamics.__class__ is law:
+                law.create(**vars(aerodynamics))
         return cls(
             ball=Ball.create() if ball is None else ball,
             air=Air.create() if air is None else air,

@@ -204,7 +204,13 @@ SCENES = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[jnp.float32, jnp.float64], ids=["f32", "f64"])
+PRECISIONS = [
+    pytest.param(jnp.float32, id="f32"),
+    pytest.param(jnp.float64, id="f64", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=PRECISIONS)
 def played(request):
     numbers = [DEFAULT | changes for changes, _ in SCENES.values()]
     batch = {key: jnp.asarray([one[key] for one in numbers], request.param) for key in DEFAULT}
@@ -216,6 +222,7 @@ def test_right_or_told(played, name):
     SCENES[name][1](jax.tree.map(lambda leaf: leaf[list(SCENES).index(name)], played))
 
 
+@pytest.mark.slow
 def test_slope_through_lift_off():
     """d/dc of the height after a plate at −c t³ fell away."""
 

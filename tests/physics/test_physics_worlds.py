@@ -43,7 +43,10 @@ each = jax.jit(end)
 every = jax.jit(jax.vmap(end))
 
 
-@pytest.mark.parametrize("count", [0, 1, 5])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("count", [pytest.param(0, marks=SLOW), pytest.param(1, marks=SLOW), 5])
 def test_a_batch_of_worlds_is_its_worlds(count):
     numbers = drawn(count)
     ends = every(numbers)
@@ -58,6 +61,7 @@ def differences(numbers, step=1e-6):
     return np.asarray(every(numbers + moves) - every(numbers - moves)).T / (2 * step)
 
 
+@pytest.mark.slow  # a short form is the example of World.create
 def test_gradients_of_a_batch_in_every_number():
     numbers = drawn(3)
     slopes = jax.jit(jax.vmap(jax.jacrev(end)))(numbers)
@@ -107,6 +111,7 @@ def test_hessian():
     np.testing.assert_allclose(curvature, true, rtol=1e-4, atol=1e-4 * np.abs(true).max())
 
 
+@pytest.mark.slow
 def test_arguments_may_be_donated():
     numbers = drawn(5)
     wanted = np.asarray(every(numbers))

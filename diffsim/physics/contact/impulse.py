@@ -1,5 +1,6 @@
 """Impacts as events: located exactly in time, the impulse law applied there, then fresh forces."""
 
+import dataclasses
 import functools
 
 import jax
@@ -236,7 +237,7 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
     carry, (rows, tape, reached, impacts) = jax.lax.scan(step, carry, length=count)
     marks = Marks(reached, impacts, court.named(tape.surface))
     flight = collect(start, rows, marks, plan.grid, max_impacts)
-    return flight.replace(coarse=carry[5]), (tape, marks)
+    return dataclasses.replace(flight, coarse=carry[5]), (tape, marks)
 
 
 def _replayed(

@@ -1,11 +1,13 @@
 """The contact models by name; what is listed here inherits the contract tests of the table."""
 
+from typing import Any
+
 from diffsim.physics.contact.base import Contact
 from diffsim.physics.contact.compliant import Compliant
 from diffsim.physics.contact.impulse import Impulse
 from diffsim.physics.contact.smoothed import Smoothed
 
-CONTACTS: dict[str, type] = {"impulse": Impulse, "compliant": Compliant, "smoothed": Smoothed}
+CONTACTS: dict[str, Any] = {"impulse": Impulse, "compliant": Compliant, "smoothed": Smoothed}
 
 
 def make(name: str, **settings) -> Contact:
