@@ -299,7 +299,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     if two_sided is not None:
         changes["two_sided"] = jnp.asarray(two_sided)
     surface = dataclasses.replace(surface, name=name, driven=moves, **changes)
-    surface = dataclasses.replace(surface, rotation=_rotation(prefix, surface, values))
+    surface = dataclasses.replace(surface, rotation=_rotation(prefix, surface, values, data))
     if not moves:
         return surface, None
     axis = _array(values.get("rotation_axis", [0.0, 0.0, 1.0]))
@@ -312,7 +312,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     )  # fmt: skip
 
 
-def _rotation(prefix: str, surface: Surface, values: Mapping) -> jax.Array:
+def _rotation(prefix: str, surface: Surface, values: Mapping, given: Mapping) -> jax.Array:
     """Axes of a surface from ``normal`` and ``u``, either of which may be left at its default."""
     if "normal" not in values and "u" not in values:
         return surface.rotation
@@ -320,7 +320,8 @@ def _rotation(prefix: str, surface: Surface, values: Mapping) -> jax.Array:
     try:
         return axes(normal, _array(values["u"]) if "u" in values else None)
     except ValueError as error:
-        raise SceneError(f"{prefix}{error}") from error
+        told = f"{prefix}u: expected a direction across the normal, got {shown(given.get('u'))}"
+        raise SceneError(told) from error
 
 
 def _array(value) -> jax.Array:

@@ -112,10 +112,7 @@ def axes(normal: jax.Array, u: jax.Array | None = None) -> jax.Array:
     >>> axes(jnp.asarray([0.0, 0.0, 2.0])).tolist()[2]
     [0.0, 0.0, 1.0]
     """
-    if u is not None:
-        dtype = jnp.promote_types(normal.dtype, u.dtype)
-        normal, u = normal.astype(dtype), u.astype(dtype)
-    rotation = orthonormal(normal, u)
+    rotation = orthonormal(normal, None if u is None else u.astype(normal.dtype))
     if isinstance(rotation, jax.core.Tracer):
         return rotation
     least = 1.0

@@ -1,6 +1,7 @@
 """The world one ball flies in: what it is made of, and how it stands to the ball at one time."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from flax import struct
@@ -72,9 +73,9 @@ class World:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"surfaces: expected each its own name, got two {name!r}")
-        for law in AERODYNAMICS.values():
-            if aerodynamics.__class__ is law:
-                law.create(**vars(aerodynamics))
+        law: Any = type(aerodynamics)
+        if law in AERODYNAMICS.values():
+            law.create(**vars(aerodynamics))
         return cls(
             ball=Ball.create() if ball is None else ball,
             air=Air.create() if air is None else air,

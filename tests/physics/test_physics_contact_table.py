@@ -21,9 +21,10 @@ PLAYS = np.array([[0.8, 0.3], [0.8 + STEP, 0.3], [0.8 - STEP, 0.3], [0.0, 0.3], 
 
 def played(contact):
     """Oblique bounces at each restitution and friction, and the slope of the end in the first."""
+    ball = Ball.create()  # outside of the trace, so that a penalty model knows its mass
 
     def run(restitution, friction):
-        world = World.create([floor(restitution, friction)], air=Air.create(0.0))
+        world = World.create([floor(restitution, friction)], ball=ball, air=Air.create(0.0))
         state = BallState.create([0.0, 0.0, R + 0.05], [1.0, 0.3, -1.0], [10.0, 40.0, 5.0])
         return simulate(world, state, duration=0.1, contact=contact)
 
@@ -92,6 +93,18 @@ def test_settings_out_of_range_are_refused(case):
     if name in CONTACTS:  # nor do they pass without create
         with pytest.raises(ValueError, match=f"^{what}: expected"):
             CONTACTS[name](**settings).prepared(World.create(), 0.01)
+
+
+def test_settings_are_checked_inside_a_trace():
+    state = BallState.create([0.0, 0.0, 1.0])
+
+    def end(rest_speed):
+        return simulate(
+            World.create(), state, duration=0.1, contact=CONTACTS["impulse"](rest_speed)
+        )
+
+    with pytest.raises(ValueError, match=r"^rest_speed: expected"):
+        jax.jit(lambda: end(float("nan")))()
 
 
 def test_too_few_substeps_are_refused():

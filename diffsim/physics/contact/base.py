@@ -125,9 +125,18 @@ def impact_rows(marks: Marks, max_impacts: int) -> jax.Array:
 
 
 def collect(
-    start: BallState, rows: jax.Array, marks: Marks, grid: jax.Array, max_impacts: int
+    start: BallState,
+    rows: jax.Array,
+    marks: Marks,
+    grid: jax.Array,
+    max_impacts: int,
+    *,
+    lanes: bool = True,
 ) -> Flight:
-    """The flight that rows (A, 16, B) make up, see :func:`row`; ``start`` has leaves (3, B)."""
+    """The flight that rows (A, 16, B) make up, see :func:`row`; ``start`` has leaves (3, B).
+
+    Outside of :mod:`~diffsim.physics.lanes` there is no transpose by masks: ``vmap`` of it fails.
+    """
 
     def at(values, index):  # (A, …, B), (n, B)
         index = jnp.clip(index, max=rows.shape[0] - 1)
@@ -145,6 +154,8 @@ def collect(
 
     def picked(index):
         index = jnp.broadcast_to(index, (*index.shape[:-1], rows.shape[-1]))
+        if not lanes:
+            return at(rows, index)
         return jax.custom_derivatives.linear_call(lambda i, x: at(x, i), spread, index, rows)
 
     def states(found):

@@ -220,5 +220,5 @@ def fly(
     rows, marks = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:], 1), out)
     grid = jnp.arange(count + 1, dtype=jnp.int32)[:, None]
     start = jax.tree.map(lambda leaf: leaf[:, None], state)
-    flight = collect(start, rows, marks, grid, max_impacts)
+    flight = collect(start, rows, marks, grid, max_impacts, lanes=False)
     return jax.tree.map(lambda leaf: leaf[..., 0], flight)
