@@ -49,9 +49,10 @@ def in_range(
             ``open_low``).
     """
     array = floating(name, value)
-    if isinstance(array, jax.core.Tracer):
+    if isinstance(array, jax.core.Tracer) and not isinstance(value, int | float | np.ndarray):
         return array
-    concrete = np.asarray(array)
+    # Inside a trace a plain number becomes a tracer, though it is known.
+    concrete = np.asarray(value if isinstance(array, jax.core.Tracer) else array, array.dtype)
     too_low = concrete <= low if open_low else concrete < low
     if not np.all(np.isfinite(concrete)):
         got = _those(concrete, ~np.isfinite(concrete))

@@ -1,11 +1,12 @@
 """Free flight: the acceleration of a ball by gravity, drag and the Magnus force."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim import _check
 from diffsim.physics.state import Air, Ball
 from diffsim.physics.vector import Vector
 
@@ -26,10 +27,15 @@ class ConstantCoefficients:
 
     >>> from diffsim.physics import Air, Ball
     >>> v, w = Vector(10.0, 0.0, 0.0), Vector(0.0, 0.0, 100.0)
-    >>> a = ConstantCoefficients()(Ball.create(), Air.create(), v, w)
+    >>> a = ConstantCoefficients.create()(Ball.create(), Air.create(), v, w)
     >>> round(float(a.x), 2), round(float(a.y), 2)
     (-11.21, 3.36)
     """
+
+    @classmethod
+    def create(cls) -> "ConstantCoefficients":
+        """The law; its coefficients are the ball's."""
+        return cls()
 
     def __call__(self, ball: Ball, air: Air, velocity: Vector, spin: Vector) -> Vector:
         half_density_area = 0.5 * air.density * jnp.pi * ball.radius**2 / ball.mass
@@ -54,6 +60,18 @@ class SpinRatioLift:
     saturation: jax.Array | float = 2.022
     slope: jax.Array | float = 0.981
 
+    @classmethod
+    def create(cls, saturation=2.022, slope=0.981) -> "SpinRatioLift":
+        """With checked values.
+
+        Raises:
+            ValueError: a is negative, b is not positive, or one is not finite.
+        """
+        return cls(
+            _check.in_range("saturation", saturation, 0.0),
+            _check.in_range("slope", slope, 0.0, open_low=True),
+        )
+
     def __call__(self, ball: Ball, air: Air, velocity: Vector, spin: Vector) -> Vector:
         half_density_area = 0.5 * air.density * jnp.pi * ball.radius**2 / ball.mass
         speed = velocity.norm()
@@ -64,3 +82,9 @@ class SpinRatioLift:
         lift = jnp.where(moving, speed * ball.radius / jnp.where(moving, denominator, 1.0), 0.0)
         drag = (ball.drag_coefficient * speed) * velocity
         return half_density_area * (lift * spin.cross(velocity) - drag)
+
+
+AERODYNAMICS: dict[str, Any] = {
+    "constant-coefficients": ConstantCoefficients,
+    "spin-ratio-lift": SpinRatioLift,
+}  # force laws by name; what is listed here inherits the contract tests of the table

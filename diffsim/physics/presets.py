@@ -2,7 +2,7 @@
 
 Ball and table sizes are those of the ITTF Handbook, Laws of Table Tennis: 2.7 g, 40 mm; table
 2.74 m × 1.525 m × 0.76 m; net 0.1525 m high and as far over each side; a ball dropped from 30 cm
-rebounds 23 cm, so e ≈ √(23/30) = 0.876.
+rebounds 23 cm, which is e ≈ √(23/30) = 0.876 in a vacuum and more in air.
 
 >>> [round(float(preset().ball.drag_coefficient), 3) for preset in PRESETS.values()]
 [0.4, 0.472, 0.55, 0.505, 0.4]
@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 
 from diffsim.physics.state import Air, Ball
-from diffsim.physics.surfaces import Paddle, floor, net, table
+from diffsim.physics.surfaces import Paddle, Surface, floor, net, table
 from diffsim.physics.world import World
 
 _AREA, _MASS = math.pi * 0.02**2, 2.7e-3
@@ -24,8 +24,13 @@ def _world(drag, density, table_, paddle) -> World:
 
 
 def ittf() -> World:
-    """Sizes, mass and rebound of the ITTF Handbook; C_D = 0.4 of a smooth sphere."""
-    return _world(0.4, 1.204, table(math.sqrt(23 / 30), 0.25), Paddle(0.08, 0.78, 0.4))
+    """Sizes, mass and rebound of the ITTF Handbook; C_D = 0.4 of a smooth sphere.
+
+    Down, v² = (g/k)(1 − exp(−2 k 0.3 m)); up to h, v² = (g/k)(exp(2 k h) − 1): k = ½ ρ C_D A/m.
+    """
+    k = 0.5 * 1.204 * 0.4 * _AREA / _MASS
+    bouncy = math.sqrt(math.expm1(2 * k * 0.23) / -math.expm1(-2 * k * 0.3))
+    return _world(0.4, 1.204, table(bouncy, 0.25), Paddle(0.08, 0.78, 0.4))
 
 
 def robot_table_tennis() -> World:
@@ -64,6 +69,18 @@ def nakashima() -> World:
     a rigid ball with friction and elastic effects", ACC 2010.
     """
     return _world(0.4, 1.204, table(0.93, 0.25), Paddle(0.08, 0.78, 0.4))
+
+
+def rubber_paddle(radius=0.08) -> Surface:
+    """A paddle with rubber that turns the spin round: e 0.81, k_p 1.9e-3 kg.
+
+    There J_t = −k_p u_t without a limit, so μ is 1 here, and e_t = k_p (1 + 1/a)/m − 1 = 0.76.
+    Source: A. Nakashima, Y. Ogawa, Y. Kobayashi & Y. Hayakawa, as for :func:`nakashima`.
+
+    >>> round(float(rubber_paddle().tangential_restitution), 2)
+    0.76
+    """
+    return Paddle(radius, 0.81, 1.0, tangential_restitution=1.9e-3 * 2.5 / _MASS - 1)
 
 
 PRESETS: dict[str, Callable[[], World]] = {

@@ -27,8 +27,8 @@ from diffsim.physics.scene_keys import (
 )
 from diffsim.physics.simulate import Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
-from diffsim.physics.surfaces import Surface
-from diffsim.physics.vector import Vector, orthonormal
+from diffsim.physics.surfaces import Surface, axes
+from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
 MAX_STEPS = 1_000_000
@@ -145,9 +145,16 @@ def _scene(data: Mapping) -> Scene:
         raise SceneError("surface: expected [[surface]] tables, got one [surface]")
     if len(listed) > MAX_SURFACES:
         raise SceneError(f"surface: expected at most {MAX_SURFACES}, got {len(listed)}")
-    surfaces, paths = [], []
+    surfaces: list[Surface] = []
+    paths = []
     for i, entry in enumerate(listed):
         surface, path = _surface(f"surface[{i}].", entry)
+        taken = {other.name for other in surfaces}
+        if "name" not in entry and surface.name in taken:
+            free = (f"{surface.name} {k}" for k in range(2, MAX_SURFACES + 2))
+            surface = dataclasses.replace(
+                surface, name=next(name for name in free if name not in taken)
+            )
         surfaces.append(surface)
         paths += [] if path is None else [path]
     world = World.create(
@@ -310,13 +317,11 @@ def _rotation(prefix: str, surface: Surface, values: Mapping, given: Mapping) ->
     if "normal" not in values and "u" not in values:
         return surface.rotation
     normal = _array(values["normal"]) if "normal" in values else surface.rotation[:, 2]
-    rotation = orthonormal(normal, _array(values["u"]) if "u" in values else None)
-    across = "u" not in values or bool(
-        jnp.linalg.norm(jnp.cross(normal, _array(values["u"]))) > 1e-6
-    )
-    if not across:
-        raise SceneError(f"{prefix}u: expected a direction across the normal, got {given['u']}")
-    return rotation
+    try:
+        return axes(normal, _array(values["u"]) if "u" in values else None)
+    except ValueError as error:
+        told = f"{prefix}u: expected a direction across the normal, got {shown(given.get('u'))}"
+        raise SceneError(told) from error
 
 
 def _array(value) -> jax.Array:

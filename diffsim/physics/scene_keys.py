@@ -79,6 +79,7 @@ MATERIAL = {
     "restitution": Key(low=0.0, high=1.5),
     "restitution_slope": _NOT_NEGATIVE,
     "friction": _NOT_NEGATIVE,
+    "tangential_restitution": Key(low=0.0, high=1.0),
 }
 POSE = {"center": _VECTOR, "normal": _VECTOR, "u": _VECTOR}
 MOTION = {

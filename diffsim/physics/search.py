@@ -16,9 +16,9 @@ NODES = 8  # sub-intervals of an arc on which the gap is looked at
 GRAZING_SPEED = 1e-6  # m/s; slower approaches do not move the time of impact's derivative
 
 
-def rounding(dtype) -> float:
-    """A gap below this many metres is rounding."""
-    return 100 * float(jnp.finfo(dtype).eps)
+def rounding(size: jax.Array) -> jax.Array:
+    """A gap below this is rounding, where coordinates and the radius add up to ``size``, m."""
+    return 100 * float(jnp.finfo(size.dtype).eps) * size
 
 
 @struct.dataclass
@@ -43,28 +43,25 @@ class Cubic:
         c2 = 3 * rise - 2 * self.start_slope - self.end_slope
         return c2, self.start_slope + self.end_slope - 2 * rise
 
-    def extrema(self):
-        """(u, whether it lies within (0, 1)) of the minimum and of the maximum."""
+    def minimum(self):
+        """u, and whether it lies within (0, 1)."""
         c2, c3 = self._top()
         discriminant = c2 * c2 - 3 * c3 * self.start_slope
-        root = jnp.sqrt(jnp.maximum(discriminant, 0))
+        denominator = c2 + jnp.sqrt(jnp.maximum(discriminant, 0))
+        u = -self.start_slope / jnp.where(denominator == 0, 1, denominator)
+        return u, (discriminant > 0) & (denominator != 0) & (u > 0) & (u < 1)
 
-        def extremum(denominator):
-            u = -self.start_slope / jnp.where(denominator == 0, 1, denominator)
-            return u, (discriminant > 0) & (denominator != 0) & (u > 0) & (u < 1)
+    def falls(self, most):
+        """Whether it, above zero at 0, sinks at 1 to ``most`` or dips below zero on the way."""
+        lowest, inside = self.minimum()
+        sinks = (self.end <= 0) | ((self.end <= most) & (self.end_slope < 0))
+        return sinks | (inside & (self.value(lowest) < 0))
 
-        return extremum(c2 + root), extremum(c2 - root)
-
-    def falls(self):
-        """Whether it, not negative at 0, is below zero at 1 or dips below it on the way."""
-        (lowest, inside), _ = self.extrema()
-        return (self.end <= 0) | (inside & (self.value(lowest) < 0))
-
-    def root(self, from_maximum):
-        """Its first fall through zero, u in [0, 1]; if asked, past its maximum."""
-        (lowest, dips), (highest, rises) = self.extrema()
+    def root(self):
+        """Its first fall through zero, u in [0, 1]."""
+        lowest, dips = self.minimum()
         high = jnp.where(dips & (self.value(lowest) < 0), lowest, 1.0)
-        low = jnp.where(from_maximum & rises & (highest < high), highest, 0.0)
+        low = jnp.zeros_like(high)
         down = self.end < 0
         secant = jnp.where(down, self.start / jnp.where(down, self.start - self.end, 1), 0.5)
 
@@ -80,37 +77,52 @@ class Cubic:
         return jax.lax.fori_loop(0, 6, improve, (start, low, high))[0]
 
 
+def touch(near: Proximity, radius: jax.Array, size: jax.Array) -> tuple[jax.Array, ...]:
+    """Whether a ball touches a surface or is in it, by less than its radius.
+
+    Args:
+        near: how it stands to it.
+        radius: of the ball, m.
+        size: of its coordinates, m.
+
+    Returns:
+        whether it does, the gap where that is negative, and up to which gap it does, m.
+    """
+    across, along = near.local
+    tiny = rounding(size + radius + jnp.abs(near.distance) + jnp.abs(across) + jnp.abs(along))
+    skin = gap(near, radius)[0]
+    touches = (skin <= tiny) & (skin > -radius) & (near.margin >= 0)
+    return touches, jnp.where(touches, jnp.minimum(skin, 0.0), 0.0), tiny
+
+
 def crossing(
-    left: Proximity, right: Proximity, duration: jax.Array, radius: jax.Array, first: jax.Array
-) -> tuple[jax.Array, jax.Array, Cubic]:
+    left: Proximity,
+    right: Proximity,
+    duration: jax.Array,
+    zero: jax.Array,
+    least: jax.Array,
+    most: jax.Array,
+) -> tuple[jax.Array, Cubic]:
     """Whether the gap falls through zero on a sub-interval of an arc, and the cubic through it.
 
     Args:
         left, right: at its ends.
         duration: of the sub-interval, s.
-        radius: of the ball, m.
-        first: whether it begins the arc, where a gap of zero counts as a touch.
-
-    Returns:
-        falls, touches, the gap over the sub-interval.
+        zero: the distance at which the gap is zero, m.
+        least: what is above zero at its start, m.
+        most: what is not above zero at its end, m.
     """
-    tiny = rounding(left.distance.dtype)
     pace = left.side * duration
-    start, end = left.side * left.distance - radius, left.side * right.distance - radius
-    touches = first & (jnp.abs(start) <= tiny) & (left.margin >= 0)
-    start = jnp.where(touches, 0.0, start)
+    start, end = left.side * left.distance - zero, left.side * right.distance - zero
     cubic = Cubic(start, end, pace * left.rate, pace * right.rate)
-    begins = touches | (start > jnp.where(first, tiny, 0.0))
-    # A ball that moves along a surface it touches must leave it downwards, not just not rise.
-    lands = ~touches | (cubic.start_slope < 0) | (end < -tiny / 25)
     way = [jnp.abs(a - b) for a, b in zip(left.local, right.local, strict=True)]
     near = jnp.maximum(left.margin, right.margin) + way[0] + way[1] >= 0
-    return begins & lands & cubic.falls() & near, touches, cubic
+    return (start > least) & cubic.falls(most) & near, cubic
 
 
 def first_contact(
-    near: Proximity, duration: jax.Array, radius: jax.Array, allowed: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    near: Proximity, duration: jax.Array, radius: jax.Array, size: jax.Array, allowed: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """The earliest fall of a gap through zero on an arc, to the accuracy of cubics.
 
     Also where the ball dips in and out within one sub-interval.
@@ -119,24 +131,75 @@ def first_contact(
         near: at the ends of the ``NODES`` sub-intervals, leaves (S, NODES + 1, B).
         duration: of the arc, (B,), s.
         radius: of the ball, (B,), m.
-        allowed: which surfaces count, (S, B).
+        size: of its coordinates, (B,), m.
+        allowed: which surfaces count on which sub-interval, (S, NODES, B).
 
     Returns:
-        found, s in [0, 1], index of the surface, each (B,).
+        found, s in [0, 1], index of the surface, the gap there, each (B,).
     """
     left = jax.tree.map(lambda leaf: leaf[:, :-1], near)
     right = jax.tree.map(lambda leaf: leaf[:, 1:], near)
-    first = (jnp.arange(NODES) == 0)[:, None]
-    falls, touches, cubic = crossing(left, right, duration / NODES, radius, first)
-    falls &= allowed[:, None]
+    number = jnp.arange(NODES)[:, None]
+    touches, depth, tiny = touch(jax.tree.map(lambda leaf: leaf[:, 0], near), radius, size)
+    # What a ball errs by that moves along a surface it touches; it must leave it downwards.
+    slack = jnp.where(touches, tiny / 25, 0.0)
+    first = jnp.where(number == 0, tiny[:, None] / 30, 0.0)
+    last = jnp.where(number == NODES - 1, tiny[:, None] / 2, 0.0)
+    zero = (radius + depth - slack)[:, None]
+    falls, cubic = crossing(left, right, duration / NODES, zero, first, last)
+    falls &= allowed
     node = jnp.argmax(falls, axis=1)
-    here = (jnp.arange(NODES)[:, None] == node[:, None]) & falls
+    here = (number == node[:, None]) & falls
 
     cubic = jax.tree.map(lambda leaf: jnp.sum(jnp.where(here, leaf, 0), axis=1), cubic)
-    root = cubic.root(jnp.any(here & touches, axis=1))
-    s = (node.astype(duration.dtype) + root) / NODES
+    at_once = touches & (node == 0) & (cubic.start_slope <= 0)
+    s = (node.astype(duration.dtype) + jnp.where(at_once, 0.0, cubic.root())) / NODES
     s = jnp.where(jnp.any(falls, axis=1), s, 2.0)
-    return jnp.any(falls, axis=(0, 1)), jnp.min(s, axis=0), jnp.argmin(s, axis=0)
+    index = jnp.argmin(s, axis=0)
+    here = jnp.arange(s.shape[0], dtype=index.dtype)[:, None] == index
+    depth = jnp.sum(jnp.where(here, depth, 0), axis=0)
+    return jnp.any(falls, axis=(0, 1)), jnp.min(s, axis=0), index, depth
+
+
+def leaving(
+    near: Proximity, own: jax.Array, held: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """When a resting ball leaves its surface on an arc.
+
+    If the surface holds it, over the edge. If not, the ball flies freely from the start of the
+    arc, and is pushed as long as it would go ever faster into the surface.
+
+    Args:
+        near: at the ends of the ``NODES`` sub-intervals, leaves (S, NODES + 1, B).
+        own: which surface it rests on, (S, B).
+        held: whether that holds it to the end, (B,).
+
+    Returns:
+        whether it leaves, s in [0, 1], the sub-interval up to which it is not to fall, each (B,).
+    """
+    number, own = jnp.arange(NODES + 1)[:, None], own[:, None]
+    rate = jnp.sum(jnp.where(own, near.side * near.rate, 0), axis=0)
+    margin = jnp.sum(jnp.where(own, near.margin, 0), axis=0)
+
+    def at(values, index):
+        return jnp.sum(jnp.where(number == index, values, 0), axis=0)
+
+    last, off = jnp.argmin(rate, axis=0), jnp.argmax(margin < 0, axis=0)
+    before, after = at(margin, off - 1), at(margin, off)
+    over = (after < 0) & held
+    beyond = float(jnp.finfo(rate.dtype).eps) ** (1 / 3)  # so that it does not rest there again
+    share = jnp.minimum(before / jnp.where(over, before - after, 1.0) + beyond, 1.0)
+
+    middle = jnp.clip(last, 1, NODES - 1)  # of the parabola through three rates
+    low, mid, high = (at(rate, middle + i) for i in (-1, 0, 1))
+    bend, tilt = low - 2 * mid + high, (low - high) / 2
+    turn = tilt / jnp.where(bend > 0, bend, 1.0)
+    deepest = mid - tilt * turn / 2
+    turn += middle.astype(rate.dtype)
+    lifts = ~held & (bend > 0) & (turn > 0) & (deepest < -GRAZING_SPEED)
+
+    s = jnp.where(over, off.astype(rate.dtype) - 1 + share, turn) / NODES
+    return over | lifts, jnp.clip(s, 0, 1), last
 
 
 def newton(arc: Arc, s: jax.Array, gap_: jax.Array, rate: jax.Array) -> jax.Array:
@@ -145,10 +208,10 @@ def newton(arc: Arc, s: jax.Array, gap_: jax.Array, rate: jax.Array) -> jax.Arra
     return s - jnp.where(steep, gap_ / jnp.where(steep, arc.duration * rate, 1.0), 0.0)
 
 
-def refined(near_at: Callable, radius: jax.Array, arc: Arc, s: jax.Array) -> jax.Array:
-    """The root near ``s`` of the gap itself: two Newton steps."""
+def refined(near_at: Callable, zero: jax.Array, arc: Arc, s: jax.Array) -> jax.Array:
+    """The time near ``s`` at which the distance itself is ``zero``: two Newton steps."""
 
     def step(_, s):
-        return jnp.clip(newton(arc, s, *gap(near_at(s), radius)), 0.0, 1.0)
+        return jnp.clip(newton(arc, s, *gap(near_at(s), zero)), 0.0, 1.0)
 
     return jax.lax.fori_loop(0, 2, step, s)

@@ -12,9 +12,10 @@ from flax import struct
 from diffsim.physics.arc import stable
 from diffsim.physics.contact.base import Contact, Impacts, Plan
 from diffsim.physics.contact.impulse import Impulse
+from diffsim.physics.court import coordinates, placed
 from diffsim.physics.pieces import ROUGH, boundaries, pieces
 from diffsim.physics.state import BallState, Body
-from diffsim.physics.surfaces import Path
+from diffsim.physics.surfaces import Patch, Path
 from diffsim.physics.world import World
 
 
@@ -26,6 +27,9 @@ class Status(enum.IntEnum):
     NOT_FINITE = 2
     TOO_FAST = 3  # for the step: it stays where drag would throw it back more than stop it
     ROUGH_PATH = 4  # for the step: a path jumps, or moves too fast to be known between its samples
+    COARSE_STEP = 5  # for the air: on some arc it is followed to no better than 1e-6 of the arc
+    TOO_FAR = 6  # from the origin for the precision: positions are known to no 1/100 of the radius
+    STARTS_INSIDE = 7  # of a surface, by more than the radius
 
 
 @struct.dataclass
@@ -119,6 +123,28 @@ def _is_pytree(path: Callable) -> bool:
     return not jax.tree_util.all_leaves([path])
 
 
+def inside(world: World, state: BallState, series: list[jax.Array]) -> jax.Array:
+    """Whether a ball is in a surface by its radius or more, as the engine would not find, ().
+
+    Behind an unbounded one-sided surface it is however far; behind a patch it may pass below.
+
+    Args:
+        series: of each driven surface on the first interval, (9, N + 1).
+    """
+    moving, found = iter(series), jnp.zeros((), bool)
+    for surface in world.surfaces:
+        if surface.driven:
+            own = next(moving)
+            pose = own[:, ::2].sum(axis=1) - own[:, 1::2].sum(axis=1)  # T_m(-1) = (-1)^m
+        else:
+            pose = coordinates(surface)
+        jet = jnp.stack([pose, jnp.zeros_like(pose)])
+        near = placed(Patch.of(surface), jet, world.ball.radius, Body.of(state))
+        within = (near.distance > -world.ball.radius) | jnp.isinf(near.margin)
+        found |= ~surface.two_sided & (near.distance <= 0) & (near.margin >= 0) & within
+    return found
+
+
 @functools.cache
 def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
     """One compiled function for each size, so that equal calls compile once."""
@@ -133,9 +159,14 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
         calm = stable(world, Body.of(flight.final), times[1])
         cut = jnp.where(calm, Status.IMPACTS_EXHAUSTED, Status.TOO_FAST)
         status = jnp.where(flight.finished, Status.OK, cut)
+        doubts = {Status.STARTS_INSIDE: inside(world, state, [one[0] for one, _ in series])}
         if paths:
-            rough = jnp.max(jnp.stack([miss for _, miss in series])) > ROUGH
-            status = jnp.where((status == Status.OK) & rough, Status.ROUGH_PATH, status)
+            doubts[Status.ROUGH_PATH] = jnp.max(jnp.stack([miss for _, miss in series])) > ROUGH
+        doubts[Status.COARSE_STEP] = flight.coarse
+        known = float(jnp.finfo(times.dtype).eps) * jnp.max(jnp.abs(flight.states.position))
+        doubts[Status.TOO_FAR] = bool(world.surfaces) & (known > world.ball.radius / 100)
+        for doubt, holds in doubts.items():
+            status = jnp.where((status == Status.OK) & holds, doubt, status)
         seen = (flight.final, [one for one, _ in series])
         finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(seen)]))
         status = jnp.where(finite, status, Status.NOT_FINITE)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from diffsim import _check
@@ -32,6 +33,7 @@ class Surface:
         restitution: e, ratio of the normal speeds after and before, ().
         restitution_slope: e falls by this much per m/s of approach speed, (), s/m.
         friction: Coulomb coefficient μ, ().
+        tangential_restitution: e_t, the part of the slip that comes back the other way, ().
         once: () bool, True where the surface is gone after its first impact.
         name: what reports call it.
         driven: whether a path moves it.
@@ -45,6 +47,7 @@ class Surface:
     restitution: jax.Array
     restitution_slope: jax.Array
     friction: jax.Array
+    tangential_restitution: jax.Array
     once: jax.Array
     name: str = struct.field(pytree_node=False, default="surface")
     driven: bool = struct.field(pytree_node=False, default=False)
@@ -62,6 +65,7 @@ class Surface:
         restitution=0.9,
         restitution_slope=0.0,
         friction=0.2,
+        tangential_restitution=0.0,
         once=False,
         name="surface",
         driven=False,
@@ -70,7 +74,7 @@ class Surface:
 
         Raises:
             ValueError: a wrong shape; a zero normal; u along the normal; an extent ≤ 0; e outside
-                [0, 1.5]; μ < 0.
+                [0, 1.5]; μ < 0; e_t outside [0, 1].
 
         >>> wall = Surface.create(normal=[1.0, 0.0, 0.0], half_extents=[1.0, 2.0])
         >>> wall.rotation[:, 2].tolist()
@@ -81,22 +85,45 @@ class Surface:
         for key, extent in (("half_extents", half_extents), ("disk_radius", disk_radius)):
             _check.in_range(key, jnp.where(jnp.isinf(extent), 1.0, extent), 0.0, open_low=True)
         normal = _check.direction("normal", normal)
-        rotation = orthonormal(normal, None if u is None else _check.direction("u", u))
-        if not isinstance(rotation, jax.core.Tracer) and not jnp.all(jnp.isfinite(rotation)):
-            raise ValueError(f"u: expected a direction across the normal, got {u} along it")
         return cls(
             center=_check.in_range("center", _check.floating("center", center, (3,))),
-            rotation=rotation,
+            rotation=axes(normal, None if u is None else _check.direction("u", u)),
             half_extents=half_extents,
             disk_radius=disk_radius,
             two_sided=jnp.asarray(two_sided),
             restitution=_check.in_range("restitution", restitution, 0.0, 1.5),
             restitution_slope=_check.in_range("restitution_slope", restitution_slope, 0.0),
             friction=_check.in_range("friction", friction, 0.0),
+            tangential_restitution=_check.in_range(
+                "tangential_restitution", tangential_restitution, 0.0, 1.0
+            ),
             once=jnp.asarray(once),
             name=name,
             driven=driven,
         )
+
+
+def axes(normal: jax.Array, u: jax.Array | None = None) -> jax.Array:
+    """Rotation (3, 3) with the third column along ``normal`` and the first along ``u``.
+
+    Raises:
+        ValueError: concrete directions that this precision does not tell apart.
+
+    >>> axes(jnp.asarray([0.0, 0.0, 2.0])).tolist()[2]
+    [0.0, 0.0, 1.0]
+    """
+    rotation = orthonormal(normal, None if u is None else u.astype(normal.dtype))
+    if isinstance(rotation, jax.core.Tracer):
+        return rotation
+    least = 1.0
+    if u is not None:
+        both = [np.asarray(x, float) / np.max(np.abs(np.asarray(x, float))) for x in (normal, u)]
+        least = np.linalg.norm(np.cross(*both)) / np.sqrt(float(jnp.finfo(rotation.dtype).eps))
+    if least < 1 or not np.all(np.isfinite(np.asarray(rotation))):
+        raise ValueError(
+            f"u: expected a direction across the normal, got {np.asarray(u).tolist()} along it"
+        )
+    return rotation
 
 
 def table(restitution=0.9, friction=0.2, *, restitution_slope=0.0, name="table") -> Surface:
@@ -149,7 +176,15 @@ def floor(restitution=0.8, friction=0.4, *, height=0.0, name="floor") -> Surface
     )
 
 
-def Paddle(radius=0.08, restitution=0.8, friction=0.4, *, restitution_slope=0.0, name="paddle"):
+def Paddle(
+    radius=0.08,
+    restitution=0.8,
+    friction=0.4,
+    *,
+    restitution_slope=0.0,
+    tangential_restitution=0.0,
+    name="paddle",
+) -> Surface:
     """A round paddle, both faces reflecting, driven by the path given to the simulator.
 
     >>> Paddle(radius=0.1, restitution=0.75, friction=0.4).driven
@@ -161,6 +196,7 @@ def Paddle(radius=0.08, restitution=0.8, friction=0.4, *, restitution_slope=0.0,
         restitution=restitution,
         restitution_slope=restitution_slope,
         friction=friction,
+        tangential_restitution=tangential_restitution,
         name=name,
         driven=True,
     )
@@ -176,6 +212,7 @@ class Patch:
     restitution: jax.Array
     restitution_slope: jax.Array
     friction: jax.Array
+    tangential_restitution: jax.Array
     once: jax.Array
 
     @classmethod
@@ -187,6 +224,7 @@ class Patch:
             surface.restitution,
             surface.restitution_slope,
             surface.friction,
+            surface.tangential_restitution,
             surface.once,
         )
 

@@ -97,10 +97,16 @@ def orthonormal(normal: jax.Array, u: jax.Array | None = None) -> jax.Array:
     ``u`` is projected on the plane; without it the world's x axis is used, or y where the normal
     is close to x.
     """
-    n = normal / jnp.linalg.norm(normal)
+    n = _unit(normal)
     if u is None:
         x, y, _ = jnp.eye(3, dtype=n.dtype)
         u = jnp.where(jnp.abs(n[0]) < 0.9, x, y)
-    first = u - jnp.vdot(u, n) * n
-    first = first / jnp.linalg.norm(first)
+    u = _unit(u)
+    first = _unit(u - jnp.vdot(u, n) * n)
     return jnp.stack([first, jnp.cross(n, first), n], axis=-1)
+
+
+def _unit(vector: jax.Array) -> jax.Array:
+    """Of length 1, whatever its squares are."""
+    vector = vector / jax.lax.stop_gradient(jnp.max(jnp.abs(vector)))
+    return vector / jnp.linalg.norm(vector)

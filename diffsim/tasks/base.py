@@ -37,7 +37,10 @@ class Task(Serving, Protocol):
         ...
 
     def measures(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
-        """What to report: ``hit``, ``legal`` (bool) and ``landing_error`` (m, NaN if none)."""
+        """What to report: ``hit``, ``legal`` (bool) and ``landing_error`` (m, NaN if none).
+
+        Also ``sound`` (bool), False where the simulation does not vouch for that.
+        """
         ...
 
 

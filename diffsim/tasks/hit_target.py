@@ -9,7 +9,18 @@ from flax import struct
 
 from diffsim import _check
 from diffsim.motion import Generator, Path, Polynomial, effort
-from diffsim.physics import BallState, Paddle, Rollout, Surface, World, floor, net, simulate, table
+from diffsim.physics import (
+    BallState,
+    Paddle,
+    Rollout,
+    Status,
+    Surface,
+    World,
+    floor,
+    net,
+    simulate,
+    table,
+)
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
 from diffsim.physics.vector import safe_sqrt
 
@@ -224,11 +235,14 @@ class HitToTarget:
         return {"effort": self.effort_weight.astype(path.duration.dtype) * effort(path, points=16)}
 
     def measures(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
-        """In the real world: was the ball hit, did it land legally, and how far off, m.
+        """In the real world: was the ball hit, did it land legally, how far off, m, and is it so.
+
+        ``sound`` says whether the simulation ended with status OK.
 
         A return is legal if its next impact after the paddle is on the other half of the table.
         """
-        impacts = self.play(weights, start, self.step).impacts
+        rollout = self.play(weights, start, self.step)
+        impacts = rollout.impacts
         names = [surface.name for surface in self.world.surfaces]
         paddle = next(i for i, surface in enumerate(self.world.surfaces) if surface.driven)
         hits = _earliest(impacts.valid & (impacts.surface == paddle))
@@ -241,6 +255,7 @@ class HitToTarget:
             "hit": jnp.any(hits),
             "legal": legal,
             "landing_error": jnp.where(legal, error, jnp.nan),
+            "sound": rollout.status == Status.OK,
         }
 
     @property

@@ -35,7 +35,8 @@ def evaluate(
         count: serves.
 
     Returns:
-        ``hit_rate``, ``legal_rate`` (of all serves) and ``landing_error_cm`` (NaN without any).
+        ``hit_rate``, ``legal_rate`` (of all serves) and ``landing_error_cm`` (NaN without any);
+        ``sound_rate``, of the serves for which the simulation vouches, where it says so.
     """
     starts = jax.vmap(task.sample)(jax.random.split(key, count))
     weights = jax.vmap(lambda start: policy(task.observe(start)))(starts)
@@ -45,7 +46,7 @@ def evaluate(
         "hit_rate": wilson(int(outcome["hit"].sum()), count),
         "legal_rate": wilson(int(outcome["legal"].sum()), count),
         "landing_error_cm": mean_interval(errors),
-    }
+    } | ({"sound_rate": wilson(int(outcome["sound"].sum()), count)} if "sound" in outcome else {})
 
 
 _CHUNK = 128  # rows played by one call, so that any number of them compiles once
@@ -103,11 +104,14 @@ def mean_interval(values: np.ndarray, z: float = 1.959964) -> Measure:
 
 def rows(measures: dict[str, Measure]) -> list[tuple[str, str]]:
     """The measures as text, for a table."""
-    return [
+    told = [
         ("hit rate", _percent(measures["hit_rate"])),
         ("legal landings", _percent(measures["legal_rate"])),
         ("landing error", _centimetres(measures["landing_error_cm"])),
     ]
+    if "sound_rate" in measures and measures["sound_rate"].value < 1:
+        told.append(("sound simulations", _percent(measures["sound_rate"])))
+    return told
 
 
 def _percent(measure: Measure) -> str:

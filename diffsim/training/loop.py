@@ -213,6 +213,7 @@ class Trainer:
             "hit_rate": float(outcome["hit"].mean()),
             "legal_rate": float(outcome["legal"].mean()),
             "landing_error_cm": mean_interval(100 * outcome["landing_error"][outcome["legal"]])[0],
+            **({"sound_rate": float(outcome["sound"].mean())} if "sound" in outcome else {}),
             **{f"term_{name}": value for name, value in means.items()},
         }
 

@@ -90,7 +90,7 @@ class Wind:
 def test_a_ball_at_rest_is_not_too_fast_for_a_wind():
     world = World.create([], aerodynamics=Wind())
     rollout = simulate(world, BallState.create([0.0, 0.0, 1.0]), duration=0.2, step=0.1)
-    assert rollout.status == Status.OK
+    assert rollout.status == Status.COARSE_STEP  # k |v| h = 0.4 in that wind
     assert 5 < rollout.final.velocity[0] < 30
 
 

@@ -53,7 +53,7 @@ def test_drag_beside_the_lift_is_the_balls_own():
 
 # C_D, air density, kg/m³; table e, its fall with speed, s/m, and μ; paddle radius, m, e and μ.
 SOURCES = {
-    "ittf": (0.4, 1.204, 0.8756, 0.0, 0.25, 0.08, 0.78, 0.4),
+    "ittf": (0.4, 1.204, 0.9020, 0.0, 0.25, 0.08, 0.78, 0.4),
     "robot-table-tennis": (0.472, 1.225, 0.974, 0.0, 0.1, 0.08, 0.78, 0.4),
     "ace": (0.55, 1.204, 0.98, 0.02, 0.25, 0.08, 0.78, 0.4),
     "koc": (0.5047, 1.204, 0.88, 0.0, 0.25, 0.076, 0.78, 0.4),

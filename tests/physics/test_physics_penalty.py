@@ -38,22 +38,6 @@ def test_smoothed_tends_to_compliant():
     assert errors[1] < errors[0] / 5
 
 
-@pytest.mark.parametrize("contact", [Compliant(1e3, substeps=40), Smoothed(1e4, 1e3, substeps=40)])
-def test_a_batch_is_each_of_its_balls(contact):
-    def end(speed, restitution):
-        world = World.create([table(restitution, 0.25)])
-        start = BallState.create(SERVE.position, jnp.stack([2.0 + 0 * speed, 0.3, speed]))
-        return simulate(world, start, duration=0.2, contact=contact).final.position
-
-    speeds, restitutions = jnp.asarray([-1.0, -0.5, 2.0]), jnp.asarray([0.8, 0.5, 0.9])
-    both = jax.jit(jax.vmap(jax.jacrev(end, (0, 1)))), jax.jit(jax.jacfwd(end, (0, 1)))
-    together = both[0](speeds, restitutions)
-    for i in range(3):
-        alone = both[1](speeds[i], restitutions[i])
-        for ours, true in zip(together, alone, strict=True):
-            np.testing.assert_allclose(ours[i], true, rtol=1e-8, atol=1e-10)
-
-
 @pytest.mark.parametrize("restitution", [0.01, 0.135, 0.5, 0.8, 1.0, 1.2])
 def test_damping_ratio_gives_the_restitution(restitution):
     ratio = float(damping_ratio(jnp.asarray(restitution)))

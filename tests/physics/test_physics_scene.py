@@ -28,7 +28,7 @@ BAD = {
     "floor has no radius": (SURFACE + "kind = 'floor'\nradius = 1\n",
         "surface[0].radius: unknown key, got 1; allowed: center, center_polynomial, friction, "
         "kind, name, normal, restitution, restitution_slope, rotation_axis, rotation_rate, "
-        "two_sided, u"),
+        "tangential_restitution, two_sided, u"),
     "no duration": ("[ball]\nposition = [0, 0, 1]\n",
         "duration: missing, expected a number > 0"),
     "no position": ("duration = 1\n[ball]\n",

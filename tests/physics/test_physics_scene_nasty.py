@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_physics_scene import BALL, DISK, SCENE, SURFACE, simulate
 
+from diffsim.physics import Surface
 from diffsim.physics import scene as scenes
 
 NASTY = {
@@ -102,6 +103,41 @@ def test_fuzzed_files_are_scenes_or_told_short():
 @pytest.mark.slow
 def test_fuzzed_files_are_scenes_or_told():
     assert 0 < fuzzed(10_000, seed=2) < 10_000
+
+
+ALONG = {
+    "a long normal": "normal = [123.4, 567.8, 91.2]\nu = [123.4, 567.8, 91.2]\n",
+    "its multiple": "normal = [123.4, 567.8, 91.2]\nu = [-246.8, -1135.6, -182.4]\n",
+    "all but for rounding": "normal = [1, 0, 0]\nu = [1, 1e-9, 0]\n",
+}
+
+
+@pytest.mark.parametrize("case", ALONG)
+def test_a_u_along_the_normal_is_told(case):
+    assert "u: expected a direction across the normal" in told(DISK + ALONG[case])
+    normal, u = (
+        [float(x) for x in line.split("[")[1].rstrip("]").split(",")]
+        for line in ALONG[case].splitlines()
+    )
+    with pytest.raises(ValueError, match=r"^u: expected a direction across the normal"):
+        Surface.create(normal=normal, u=u)
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e25, 1e-30])
+def test_a_good_pair_of_any_size_is_taken(size):
+    for dtype in (np.float32, np.float64):
+        n, u = np.array([[0, 0, size], [3 * size, 4 * size, size]], dtype)
+        rotation = Surface.create(normal=n, u=u).rotation
+        np.testing.assert_allclose(rotation.T @ rotation, np.eye(3), atol=1e-6)
+        np.testing.assert_allclose(rotation[:, 0], [0.6, 0.8, 0], atol=1e-6)
+    scene = scenes.loads(DISK + f"normal = [0, 0, {size}]\nu = [{3 * size}, {4 * size}, {size}]\n")
+    np.testing.assert_allclose(scene.world.surfaces[0].rotation[:, 0], [0.6, 0.8, 0], atol=1e-12)
+
+
+def test_surfaces_without_a_name_are_numbered_and_two_of_one_name_told():
+    two = SURFACE + "kind = 'floor'\n[[surface]]\nkind = 'floor'\ncenter = [0, 0, 1]\n"
+    assert [one.name for one in scenes.loads(two).world.surfaces] == ["floor", "floor 2"]
+    assert "expected each its own name" in told(two + "name = 'floor'\n")
 
 
 @pytest.mark.parametrize("name", ["none/../x.bmp", "/proc/plot.png", "folder.png"])

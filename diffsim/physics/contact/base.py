@@ -12,6 +12,8 @@ from diffsim.physics.surfaces import Path, Proximity
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
+MANY = 1 << 20  # pairs of a stretch of motion and a time, more than which are not compared
+
 
 @struct.dataclass
 class Plan:
@@ -65,12 +67,14 @@ class Flight:
         impacts: all of them.
         final: at the end, leaves (3,).
         finished: whether that is the end of the grid, () bool.
+        coarse: whether a step was too long for the air, () bool.
     """
 
     states: BallState
     impacts: Impacts
     final: BallState
     finished: jax.Array
+    coarse: jax.Array
 
 
 @struct.dataclass
@@ -106,15 +110,26 @@ def row(after: Body, before: Body, time: jax.Array) -> jax.Array:
     return jnp.concatenate([part.array for part in parts] + [time[None]])
 
 
+def below(counts: jax.Array, wanted: jax.Array) -> jax.Array:
+    """How many of the rising counts (A, B) are below each of (n, 1), (n, B)."""
+    if counts.shape[0] * wanted.shape[0] <= MANY:  # at once: it fuses, and needs no gather
+        return jnp.sum(counts[None] < wanted[:, None], axis=1, dtype=jnp.int32)
+    wanted = jnp.broadcast_to(wanted, (wanted.shape[0], counts.shape[1]))
+    return jax.vmap(jnp.searchsorted, in_axes=1, out_axes=1)(counts, wanted).astype(jnp.int32)
+
+
 def impact_rows(marks: Marks, max_impacts: int) -> jax.Array:
     """The row of each impact, or the last one, (M, B)."""
-    ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None, None]
-    before = jnp.sum(marks.impacts < ahead, axis=1, dtype=jnp.int32)
-    return jnp.clip(before, max=marks.impacts.shape[0] - 1)
+    ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None]
+    return jnp.clip(below(marks.impacts, ahead), max=marks.impacts.shape[0] - 1)
 
 
 def collect(
-    start: BallState, rows: jax.Array, marks: Marks, grid: jax.Array, max_impacts: int
+    start: BallState,
+    rows: jax.Array,
+    marks: Marks,
+    grid: jax.Array,
+    max_impacts: int,
 ) -> Flight:
     """The flight that rows (A, 16, B) make up, see :func:`row`; ``start`` has leaves (3, B)."""
 
@@ -125,6 +140,9 @@ def collect(
         )
 
     def spread(index, found):  # its transpose, by masks: XLA runs a scatter one by one
+        if index.shape[0] * rows.shape[0] > MANY:
+            index, lane = jnp.clip(index, max=rows.shape[0] - 1), jnp.arange(rows.shape[-1])
+            return jnp.zeros_like(rows).at[index, :, lane].add(jnp.moveaxis(found, 1, 2))
         number = jnp.arange(rows.shape[0], dtype=jnp.int32)[:, None]
         here = number == jnp.clip(index, max=rows.shape[0] - 1)[:, None]  # (n, A, B)
         return jnp.sum(jnp.where(here[:, :, None], found[:, None], 0), axis=0)
@@ -147,7 +165,7 @@ def collect(
         after=states(hits),
         valid=valid,
     )
-    on_grid = picked(jnp.sum(marks.reached[None] < grid[1:, None], axis=1, dtype=jnp.int32))
+    on_grid = picked(below(marks.reached, grid[1:]))
     return Flight(
         states=jax.tree.map(
             lambda first, rest: jnp.concatenate([first[None], rest]), start, states(on_grid)
@@ -155,6 +173,7 @@ def collect(
         impacts=impacts,
         final=jax.tree.map(lambda leaf: leaf[0], states(rows[-1:])),
         finished=marks.reached[-1] >= grid[-1],
+        coarse=jnp.zeros(marks.reached.shape[1], bool),
     )
 
 
@@ -166,12 +185,15 @@ def impulse_law(
     spin: Vector,
     restitution: jax.Array | float,
     friction: jax.Array,
+    tangential_restitution: jax.Array | float = 0.0,
 ) -> tuple[Vector, Vector, jax.Array]:
     """Coulomb impact with restitution against a surface much heavier than the ball.
 
-    u = v − r (w × n) − v_s;  J_n/m = −(1 + e) u·n;  J_t/m = −u_t / (1 + 1/a), scaled down to
-    μ J_n where it is larger (slip);  v⁺ = v + J/m;  w⁺ = w + (−r n) × J_t / I,  I = a m r².
-    A ball that moves away is left alone.
+    u = v − r (w × n) − v_s;  J_n/m = −(1 + e) u·n;  J_t/m = −(1 + e_t) u_t / (1 + 1/a), scaled
+    down to μ J_n where it is larger (slip);  v⁺ = v + J/m;  w⁺ = w + (−r n) × J_t / I,
+    I = a m r². A ball that moves away is left alone. With e_t > 0 the contact gives back part of
+    what it stored along the surface, as rubber does: u_t⁺ = −e_t u_t (R. Cross, "Grip-slip
+    behavior of a bouncing ball", American Journal of Physics 70 (2002) 1093).
 
     Args:
         ball: its radius and inertia factor are used.
@@ -179,6 +201,7 @@ def impulse_law(
         velocity, spin: before.
         restitution: e, ().
         friction: μ, ().
+        tangential_restitution: e_t, ().
 
     Returns:
         velocity and spin after, and the normal impulse per mass J_n/m, (), m/s.
@@ -187,7 +210,7 @@ def impulse_law(
     slip = velocity - ball.radius * spin.cross(n) - near.surface_velocity
     approach = slip.dot(n)
     push = jnp.where(approach < 0, -(1 + restitution) * approach, 0.0)
-    stick = (slip - approach * n) * (-1 / (1 + 1 / ball.inertia_factor))
+    stick = (slip - approach * n) * (-(1 + tangential_restitution) / (1 + 1 / ball.inertia_factor))
     size, limit = stick.norm(), friction * push
     sliding = size > limit
     rub = stick * jnp.where(sliding, limit / jnp.where(sliding, size, 1.0), 1.0)

@@ -39,6 +39,13 @@ class Compliant:
     slip_speed: jax.Array | float = 0.1
     substeps: int | None = struct.field(pytree_node=False, default=None)
 
+    @classmethod
+    def create(cls, stiffness, damping=None, slip_speed=0.1, substeps=None) -> "Compliant":
+        """With checked values; raises as :func:`~diffsim.physics.contact.penalty.created`."""
+        return penalty.created(
+            cls, stiffness=stiffness, damping=damping, slip_speed=slip_speed, substeps=substeps
+        )
+
     def prepared(self, world, step: float) -> "Compliant":
         """With ``substeps`` filled in."""
         return penalty.prepared(self, world, step)

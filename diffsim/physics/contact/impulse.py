@@ -1,17 +1,19 @@
 """Impacts as events: located exactly in time, the impulse law applied there, then fresh forces."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim import _check
 from diffsim.physics import pieces
-from diffsim.physics.arc import Arc, fly, slide, stable
+from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
 from diffsim.physics.court import Court, chosen, full, pick, placed, shifted, wide
 from diffsim.physics.lanes import lanes
-from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, refined
+from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, leaving, refined
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import gap
 from diffsim.physics.vector import choose
@@ -30,7 +32,8 @@ class Impulse:
 
     Attributes:
         rest_speed: a ball that would rebound more slowly than this, m/s, stays on the surface,
-            slides and rolls there until it is lifted off, pushed off or leaves the patch.
+            slides and rolls there until it is lifted off, pushed off or leaves the patch. The last
+            push of a surface that moves away from it is reported as an impact.
 
     >>> from diffsim.physics import BallState, World, simulate
     >>> drop = BallState.create([0.0, 0.0, 1.06])
@@ -41,8 +44,18 @@ class Impulse:
 
     rest_speed: jax.Array | float = 0.01
 
+    @classmethod
+    def create(cls, rest_speed=0.01) -> "Impulse":
+        """With a checked speed.
+
+        Raises:
+            ValueError: it is negative or not finite.
+        """
+        return cls(_check.in_range("rest_speed", rest_speed, 0.0))
+
     def prepared(self, world, step: float) -> "Impulse":
-        """Itself: nothing depends on the step."""
+        """Itself, checked: nothing depends on the step."""
+        self.create(self.rest_speed)
         return self
 
     def fly(self, world, plan, state, max_impacts) -> Flight:
@@ -69,7 +82,7 @@ class Tape:
         found: whether it ends before the interval does.
         hit: whether there was an impact.
         settles: whether that is without a rebound.
-        stays: whether the ball is still held at the end.
+        stays: whether the ball is still held at the end, or pushed for the last time.
     """
 
     interval: jax.Array
@@ -148,11 +161,12 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
     shares = full(jnp.arange(NODES + 1).astype(dtype)[:, None] / NODES, size)
 
     def search(carry):
-        body, interval, late, rest, gone, impacts = carry
+        body, interval, late, rest, gone, rough, impacts = carry
         length = pick(court.lengths, interval)
         running = (interval < last) & stable(world, body, plan.step)
         duration = jnp.where(running, jnp.maximum(length - late, 0.0), 0.0)
         arc = _arc(world, body, running, duration)
+        rough |= running & coarse(arc)
         one, coefficients = jnp.ones_like(duration), [pick(c, interval) for c in court.series]
 
         def place(s):  # in the coordinate of the interval
@@ -166,18 +180,24 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
         # a perfectly inelastic impact (Moreau's time stepping).
         near, free = near_at(one, rest), arc(one)
         velocity, spin, push = _at_rest(world, court, rest, near, free)
-        held = (rest >= 0) & (push > 0)
+        late_rate = gap(near_at(0.98 * one, rest), court.radius)[1]
+        held = (rest >= 0) & (push > 0) & (gap(near, court.radius)[1] < late_rate)
         arc = choose(held, slide(arc, velocity, spin), arc)
 
-        allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & (court.numbers == rest))
         moving = [pieces.rates(c[:, :, None], place(shares), length / 2, 2) for c in coefficients]
         near = court.all_near(moving, wide(arc, shares.shape)(shares))
         near = near.replace(normal=None, surface_velocity=None)  # type: ignore[attr-defined]
-        found, s, chosen = first_contact(near, duration, court.radius, allowed)
-        found &= running
-        chosen = jnp.where(found | ~held, chosen.astype(jnp.int32), rest)
-        s = refined(lambda s: near_at(s, chosen), court.radius, arc, jnp.minimum(s, 1.0))
-        s = jnp.where(found, s, one)
+        own = court.numbers == rest
+        leaves, until, node = leaving(near, own, held)
+        allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & own)
+        allowed = allowed[:, None] & ~(own[:, None] & (jnp.arange(NODES)[:, None] <= node))
+        far = jnp.sum(jnp.abs(body.position.array), axis=0)
+        found, s, chosen, depth = first_contact(near, duration, court.radius, far, allowed)
+        leaves &= until <= s
+        found = (found | leaves) & running
+        chosen = jnp.where(found & ~leaves | (rest < 0), chosen.astype(jnp.int32), rest)
+        s = refined(lambda s: near_at(s, chosen), court.radius + depth, arc, jnp.minimum(s, 1.0))
+        s = jnp.where(leaves, until, jnp.where(found, s, one))
 
         near, before, patch = near_at(s, chosen), arc(s), court.patch(chosen)
         rate = gap(near, court.radius)[1]
@@ -187,8 +207,9 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
         tape = Tape(
             interval=interval, s=s, place=place(s), surface=chosen,
             rest=jnp.where(held, rest, NO_SURFACE), running=running, found=found,
-            hit=found & on_patch, settles=slow | (-rate < GRAZING_SPEED),
-            stays=held & on_patch & ~found & running,
+            hit=found & on_patch & ~(held & leaves),
+            settles=slow | (-rate < GRAZING_SPEED) | leaves,
+            stays=on_patch & ((held & ~found) | leaves) & running,
         )  # fmt: skip
         late = late + s * duration
         body = choose(running, _after(world, court, tape, patch, near, before), body)
@@ -200,6 +221,7 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
             jnp.where(found | ~running, late, 0.0),
             jnp.where(settled, chosen, jnp.where(running, NO_SURFACE, rest)),
             gone | jnp.where(tape.hit & patch.once, jnp.left_shift(1, chosen), 0),
+            rough,
             impacts + tape.hit.astype(jnp.int32),
         )
         return carry, (line, tape)
@@ -216,11 +238,12 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
 
     zero, number = jnp.zeros(size, dtype), jnp.zeros(size, jnp.int32)
     body = Body.of(start)
-    carry = (body, number, zero, number + NO_SURFACE, number, number)
+    carry = (body, number, zero, number + NO_SURFACE, number, jnp.zeros(size, bool), number)
     count = plan.boundaries.shape[0] - 1 + max_impacts
-    rows, tape, reached, impacts = jax.lax.scan(step, carry, length=count)[1]
+    carry, (rows, tape, reached, impacts) = jax.lax.scan(step, carry, length=count)
     marks = Marks(reached, impacts, court.named(tape.surface))
-    return collect(start, rows, marks, plan.grid, max_impacts), (tape, marks)
+    flight = collect(start, rows, marks, plan.grid, max_impacts)
+    return dataclasses.replace(flight, coarse=carry[5]), (tape, marks)
 
 
 def _replayed(
@@ -249,9 +272,10 @@ def _replayed(
         end = jnp.concatenate([end, jnp.zeros_like(end)])
         own = jnp.where(tape.hit, chosen(at_impact, impact - 1), end)
         patch, jet = court.patch(tape.surface), court.jet(tape.surface, own)
-        s = impact_time(tape.s, arc, late, jet, patch, court.radius)
-        late = late + jnp.where(tape.hit, s, tape.s) * duration
-        before = arc(jnp.where(tape.hit, s, tape.s))
+        root = impact_time(tape.s, arc, late, jet, patch, court.radius)
+        s = jnp.where(tape.hit & ~tape.stays, root, tape.s)
+        late = late + s * duration
+        before = arc(s)
         near = court.near(tape.surface, shifted(jet, late), before)
         after = _after(world, court, tape, patch, near, before)
         body = choose(tape.running, after, body)
@@ -287,8 +311,9 @@ def _after(world, court, tape: Tape, patch, near, before: Body) -> Body:
     """The ball after what the tape says happens at the end of an arc."""
     skin, rate = gap(near, court.radius)
     restitution = jnp.where(tape.settles, 0.0, _restitution(patch, rate))
+    turn_round = jnp.where(tape.settles, 0.0, patch.tangential_restitution)
     velocity, spin, _ = impulse_law(
-        world.ball, near, before.velocity, before.spin, restitution, patch.friction
+        world.ball, near, before.velocity, before.spin, restitution, patch.friction, turn_round
     )
     return Body(
         before.position - near.normal * jnp.where(tape.stays, skin, 0.0),

@@ -6,8 +6,10 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import stop_gradient
 
+from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, row
 from diffsim.physics.court import Court, full, pick, wide
@@ -19,16 +21,32 @@ from diffsim.physics.vector import Vector, choose
 STEPS_PER_CONTACT = 30
 
 
-def substeps(stiffness, mass, step: float) -> int:
+def substeps(contact, mass, step: float) -> int:
     """Steps that cut half a period of the contact spring, π √(m/k), in STEPS_PER_CONTACT.
 
+    More where the dashpot is so strong that m/c is shorter.
+
     Raises:
-        ValueError: the stiffness or the mass is traced, so that the count cannot be static.
+        ValueError: the model or the mass is traced, so that the count cannot be static; a given
+            count with which a Runge–Kutta step would overshoot.
     """
-    if isinstance(stiffness, jax.core.Tracer) or isinstance(mass, jax.core.Tracer):
-        raise ValueError("substeps: expected a number where the stiffness or mass is traced")
-    contact_time = math.pi * math.sqrt(float(mass) / float(stiffness))
-    return max(1, math.ceil(step * STEPS_PER_CONTACT / contact_time))
+    damping = 0.0 if contact.damping is None else contact.damping
+    if any(isinstance(x, jax.core.Tracer) for x in (contact.stiffness, damping, mass)):
+        if contact.substeps is None:
+            raise ValueError("substeps: expected a number where the stiffness or mass is traced")
+        return contact.substeps
+    rate = np.max(np.sqrt(np.asarray(contact.stiffness) / np.asarray(mass)))  # 1/s
+    pull = np.max(np.asarray(damping) / np.asarray(mass))
+    if contact.substeps is None:
+        wanted = max(rate * STEPS_PER_CONTACT / math.pi, pull)
+        return max(1, math.ceil(step * float(wanted)))
+    least = math.ceil(step * float(max(rate, pull)) / 2)
+    if contact.substeps < least:
+        raise ValueError(
+            f"substeps: expected at least {least} for this stiffness and damping, "
+            f"got {contact.substeps}"
+        )
+    return contact.substeps
 
 
 def damping_ratio(restitution: jax.Array) -> jax.Array:
@@ -64,12 +82,40 @@ def damping_ratio(restitution: jax.Array) -> jax.Array:
     return newton(ratio)
 
 
+def created(cls, *, damping, slip_speed, substeps, **positive):
+    """A penalty model with checked values.
+
+    Raises:
+        ValueError: a stiffness, sharpness or slip speed that is not positive, a negative damping,
+            substeps that are not a whole number ≥ 1, or what is not finite.
+    """
+    values = {
+        key: _check.in_range(key, value, 0.0, open_low=True)
+        for key, value in (positive | {"slip_speed": slip_speed}).items()
+    }
+    if damping is not None:
+        damping = _check.in_range("damping", damping, 0.0)
+    if substeps is not None and not (isinstance(substeps, int) and substeps >= 1):
+        raise ValueError(f"substeps: expected a whole number >= 1 or None, got {substeps}")
+    return cls(**values, damping=damping, substeps=substeps)
+
+
 def prepared(contact, world, step: float):
-    """The model with ``substeps`` filled in where they are left open."""
-    if contact.substeps is not None:
-        return contact
-    count = substeps(contact.stiffness, world.ball.mass, step)
-    return dataclasses.replace(contact, substeps=count)
+    """The model, checked, with ``substeps`` filled in where they are left open.
+
+    Raises:
+        ValueError: see :func:`created`; a surface with a tangential restitution, as these models
+            have none.
+    """
+    created(type(contact), **vars(contact))
+    for surface in world.surfaces:
+        turn = surface.tangential_restitution
+        if not isinstance(turn, jax.core.Tracer) and np.any(np.asarray(turn)):
+            raise ValueError(
+                f"tangential_restitution: expected 0 with a penalty model, got {turn} "
+                f"on {surface.name}"
+            )
+    return dataclasses.replace(contact, substeps=substeps(contact, world.ball.mass, step))
 
 
 def dashpot(contact, patches: Patch, mass):

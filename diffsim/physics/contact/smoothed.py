@@ -38,6 +38,14 @@ class Smoothed:
     slip_speed: jax.Array | float = 0.1
     substeps: int | None = struct.field(pytree_node=False, default=None)
 
+    @classmethod
+    def create(
+        cls, sharpness, stiffness=1e4, damping=None, slip_speed=0.1, substeps=None
+    ) -> "Smoothed":
+        """With checked values; raises as :func:`~diffsim.physics.contact.penalty.created`."""
+        settings = {"damping": damping, "slip_speed": slip_speed, "substeps": substeps}
+        return penalty.created(cls, sharpness=sharpness, stiffness=stiffness, **settings)
+
     def prepared(self, world, step: float) -> "Smoothed":
         """With ``substeps`` filled in."""
         return penalty.prepared(self, world, step)
