@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from diffsim.envs import ENVS, Env, make
@@ -148,7 +149,7 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
             self._seeds[row] = seeding.np_random(seeds[row])[0].integers(2**32, dtype=np.uint32)
         fresh = self._reset(self._seeds, self._episodes)
         if not rows.all():
-            fresh = jax.vmap(choose)(rows, fresh, self._state)
+            fresh = jax.vmap(choose)(jnp.asarray(rows), fresh, self._state)
         self._state, self._ended = fresh, self._ended & ~rows
         return self._own(fresh.obs), {}
 

@@ -109,9 +109,10 @@ class PaddleEnv(Env):
 
     def poses(self, state: EnvState) -> tuple[Pose, ...]:
         """Where the paddles are."""
+        now = jnp.zeros_like(self.omega)
         return tuple(
-            Servo(*moment, moment[0], self.omega, orientation)(jnp.zeros_like(self.omega))
-            for *moment, orientation in zip(state.place, state.rate, self.orientation)
+            Servo(place, rate, place, self.omega, orientation)(now)
+            for place, rate, orientation in zip(state.place, state.rate, self.orientation)
         )
 
     @abc.abstractmethod
