@@ -39,7 +39,8 @@ def arcs(observations: Observations, sigma: float) -> list[list[np.ndarray]]:
     """Of each flight, the samples between which its velocity never jumps, in order of time.
 
     Cubics in time, as few as explain the positions: the least Σ χ² + 140 · pieces, by dynamic
-    programming. Pieces of fewer than five whole positions, such as outliers, are left out.
+    programming. Pieces of fewer than five whole positions, such as an outlier with up to three of
+    its neighbours, are left out.
 
     Args:
         sigma: standard deviation of a coordinate, m.
@@ -50,7 +51,7 @@ def arcs(observations: Observations, sigma: float) -> list[list[np.ndarray]]:
     >>> height = np.abs(1 - 5 * t)  # a ball that bounces at 0.2 s
     >>> bounce = Observations.create(t[None], np.stack([t, 0 * t, height], -1)[None])
     >>> [(piece[0].item(), piece[-1].item()) for piece in arcs(bounce, 1e-3)[0]]
-    [(0, 20), (21, 39)]
+    [(0, 19), (20, 39)]
     """
     variance = max(sigma if np.isfinite(sigma) else 0.0, _FINEST) ** 2
     return [
