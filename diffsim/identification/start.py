@@ -45,7 +45,8 @@ def first_look(problem: Problem, names: Sequence[str], noise: float | None) -> L
     scattered = scatter(observations)
     sigma = noise if noise is not None else scattered if scattered > 0 else _NOISE
     pieces = arcs(observations, sigma)
-    flown, found = world, [[] for _ in pieces]
+    found: list[list[Arc]] = [[] for _ in pieces]
+    flown = world
     if any(pieces):
         flown, found = _flown(problem, pieces, names, sigma)
     contradicted, contacts = [], []
@@ -105,7 +106,8 @@ def _flown(
         ).x
         unknowns = _put(unknowns, free, x)
     theta, starts = problem.split(unknowns)
-    misfit, rows, found = problem.misfit(unknowns), iter(range(len(starts))), []
+    misfit, rows = problem.misfit(unknowns), iter(range(len(starts)))
+    found: list[list[Arc]] = []
     for i, flight in enumerate(pieces):
         found.append([])
         for kept in flight:
