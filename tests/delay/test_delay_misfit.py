@@ -7,7 +7,7 @@ from diffsim import delay
 from diffsim.delay.report import as_json, warnings
 
 
-@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("real", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_an_echo_of_another_shape_widens_its_error(real):
     """A second surface close behind, attenuation with dispersion, a wrong peak; and none of it."""
     rate, peak, size, random = 8e9, 8e8, 256, np.random.default_rng(0)

@@ -297,9 +297,8 @@ def test_refusals_are_clear():
         env.step(env.reset(jax.random.key(0)), jnp.zeros(5).at[1].set(jnp.nan))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_action_that_is_no_number_ends_the_episode_and_shows(name):
-    env = envs.make(name)
+def test_an_action_that_is_no_number_ends_the_episode_and_shows():
+    env = envs.make("paddle-juggle")
     state = env.reset(jax.random.key(0))
     action = jnp.zeros(len(env.actions)).at[1].set(jnp.nan)
     after = jax.jit(env.step)(state, action)
