@@ -16,6 +16,7 @@ def main(
     time_zero: float = 0.0,
     trace: int = 0,
     plot: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Print the delays of the echoes in a signal, with their standard errors.
 
@@ -30,6 +31,7 @@ def main(
         time_zero: when the pulse left, on the same clock.
         trace: which record of a file with several, from 0 on.
         plot: file for a picture of the spectrum over delay.
+        json: print one JSON object instead of a table.
     """
     import jax
 
@@ -47,6 +49,7 @@ def main(
             time_zero=time_zero,
             trace=trace,
             plot=plot,
+            json=json,
         )
     )
 

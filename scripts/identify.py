@@ -20,7 +20,8 @@ class Options:
     scene: Path | None = None
     """The world to start from, a TOML file; without it a table, a net and the floor."""
     noise: float | None = None
-    """Standard deviation of a coordinate, m; estimated if not given."""
+    """Standard deviation of a coordinate, m, that judges the fit; if not given, the scatter of the
+    samples does."""
     spin_noise: float = 5.0
     """Standard deviation of a measured spin's component, rad/s."""
     spin_scale: float = 150.0

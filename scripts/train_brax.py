@@ -30,6 +30,8 @@ class Options:
 
 
 def run(options: Options) -> None:
+    if (options.out / "metrics.csv").exists():
+        raise FileExistsError(f"{options.out}: has a metrics.csv; expected another --out")
     from diffsim.envs import brax_adapter, make
     from diffsim.training.folder import locked
     from diffsim.training.metrics import MetricsWriter

@@ -21,6 +21,9 @@ from diffsim.delay.maximum_likelihood import (
 )
 from diffsim.delay.order import bic
 from diffsim.delay.samples import FrequencySamples
+from diffsim.delay.steering import inner, regular, steering
+
+_MISFIT = 4.0  # times the noise, which eight cells together do by chance once in 10⁴ records
 
 
 @struct.dataclass
@@ -30,7 +33,12 @@ class DelayEstimate:
     Attributes:
         delays: (K,) s, ascending.
         amplitudes: (K,) complex, or (T, K) for T snapshots.
-        standard_error: (K,) deviation of the delays by the Cramér–Rao bound at the estimate, s.
+        standard_error: (K,) deviation of the delays by the Cramér–Rao bound at the estimate, s;
+            times √``misfit``.
+        misfit: (K,) 1 where noise explains what is left around the echo. Above 1 the echo has not
+            the shape of the pulse: how much larger the delay's variance is if all that is left in
+            the eight resolution cells around it has moved it. A change of shape that is itself a
+            delay, such as a filter's, leaves nothing behind and is not seen.
         subspace_error: (K,) deviation that the same windows' ESPRIT has without refinement
             (:func:`hankel_variance`), s; takes no account of missing frequencies.
         mask: (K,) true for echoes found.
@@ -39,18 +47,21 @@ class DelayEstimate:
         count: number of echoes.
         saturated: whether the number was sought and came out as K: there may be more.
         noise_variance: σ² of a complex sample of unit weight.
+        residual: share of the weighted power that the echoes leave, in [0, 1].
         criterion: (K + 1,) Bayes' criterion of 0 ... K echoes.
     """
 
     delays: jax.Array
     amplitudes: jax.Array
     standard_error: jax.Array
+    misfit: jax.Array
     subspace_error: jax.Array
     mask: jax.Array
     resolved: jax.Array
     count: jax.Array
     saturated: jax.Array
     noise_variance: jax.Array
+    residual: jax.Array
     criterion: jax.Array
 
 
@@ -142,7 +153,8 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
     freedom = present * snapshots - per_echo * count.astype(present.dtype)
     noise = fit.residual / jnp.maximum(freedom, 0.5)
     covered = noise / 2 * _linalg.inv(fit.information[order][:, order])
-    variance = jnp.diagonal(covered)
+    misfit = _misfit(scaled, fit, noise)[order]
+    variance = misfit * jnp.diagonal(covered)
     apart = jnp.abs((delays[:, None] - delays + 0.5) % 1 - 0.5)
     blur = variance[:, None] + variance - 2 * covered
     supported = count == jnp.argmin(jnp.where(jnp.arange(maximum + 1) <= count, scores, jnp.inf))
@@ -154,12 +166,14 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
         delays=jnp.where(mask, samples.origin + delays / samples.step, 0),
         amplitudes=amplitudes[:, 0] if values.ndim == 1 else amplitudes.T,
         standard_error=jnp.where(mask, _root(variance), 0) / samples.step,
+        misfit=jnp.where(mask, misfit, 1),
         subspace_error=jnp.where(mask, _root(subspace), 0) / samples.step,
         mask=mask,
         resolved=mask & supported & jnp.all(~others | (apart**2 > 4 * blur), axis=1),
         count=count,
         saturated=(count == maximum) & (echoes is None),
         noise_variance=noise,
+        residual=fit.residual / jnp.where(residuals[0] > 0, residuals[0], 1),
         criterion=scores,
     )
 
@@ -197,6 +211,31 @@ def _search(samples, covariance, maximum, method, refine):
     polish = minimise if refine and samples.real_amplitudes else Problem.fit
     fits = jax.vmap(polish, (None, 0, 0))(problem, delays, masks)
     return fits.delays, jnp.concatenate([problem.fit(*nothing).residual[None], fits.residual])
+
+
+def _misfit(samples, fit, noise):
+    """(K,) 2 Σ_d |g_dᴴ r|²/(‖g‖² σ²), d at ±1 … ±4 resolution cells from each echo; or 1.
+
+    Noise has the same density at all delays; what a wrong pulse leaves stays near its echo. If the
+    whole of its energy E had the echo's slope, the delay would be off by √E where noise of
+    variance σ² in each sample has a deviation of σ/√2, in the same unit.
+    """
+    problem = Problem.of(samples)
+    delays = fit.delays
+    cells = jnp.concatenate([jnp.arange(-4, 0), jnp.arange(1, 5)]) / samples.weight.size
+    probes = (delays[:, None] + cells.astype(delays.dtype)).ravel()
+    columns, _ = steering(problem.index, problem.gain, delays, fit.mask)
+    amplitudes = _linalg.solve(
+        regular(inner(columns, columns, problem.real), fit.mask),
+        inner(columns, problem.data, problem.real),
+    )
+    left = problem.data - columns @ amplitudes.astype(columns.dtype)
+    nearby, _ = steering(problem.index, problem.gain, probes, jnp.ones(probes.shape, bool))
+    seen = jnp.mean(jnp.abs(nearby.conj().T @ left) ** 2, axis=1).reshape(-1, cells.size)
+    whole = jnp.sum(jnp.abs(problem.gain) ** 2)
+    energy = jnp.sum(seen, axis=1) / jnp.where(noise > 0, whole * noise, jnp.inf)
+    shown = fit.mask & (energy > _MISFIT * cells.size)
+    return jax.lax.stop_gradient(jnp.where(shown, 2 * energy, 1))
 
 
 def _root(square):

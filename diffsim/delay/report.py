@@ -1,6 +1,8 @@
 """A signal file in, a table of delays and a picture of the spectrum over delay out."""
 
+from json import dumps
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,8 +26,9 @@ def delay_report(
     time_zero: float = 0.0,
     trace: int = 0,
     plot: Path | None = None,
+    json: bool = False,
 ) -> str:
-    """Delays of the echoes in a signal file, as a table.
+    """Delays of the echoes in a signal file, as a table with warnings, or as JSON.
 
     Args:
         signal: see :func:`diffsim.delay.recording.load`.
@@ -38,6 +41,7 @@ def delay_report(
         time_zero: when the pulse left, on the same clock.
         trace: which record of a file with several, from 0 on.
         plot: where to draw the MUSIC spectrum over delay.
+        json: one JSON object instead of a table.
 
     Returns:
         the table: delay ± standard error, amplitude, and whether the echo is resolved.
@@ -62,10 +66,14 @@ def delay_report(
     estimate = estimate_delays(samples, maximum, count)
     if plot is not None:
         plot_spectrum(plot, samples, estimate)
-    lines = [f"read {recording.name}"] if recording.name else []
+    said = []
     if recording.ricker_delay and pulse is None:
-        lines.append("warning: the delays include the pulse's own; give --pulse ricker:HZ")
-    return "\n".join([*lines, table(estimate)])
+        said.append("the delays include the pulse's own; give --pulse ricker:HZ")
+    if json:
+        return dumps({"record": recording.name} | as_json(estimate, said))
+    lines = [f"read {recording.name}"] if recording.name else []
+    said += warnings(estimate)
+    return "\n".join([*lines, table(estimate), *(f"warning: {line}" for line in said)])
 
 
 def _samples(
@@ -129,11 +137,9 @@ def table(estimate: DelayEstimate) -> str:
     """The echoes of one estimate, a line each."""
     count = int(estimate.count)
     deviation = float(np.sqrt(estimate.noise_variance))
-    more = ""
-    if estimate.saturated:
-        more = f"; there may be more, no more than {count} were looked for"
     lines = [
-        f"{count} echo{'' if count == 1 else 'es'}, noise deviation {deviation:.3g} per line{more}"
+        f"{count} echo{'' if count == 1 else 'es'}, noise deviation {deviation:.3g} per line, "
+        f"{100 * float(estimate.residual):.2g} % of the power left"
     ]
     for k in range(count):
         amplitude = complex(estimate.amplitudes[k])
@@ -143,6 +149,47 @@ def table(estimate: DelayEstimate) -> str:
             f"{'resolved' if estimate.resolved[k] else 'not resolved'}"
         )
     return "\n".join(lines)
+
+
+def warnings(estimate: DelayEstimate) -> list[str]:
+    """What must be known before a delay is used, a line each."""
+    lines, count = [], int(estimate.count)
+    if estimate.saturated:
+        lines.append(f"there may be more echoes: no more than {count} were looked for")
+    if shaped := [f"{d:.4e} s" for d in np.asarray(estimate.delays)[estimate.misfit > 1]]:
+        lines.append(
+            f"not the shape of the pulse, so errors are widened to what is left there: "
+            f"{', '.join(shaped)}"
+        )
+    if blurred := [
+        f"{d:.4e} s"
+        for d in np.asarray(estimate.delays)[:count][~np.asarray(estimate.resolved)[:count]]
+    ]:
+        lines.append(f"not resolved: {', '.join(blurred)}")
+    return lines
+
+
+def as_json(estimate: DelayEstimate, said: list[str]) -> dict[str, Any]:
+    """The same for JSON, with the warnings ``said`` of the file as well."""
+    count = int(estimate.count)
+    rows = zip(
+        estimate.delays, estimate.standard_error, estimate.amplitudes, estimate.resolved,
+        estimate.misfit,
+    )  # fmt: skip
+    return {
+        "echoes": [
+            {
+                "delay": float(delay), "error": float(error),
+                "amplitude": [float(a.real), float(a.imag)], "resolved": bool(resolved),
+                "misfit": float(misfit),
+            }
+            for delay, error, a, resolved, misfit in list(rows)[:count]
+        ],
+        "noise_variance": float(estimate.noise_variance),
+        "residual": float(estimate.residual),
+        "saturated": bool(estimate.saturated),
+        "warnings": [*said, *warnings(estimate)],
+    }  # fmt: skip
 
 
 def plot_spectrum(path: Path, samples: FrequencySamples, estimate: DelayEstimate) -> None:

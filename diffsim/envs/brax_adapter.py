@@ -8,22 +8,27 @@
 
 import contextlib
 import functools
+import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from brax import envs as brax_envs
-from brax.envs.base import Env as BraxBase
-from brax.envs.base import State
-from brax.training.agents.apg import train as apg
-from brax.training.agents.es import train as es
-from brax.training.agents.ppo import train as ppo
-from brax.training.agents.ppo.networks import make_ppo_networks
-from brax.training.agents.sac import train as sac
+import numpy as np
+from PIL import Image, ImageOps
 
-from diffsim.envs import ENVS, Env, make
+from diffsim.envs import ENVS, Env, EnvState, make
+
+with contextlib.redirect_stdout(sys.stderr):  # what brax lacks, it says
+    from brax import envs as brax_envs
+    from brax.envs.base import Env as BraxBase
+    from brax.envs.base import State
+    from brax.training.agents.apg import train as apg
+    from brax.training.agents.es import train as es
+    from brax.training.agents.ppo import train as ppo
+    from brax.training.agents.ppo.networks import make_ppo_networks
+    from brax.training.agents.sac import train as sac
 
 
 class BraxEnv(BraxBase):
@@ -33,24 +38,40 @@ class BraxEnv(BraxBase):
     puts back is drawn anew at every step (a draw costs little), so each episode has a fresh start
     under brax's own wrappers and trainers.
 
+    brax's domain randomisation puts other tasks in the place of ``sys`` and says by the tree of
+    axes which of their leaves are batched, as ``in_axes`` of ``jax.vmap``:
+
+    >>> def lighter(task):
+    ...     masses = task.world.ball.mass * jnp.array([0.9, 1.0])
+    ...     def put(tree, x):
+    ...         ball = tree.world.ball.replace(mass=x)
+    ...         return tree.replace(world=tree.world.replace(ball=ball))
+    ...     return put(task, masses), put(jax.tree.map(lambda _: None, task), 0)
+    >>> both = brax_envs.training.wrap(BraxEnv(make("rally")), randomization_fn=lighter)
+    >>> both.reset(jax.random.split(jax.random.PRNGKey(0), 2)).obs.shape
+    (2, 31)
+
     Args:
         env: the task.
+
+    Attributes:
+        sys: the task, a frozen record whose leaves are its constants.
     """
 
     def __init__(self, env: Env):
-        self.env = env
+        self.sys = env
 
     def reset(self, rng: jax.Array) -> State:
         key, start_key = jax.random.split(rng)
-        start = self.env.reset(start_key)
+        start = self.sys.reset(start_key)
         return self._state(start, {}, {"key": key})
 
     def step(self, state: State, action: jax.Array) -> State:
-        after = self.env.step(state.pipeline_state, action)
+        after = self.sys.step(state.pipeline_state, action)
         info = dict(state.info)
         if "first_pipeline_state" in info:  # of brax's AutoResetWrapper
             info["key"], start_key = jax.random.split(info["key"])
-            fresh = self.env.reset(start_key)
+            fresh = self.sys.reset(start_key)
             info |= {"first_pipeline_state": fresh, "first_obs": fresh.obs}
         return self._state(after, state.metrics, info)
 
@@ -60,15 +81,44 @@ class BraxEnv(BraxBase):
 
     @property
     def observation_size(self) -> int:
-        return len(self.env.observations)
+        return len(self.sys.observations)
 
     @property
     def action_size(self) -> int:
-        return len(self.env.actions)
+        return len(self.sys.actions)
 
     @property
     def backend(self) -> str:
         return "diffsim"
+
+    @property
+    def dt(self) -> float:
+        """Time of a control step, s."""
+        return self.sys.period
+
+    def render(
+        self,
+        trajectory: Sequence[EnvState],
+        height: int = 240,
+        width: int = 320,
+        camera: str | None = None,
+    ) -> list[np.ndarray]:
+        """Pictures of pipeline states, each (height, width, 3) uint8.
+
+        Raises:
+            ValueError: a camera, which there is none of; a task with nothing to show.
+        """
+        from diffsim.report.episode import EpisodePicture
+
+        if camera is not None:
+            raise ValueError(f"camera: expected None, from the side and above, got {camera!r}")
+        draw = EpisodePicture(self.sys)
+
+        def fitted(state: EnvState) -> np.ndarray:
+            whole = Image.fromarray(draw(state))
+            return np.asarray(ImageOps.pad(whole, (width, height), color="white"))
+
+        return [fitted(state) for state in trajectory]
 
 
 def _create(name: str, **settings: Any) -> BraxEnv:

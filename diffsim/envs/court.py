@@ -13,6 +13,7 @@ from diffsim.physics.vector import safe_sqrt
 
 LEVEL = TABLE_HEIGHT + 0.02  # of the centre of a ball on the table, m
 TABLE, NET, PADDLE = range(3)  # surfaces of the world in order; the second paddle is the next
+ROOM = ((-2.4, -1.5, 0.5), (2.4, 1.5, 2.0))  # a ball that leaves it, but for upwards, is out, m
 OVER_NET = TABLE_HEIGHT + NET_HEIGHT + 0.05  # of a ball that clears the net with 3 cm to spare, m
 
 
@@ -88,7 +89,8 @@ def court(world: World | None, sides: tuple[int, ...], reach: Any, **rest: Any) 
 def out(ball: BallState) -> jax.Array:
     """Whether the ball has left the court: below z = 0.5 m, |x| > 2.4 m or |y| > 1.5 m."""
     x, y, z = ball.position
-    return (z < 0.5) | (jnp.abs(x) > 2.4) | (jnp.abs(y) > 1.5)
+    (_, _, floor), (end, side, _) = ROOM
+    return (z < floor) | (jnp.abs(x) > end) | (jnp.abs(y) > side)
 
 
 def events(rollout: Rollout) -> Iterator[tuple[jax.Array, jax.Array, BallState, BallState]]:

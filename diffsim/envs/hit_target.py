@@ -6,7 +6,17 @@ from flax import struct
 
 from diffsim import _check
 from diffsim.envs.base import Channel, EnvState
-from diffsim.envs.court import LEVEL, PADDLE, TABLE, aim_quality, court, events, out, reach_cost
+from diffsim.envs.court import (
+    LEVEL,
+    PADDLE,
+    ROOM,
+    TABLE,
+    aim_quality,
+    court,
+    events,
+    out,
+    reach_cost,
+)
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.physics import BallState, Rollout, Status, World
 from diffsim.physics.vector import safe_sqrt
@@ -30,6 +40,7 @@ class HitToTargetLoop(PaddleEnv):
     targets: jax.Array
     measured = ("strokes", "landed", "landing_error")
     impacts = 2
+    room = ROOM
 
     @classmethod
     def create(

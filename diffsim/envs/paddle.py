@@ -14,7 +14,7 @@ from diffsim import _check
 from diffsim.envs.base import Channel, Env, EnvState, choose, strong
 from diffsim.envs.servo import Servo
 from diffsim.motion.rotation import facing
-from diffsim.physics import BallState, Rollout, World, simulate
+from diffsim.physics import BallState, Pose, Rollout, World, simulate
 
 AXES = ("x", "y", "z", "tilt u", "tilt v")
 
@@ -102,6 +102,19 @@ class PaddleEnv(Env):
         ]
         return jnp.concatenate(parts)
 
+    @property
+    def room(self) -> Any:
+        """Two corners of the box in which the ball is played: what a picture holds, (2, 3), m."""
+        return self.ball_middle + 2 * jnp.stack([-self.ball_scale[0], self.ball_scale[0]])
+
+    def poses(self, state: EnvState) -> tuple[Pose, ...]:
+        """Where the paddles are."""
+        now = jnp.zeros_like(self.omega)
+        return tuple(
+            Servo(place, rate, place, self.omega, orientation)(now)
+            for place, rate, orientation in zip(state.place, state.rate, self.orientation)
+        )
+
     @abc.abstractmethod
     def serve(self, key: jax.Array) -> tuple[BallState, dict[str, jax.Array]]:
         """The ball and the memory at the start."""
@@ -127,10 +140,12 @@ class PaddleEnv(Env):
         """See :class:`Env`.
 
         Raises:
-            ValueError: the action has another shape than (actions,).
+            ValueError: the action has another shape than (actions,), or is concrete and not finite;
+                a traced one that is not finite ends the episode with a reward of NaN.
             TypeError: the action is not real.
         """
         action = _check.floating("action", action, (self.home.size,)).astype(self.home.dtype)
+        action = _check.in_range("action", action)
         # A finished episode is put out of harm's way before the step as well as after it: the
         # derivative of a branch not taken must be finite.
         still = BallState(self.ball_middle, *jnp.zeros((2, 3), self.home.dtype))
@@ -156,6 +171,8 @@ class PaddleEnv(Env):
         )
         memory, reward, done, metrics = self.judge(state, after, rollout)
         obs = self.observe(after.ball, place, rate, memory)
+        finite = jnp.isfinite(action).all()
+        reward, done = jnp.where(finite, reward, jnp.nan), done | ~finite
         return dataclasses.replace(
             after, memory=memory, obs=obs, reward=reward, done=done, metrics=metrics
         )

@@ -5,7 +5,17 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.envs.base import Channel, EnvState
-from diffsim.envs.court import LEVEL, PADDLE, TABLE, aim_quality, court, events, out, reach_cost
+from diffsim.envs.court import (
+    LEVEL,
+    PADDLE,
+    ROOM,
+    TABLE,
+    aim_quality,
+    court,
+    events,
+    out,
+    reach_cost,
+)
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.physics import BallState, Rollout, Status, World
 from diffsim.tasks import Serves
@@ -27,6 +37,7 @@ class Rally(PaddleEnv):
     serves: Serves
     measured = ("strokes", "bounces")
     impacts = 2
+    room = ROOM
 
     @classmethod
     def create(

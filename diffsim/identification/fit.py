@@ -1,22 +1,19 @@
 """Fit the world's constants to observed flights by least squares, with standard errors."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffsim.identification.observations import Observations
+from diffsim.identification.parameters import BOUNDS, get, parameter_names, put
 from diffsim.identification.problem import Problem, least_squares
+from diffsim.identification.start import first_look
 from diffsim.physics.state import BallState
 from diffsim.physics.world import World
 
-_BALL = {"drag": "drag_coefficient", "magnus": "magnus_coefficient"}
-_BOUNDS = {"drag": (0, np.inf), "magnus": (-np.inf, np.inf), "restitution": (0, 1.5),
-           "friction": (0, np.inf)}  # fmt: skip
-_NOISE, _ROUNDS = 5e-3, 6  # m, a first guess of σ, and how often it is corrected
+_ROUNDS = 6  # how often an unknown noise is corrected
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,15 @@ class Identified:
         world: the world with the values in.
         starts: the ball at the first time of each flight, leaves (n, 3).
         residuals: predicted less observed positions, (n, k, 3), m; NaN where not observed.
-        noise: standard deviation of a position's coordinate, m: as given, or estimated.
-        chi_square: sum of the squared residuals over their variances, per degree of freedom.
+        noise: standard deviation of a position's coordinate, m: as given, or, with nothing but the
+            fit to judge by, what it leaves.
+        reference: the noise that the fit is judged by, m: as given, or how much the samples
+            scatter, which no world has a say in (:func:`diffsim.identification.arcs.scatter`).
+        chi_square: sum of the squared residuals over the reference's square, per degree of
+            freedom: near 1 if world and flights agree; NaN without a reference.
+        contradicted: of each flight, what the world has that it did not meet, or lacks that it
+            met; "" for none. Such flights are not fitted.
+        guess: the values that the given world had, (p,).
         converged: whether the fit ended at a minimum.
         message: how it ended.
         flights: names of the flights, (n,).
@@ -46,56 +50,25 @@ class Identified:
     starts: BallState
     residuals: np.ndarray
     noise: float
+    reference: float
     chi_square: float
+    contradicted: tuple[str, ...]
+    guess: np.ndarray
     converged: bool
     message: str
     flights: tuple[str, ...]
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Root mean square of each flight's residuals, (n,), m."""
+        return np.sqrt(np.nanmean(self.residuals**2, axis=(1, 2)))
+
     def unexplained(self, times: float = 4.0) -> tuple[str, ...]:
-        """The flights whose root mean square residual is above ``times`` the median flight's."""
-        sizes = np.sqrt(np.nanmean(self.residuals**2, axis=(1, 2)))
-        far = sizes > times * np.median(sizes)
-        return tuple(name for name, beyond in zip(self.flights, far) if beyond)
-
-
-def parameter_names(world: World) -> tuple[str, ...]:
-    """What of a world can be fitted: ``drag``, ``magnus``, ``<surface>.restitution``, ….
-
-    >>> parameter_names(World.create())[:4]
-    ('drag', 'magnus', 'table.restitution', 'table.friction')
-    """
-    surfaces = [
-        f"{surface.name}.{key}" for surface in world.surfaces for key in ("restitution", "friction")
-    ]
-    return (*_BALL, *surfaces)
-
-
-def get(world: World, name: str) -> jax.Array:
-    """The value of one parameter."""
-    if name in _BALL:
-        return getattr(world.ball, _BALL[name])
-    surface, key = name.rsplit(".", 1)
-    return next(getattr(s, key) for s in world.surfaces if s.name == surface)
-
-
-def put(world: World, names: Sequence[str], values) -> World:
-    """The world with other values of some parameters."""
-    changes = dict(zip(names, values, strict=True))
-    ball = {_BALL[name]: changes[name] for name in names if name in _BALL}
-    surfaces = tuple(
-        dataclasses.replace(
-            surface,
-            **{
-                name.rsplit(".", 1)[1]: changes[name]
-                for name in names
-                if name not in _BALL and name.rsplit(".", 1)[0] == surface.name
-            },
-        )
-        for surface in world.surfaces
-    )
-    return dataclasses.replace(
-        world, ball=dataclasses.replace(world.ball, **ball), surfaces=surfaces
-    )
+        """The flights that the world contradicts, or leaves with above ``times`` the reference."""
+        reference = self.reference if np.isfinite(self.reference) else np.median(self.sizes)
+        far = self.sizes > times * reference
+        rows = zip(self.flights, far, self.contradicted)
+        return tuple(name for name, beyond, reason in rows if beyond or reason)
 
 
 def identify(
@@ -114,7 +87,9 @@ def identify(
 
     θ, s₁…s_n = argmin Σ_i ‖x(t; θ, s_i) − x_obs‖²/σ² + ‖w(t) − w_obs‖²/σ_w² + ‖w_i(0)‖²/σ₀²,
 
-    by a trust-region method with exact Jacobians through flight and impacts. The covariance of θ
+    by a trust-region method with exact Jacobians through flight and impacts. It begins with the
+    arcs between the contacts, which need no surface (:func:`first_look`); a flight whose arcs the
+    world contradicts is named and left out. The covariance of θ
     is the inverse of its information once every flight's own start has been fitted,
     (Σ_i A_iᵀ (I − B_i B_i⁺) A_i)⁻¹ with A_i, B_i the Jacobians in θ and s_i.
 
@@ -131,7 +106,7 @@ def identify(
 
     Raises:
         ValueError: a name that is not in the world, twice, or a noise, scale or step not positive;
-            a world with driven surfaces.
+            a world with driven surfaces, or that contradicts every flight.
 
     Without measured spins, spin and lift trade places: before a bounce only their product bends
     the flight. Measure the spin, or leave ``magnus`` out of ``names``, where lift matters.
@@ -140,8 +115,7 @@ def identify(
     M. A. Branch, T. F. Coleman & Y. Li, SIAM J. Sci. Comput. 21 (1999) 1 (trust region).
     """
     _check(world, names, noise=noise, spin_noise=spin_noise, spin_scale=spin_scale, step=step)
-    guess = np.array([float(get(world, name)) for name in names])
-    problem = Problem.create(
+    everything = Problem.create(
         observations,
         world,
         lambda world, theta: put(world, names, list(theta)),
@@ -150,15 +124,22 @@ def identify(
         spin_scale=spin_scale,
         step=step,
     )
-    sigma = _NOISE if noise is None else noise
-    gravity = np.asarray(world.gravity, float)
-    seen_spin = np.isfinite(observations.spins).any()
+    look = first_look(everything, names, noise)
+    contradicted = np.array([reason != "" for reason in look.contradicted])
+    if contradicted.all():
+        raise ValueError(
+            f"world: expected one that a flight can be fitted in, but trajectory "
+            f"{observations.names[0]} {look.contradicted[0]}"
+        )
+    problem = everything.of(~contradicted)
+    sigma = look.sigma
+    seen_spin = np.isfinite(problem.observations.spins).any()
     free = np.full(problem.size - len(names), np.inf)
-    low, high = np.array([_BOUNDS[name.rsplit(".", 1)[-1]] for name in names]).T
+    low, high = np.array([BOUNDS[name.rsplit(".", 1)[-1]] for name in names]).T
     bounds = (np.r_[low, -free], np.r_[high, free])
     # A measured spin is fitted by its own samples, the rest of a start by the positions.
-    spent = len(names) + (6 if seen_spin else 9) * len(observations.names)
-    freedom = max(int(np.isfinite(observations.positions).sum()) - spent, 1)
+    spent = len(names) + (6 if seen_spin else 9) * len(problem.observations.names)
+    freedom = max(int(np.isfinite(problem.observations.positions).sum()) - spent, 1)
     evaluations = 0
 
     def evaluate(unknowns):
@@ -182,9 +163,12 @@ def identify(
     factors = (1.0,) if seen_spin or "magnus" not in names else (1.0, 0.5, 1.5)
     fits = []
     for factor in factors:
-        theta = np.where(np.array(names) == "magnus", factor, 1.0) * guess
+        theta = np.where(np.array(names) == "magnus", factor, 1.0) * look.theta
         for _ in range(2):
-            fits.append(minimise(problem.first_guess(theta, gravity, sigma)))
+            begin = problem.first_guess(
+                theta, look.starts[~contradicted], look.until[~contradicted], sigma
+            )
+            fits.append(minimise(begin))
             theta = fits[-1].x[: len(names)]
     fit = min(fits, key=lambda fit: fit.cost)
     # An unknown noise is fitted with: priors and measured spins weigh against it.
@@ -196,20 +180,25 @@ def identify(
         if abs(sigma - before) <= 0.01 * before:
             break
         fit = minimise(fit.x)
-    unknowns = fit.x
-    covariance, errors = problem.covariance(problem.evaluate(unknowns, sigma)[1])
+    covariance, errors = problem.covariance(problem.evaluate(fit.x, sigma)[1])
     p, dtype = len(names), jnp.result_type(float)
-    starts = jnp.asarray(unknowns[p:].reshape(-1, 9), dtype)
+    starts = look.starts.copy()
+    starts[~contradicted] = problem.split(fit.x)[1]
+    x, v, w = np.split(starts, 3, axis=1)
+    reference = look.scatter if noise is None else noise
     return Identified(
         names=tuple(names),
-        values=unknowns[:p],
+        values=fit.x[:p],
         errors=errors,
         covariance=covariance,
-        world=put(world, names, jnp.asarray(unknowns[:p], dtype)),
-        starts=BallState(starts[:, :3], starts[:, 3:6], starts[:, 6:]),
-        residuals=misfit,
+        world=put(world, names, jnp.asarray(fit.x[:p], dtype)),
+        starts=BallState(*(jnp.asarray(part, dtype) for part in (x, v, w))),
+        residuals=everything.misfit(np.r_[fit.x[:p], starts.ravel()]),
         noise=sigma,
-        chi_square=float(np.nansum((misfit / sigma) ** 2) / freedom),
+        reference=reference,
+        chi_square=float(np.nansum((misfit / reference) ** 2) / freedom),
+        contradicted=look.contradicted,
+        guess=np.array([float(get(world, name)) for name in names]),
         converged=fit.status > 0,
         message=fit.message,
         flights=observations.names,

@@ -10,6 +10,7 @@ import numpy as np
 _POSITION, _SPIN = ("x", "y", "z"), ("spin_x", "spin_y", "spin_z")
 COLUMNS = ("trajectory", "time", *_POSITION)
 HEADER = (*COLUMNS, *_SPIN)
+LEAST = 5  # whole positions of a flight
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,27 @@ class Observations:
             raise ValueError(f"names: expected {len(times)}, got {len(names)}")
         real = np.isfinite(times)
         for name, row, seen in zip(names, times, real & np.isfinite(positions).all(-1)):
-            if np.any(np.diff(row[np.isfinite(row)]) <= 0) or not np.isfinite(row[0]):
-                raise ValueError(f"trajectory {name}: expected ascending times")
-            if seen.sum() < 5:
+            if not np.isfinite(row[0]):
+                raise ValueError(f"trajectory {name}: expected a first time, got {row[0]}")
+            stays = np.flatnonzero(np.diff(row[np.isfinite(row)]) <= 0)
+            if stays.size:
+                at = stays[0] + 1
                 raise ValueError(
-                    f"trajectory {name}: expected at least 5 whole positions, got {seen.sum()}"
+                    f"trajectory {name}: expected ascending times, got {row[at]:g} s after "
+                    f"{row[at - 1]:g} s at sample {at + 1}, the first of {stays.size}"
+                )
+            if seen.sum() < LEAST:
+                raise ValueError(
+                    f"trajectory {name}: expected at least {LEAST} whole positions, "
+                    f"got {seen.sum()}"
                 )
         known = np.where(real[..., None], 1.0, np.nan)
         return cls(names, times - times[:, :1], positions * known, spins * known)
+
+    def take(self, rows: np.ndarray) -> "Observations":
+        """Some of the flights, by a mask (n,) bool."""
+        names = tuple(name for name, kept in zip(self.names, rows) if kept)
+        return Observations(names, self.times[rows], self.positions[rows], self.spins[rows])
 
     @property
     def count(self) -> int:
@@ -79,7 +93,8 @@ def read(path: str | Path) -> Observations:
     spin_z (rad/s). An empty cell or ``nan`` is a sample that was missed; rows need no order.
 
     Raises:
-        ValueError: a column is missing or unknown; a cell is not a number; a flight is too short.
+        ValueError: a column is missing or unknown; a cell is not a number; a flight is too short,
+            or has two samples at one time.
         OSError: the file cannot be read.
     """
     with open(path, newline="", encoding="utf-8") as file:
@@ -93,9 +108,16 @@ def read(path: str | Path) -> Observations:
                 f"got {','.join(columns)}"
             )
         flights: dict[str, list[list[float]]] = {}
+        lines: dict[tuple[str, float], int] = {}
         for row in reader:
-            cells = [_number(path, reader.line_num, key, row.get(key) or "") for key in HEADER[1:]]
-            flights.setdefault(row["trajectory"], []).append(cells)
+            line, name = reader.line_num, row["trajectory"]
+            cells = [_number(path, line, key, row.get(key) or "") for key in HEADER[1:]]
+            if (first := lines.setdefault((name, cells[0]), line)) != line:
+                raise ValueError(
+                    f"{path}, lines {first} and {line}: expected each time of trajectory {name} "
+                    f"once, got {cells[0]:g} s twice"
+                )
+            flights.setdefault(name, []).append(cells)
     if not flights:
         raise ValueError(f"{path}: expected rows of samples, got none")
     length = max(map(len, flights.values()))

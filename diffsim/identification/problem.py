@@ -1,5 +1,6 @@
 """Observed flights as one least-squares problem: shared constants, and a start for each flight."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,11 +31,13 @@ class Problem:
         observations: n flights of up to k samples.
         count: of θ's entries, p.
         spin_noise, spin_scale: rad/s, of a measured spin and of a start's spin.
-        predict: of one flight, (θ, s (9,), times (k,)) → states (k, 9) and their Jacobians in θ
-            (k, 9, p) and in s (k, 9, 9).
+        world: what the flights are held against.
+        predict: of one flight, (world, θ, s (9,), times (k,)) → states (k, 9) and their Jacobians
+            in θ (k, 9, p) and in s (k, 9, 9).
     """
 
     observations: Observations
+    world: World
     count: int
     spin_noise: float
     spin_scale: float
@@ -55,18 +58,18 @@ class Problem:
         """The problem of a world into which ``put`` writes θ."""
         duration = max(observations.duration, step)
 
-        def states(theta, start, times):
+        def states(world, theta, start, times):
             ball = BallState(start[:3], start[3:6], start[6:])
             rollout = simulate(put(world, theta), ball, duration=duration, step=step)
             seen = states_at(rollout, times)
             rows = jnp.concatenate([seen.position, seen.velocity, seen.spin], axis=1)
             return rows, rows
 
-        def one(theta, start, times):
-            jacobians, rows = jax.jacfwd(states, (0, 1), has_aux=True)(theta, start, times)
+        def one(*arguments):
+            jacobians, rows = jax.jacfwd(states, (1, 2), has_aux=True)(*arguments)
             return rows, jacobians
 
-        return cls(observations, count, spin_noise, spin_scale, jax.jit(one))
+        return cls(observations, world, count, spin_noise, spin_scale, jax.jit(one))
 
     @property
     def large(self) -> bool:
@@ -79,22 +82,25 @@ class Problem:
         """How many unknowns there are."""
         return self.count + 9 * len(self.observations.names)
 
-    def first_guess(self, theta: np.ndarray, gravity: np.ndarray, sigma: float) -> np.ndarray:
+    def of(self, rows: np.ndarray) -> "Problem":
+        """The problem of some of the flights."""
+        return dataclasses.replace(self, observations=self.observations.take(rows))
+
+    def first_guess(
+        self, theta: np.ndarray, starts: np.ndarray, until: np.ndarray, sigma: float
+    ) -> np.ndarray:
         """θ, and with it each flight's start, fitted to more and more of the flight.
 
-        It begins with a parabola through the first samples. As the horizon moves on, the ball is
-        never far from where it was seen when it meets the next surface, so it is the right one.
+        As the horizon moves on, the ball is never far from where it was seen when it meets the
+        next surface, so it is the right one.
+
+        Args:
+            starts: that explain the flights ``until`` a time, (n, 9) and (n,), s.
         """
         unknowns = [theta]
-        for i in range(len(self.observations.names)):
-            times, positions = self.observations.times[i], self.observations.positions[i]
-            seen = np.flatnonzero(np.isfinite(positions).all(axis=1))
-            first = seen[: max(4, np.sum(times[seen] <= _FIRST))]
-            t = times[first]
-            fall = positions[first] - 0.5 * t[:, None] ** 2 * gravity
-            line = np.linalg.lstsq(np.c_[np.ones_like(t), t], fall, rcond=None)[0]
-            start = np.concatenate([line.ravel(), np.zeros(3)])
-            for horizon in np.nanmax(times) * _HORIZONS:
+        for i, (start, known) in enumerate(zip(starts, until)):
+            horizons = np.nanmax(self.observations.times[i]) * _HORIZONS
+            for horizon in horizons[(horizons > known) | (_HORIZONS == 1)]:
                 rows = partial(self._start_rows, i, theta, sigma, horizon)
                 start = least_squares(rows, start, max_nfev=_CALLS).x
             unknowns.append(start)
@@ -143,12 +149,16 @@ class Problem:
     def misfit(self, unknowns: np.ndarray) -> np.ndarray:
         """Predicted less observed positions, (n, k, 3), m; NaN where nothing was observed."""
         theta, starts = self.split(unknowns)
-        states = [self._predicted(i, theta, start)[0] for i, start in enumerate(starts)]
+        states = [self.states(i, theta, start) for i, start in enumerate(starts)]
         return np.stack(states)[..., :3] - self.observations.positions
+
+    def states(self, i: int, theta, start) -> np.ndarray:
+        """Position, velocity and spin of one flight at its samples, (k, 9)."""
+        return self._predicted(i, theta, start)[0]
 
     def _predicted(self, i: int, theta, start):
         times = np.nan_to_num(self.observations.times[i])
-        states, slopes = self.predict(*map(jnp.asarray, (theta, start, times)))
+        states, slopes = self.predict(self.world, *map(jnp.asarray, (theta, start, times)))
         return tuple(np.asarray(x, float) for x in (states, *slopes))
 
     def covariance(self, jacobian) -> tuple[np.ndarray, np.ndarray]:
@@ -178,6 +188,18 @@ class Problem:
         inverse = (vectors / np.where(null, np.inf, values)) @ vectors.T / np.outer(scale, scale)
         covariance = np.where(np.outer(known, known), inverse, np.nan)
         return covariance, np.where(known, np.sqrt(np.abs(np.diag(inverse))), np.inf)
+
+
+def parabolas(observations: Observations, gravity: np.ndarray) -> np.ndarray:
+    """Each flight's start (x, v, 0) by a parabola through its first samples, (n, 9)."""
+    starts = np.zeros((len(observations.names), 9))
+    for start, times, positions in zip(starts, observations.times, observations.positions):
+        seen = np.flatnonzero(np.isfinite(positions).all(axis=1))
+        first = seen[: max(4, np.sum(times[seen] <= _FIRST))]
+        t = times[first]
+        fall = positions[first] - 0.5 * t[:, None] ** 2 * gravity
+        start[:6] = np.linalg.lstsq(np.c_[np.ones_like(t), t], fall, rcond=None)[0].ravel()
+    return starts
 
 
 def least_squares(f: Callable, start: np.ndarray, **options):

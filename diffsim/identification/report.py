@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,13 @@ import numpy as np
 from diffsim._files import checked, save_figure
 from diffsim.identification.fit import Identified
 from diffsim.identification.observations import Observations
-
-_UNEXPLAINED = 4.0  # times the noise
+from diffsim.identification.verdict import explains, fit_warnings, flight_fits
 
 
 def table(found: Identified) -> str:
     """The parameters with standard errors and 95 % intervals, and how well they explain.
 
-    A flight whose residuals are above four times the noise is named: it met something that the
-    world does not hold, or lies at an edge.
+    Then a line for each flight that is not explained, and the warnings.
     """
     width = max(map(len, found.names))
     lines = [f"{'':{width}}  {'value':>9}   {'± s.e.':>8}   95 % interval"]
@@ -28,32 +27,51 @@ def table(found: Identified) -> str:
             continue
         low, high = value - 1.96 * error, value + 1.96 * error
         lines.append(f"{name:{width}}  {value:9.5f}   {error:8.5f}   [{low:.5f}, {high:.5f}]")
+    fits = flight_fits(found)
     count = int(np.isfinite(found.residuals).sum())
+    fitted = sum(not fit.reason for fit in fits)
     lines.append(
-        f"noise {1e3 * found.noise:.2f} mm, chi-square {found.chi_square:.2f} per degree of "
-        f"freedom, {len(found.residuals)} flights, {count} coordinates"
+        f"residuals {1e3 * found.noise:.2f} mm, {_judge(found)} {1e3 * found.reference:.2f} mm: "
+        f"chi-square {found.chi_square:.2f} per degree of freedom, {fitted} of {len(fits)} "
+        f"flights, {count} coordinates"
     )
-    if not found.converged:
-        lines.append(f"warning: the fit did not converge: {found.message}")
-    if unexplained := found.unexplained(_UNEXPLAINED):
-        names = ", ".join(unexplained)
-        lines.append(
-            f"warning: residuals above {_UNEXPLAINED:g} times the typical ones in flights {names}"
-        )
-    return "\n".join(lines)
+    lines += [
+        f"flight {fit.name}: residuals {1e3 * fit.rms:.1f} mm, neighbours correlated "
+        f"{fit.correlation:.2f}, {fit.status}"
+        for fit in fits
+        if fit.status != "explained"
+    ]
+    return "\n".join([*lines, *(f"warning: {line}" for line in fit_warnings(found))])
+
+
+def _judge(found: Identified) -> str:
+    return "noise given" if found.noise == found.reference else "samples scatter by"
 
 
 def as_json(found: Identified) -> dict[str, Any]:
-    """The same for JSON; what is not determined has no error."""
+    """The same for JSON; None for what is not determined or not told."""
     return {
         "parameters": {
-            name: {"value": float(value), "error": float(error) if math.isfinite(error) else None}
-            for name, value, error in zip(found.names, found.values, found.errors)
+            name: {"value": float(value), "error": _number(error), "first_value": float(guess)}
+            for name, value, error, guess in zip(
+                found.names, found.values, found.errors, found.guess
+            )
         },
+        "explains": explains(found),
+        "warnings": fit_warnings(found),
         "noise": found.noise,
-        "chi_square": found.chi_square,
+        "reference_noise": _number(found.reference),
+        "reference_is": _judge(found),
+        "chi_square": _number(found.chi_square),
         "converged": found.converged,
+        "flights": [
+            asdict(fit) | {"chi_square": _number(fit.chi_square)} for fit in flight_fits(found)
+        ],
     }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def plot(found: Identified, observations: Observations, path: str | os.PathLike) -> Path:

@@ -1,6 +1,7 @@
 """What ``scripts/integrate.py`` does: read samples, recognise their grid, report the integral."""
 
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +39,7 @@ class Options:
         fold: f repeats after 2π/fold: the samples cover one part.
         mask: .npy file of booleans, True where a sample is good.
         rule: overrule the choice of rule, for example gregory.
+        json: print one JSON object instead.
     """
 
     samples: Path
@@ -53,6 +55,7 @@ class Options:
     fold: int = 1
     mask: Path | None = None
     rule: str | None = None
+    json: bool = False
 
 
 def load(path: Path) -> np.ndarray:
@@ -210,15 +213,27 @@ def run(options: Options) -> list[str]:
         doubts.append("the samples stop short of a pole, and the cap beyond is left out")
     if steps[np.isfinite(steps)].min(initial=0.0) < -20 and np.nanmax(steps) < 60:
         doubts.append("negative samples: if these are decibels, integrate 10^(dB/10) instead")
-    lines = [f"{value:.15g} ± {error:.1g}" for value, error in zip(found.value, found.error)]
     flags = int(np.bitwise_or.reduce(np.asarray(found.warning)))
+    doubts += explain(flags)
+    if options.json:
+        result = {
+            "values": [float(value) for value in found.value],
+            "errors": [_number(error) for error in found.error],
+            "rule": choice.rule, "degree": int(choice.degree), "why": choice.why,
+            "samples": list(grid.shape), "theta_range_degrees": [float(low), float(high)],
+            "notes": said, "warnings": doubts,
+        }  # fmt: skip
+        return [dumps(result)]
     size = " x ".join(map(str, grid.shape))
     return [
-        *lines,
+        *(f"{value:.15g} ± {error:.1g}" for value, error in zip(found.value, found.error)),
         f"rule: {choice.rule}, exact to degree {choice.degree}, on {size} samples",
         f"why: {choice.why}",
         f"range: theta {low:.6g} to {high:.6g} deg",
         *said,
         *(f"warning: {text}" for text in doubts),
-        *(f"warning: {text}" for text in explain(flags)),
     ]
+
+
+def _number(value) -> float | None:
+    return float(value) if np.isfinite(value) else None

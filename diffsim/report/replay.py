@@ -6,23 +6,19 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import closing
-from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 
 from diffsim._files import checked, replacing
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
-from diffsim.report.stage import INK, VIEWS, Stage, ball_points, hues, paddles, paths_of
+from diffsim.report.picture import Picture
+from diffsim.report.stage import ball_points, paddles, paths_of
 from diffsim.report.track import Track, tracks
 
-if TYPE_CHECKING:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
 TRAIL = 0.3  # s of flight behind the ball
-DPI = 100
 DOTS = 40  # pieces of the trail
 
 
@@ -75,11 +71,9 @@ def animate(
 
 
 class _Film:
-    """A sequence of frames (height, width, 3) uint8: what moves, over a background drawn once."""
+    """A sequence of frames (height, width, 3) uint8."""
 
     def __init__(self, world: World, played: list[Track], paths: list, rate: float):
-        from matplotlib.collections import LineCollection
-
         self.played = played
         self.times = [np.linspace(0, t.end, round(t.end * rate) + 1) for t in played]
         self.discs = [
@@ -88,38 +82,7 @@ class _Film:
         ]
         self.frames = [(n, k) for n, times in enumerate(self.times) for k in range(len(times))]
         points = [disc for discs in self.discs for disc in discs]
-        self.stage = Stage.create(world, [*ball_points(played), *points], dpi=DPI)
-        self.stage.legend(world, [])
-        self.hues = hues(world)
-        driven = [hue for hue, s in zip(self.hues, world.surfaces) if s.driven]
-        self.artists: dict[str, Any] = {
-            view: (
-                [
-                    self.stage.polygons(
-                        view, np.zeros((0, 3, 3)), facecolor=(hue, 0.25), edgecolor=hue,
-                        linewidth=1.6, zorder=3,
-                    )
-                    for hue in driven
-                ],
-                axes.add_collection(LineCollection([], linewidths=2, zorder=3), autolim=False),
-                axes.scatter([], [], s=22, edgecolors="white", linewidths=0.6, zorder=4),
-                axes.plot([], [], "o", color=INK, mec="white", mew=0.5, zorder=5)[0],
-            )
-            for view, axes in self.stage.panels.items()
-        }  # fmt: skip
-        side = self.stage.panels["side"]
-        self.clock = side.text(1, 1.02, "", transform=side.transAxes, ha="right", size=8)
-        self.moving: list[Any] = [self.clock]  # back to front
-        for discs, *others in self.artists.values():
-            self.moving += [*discs, *others]
-        for artist in self.moving:
-            artist.set_animated(True)
-        self.canvas = cast("FigureCanvasAgg", self.stage.figure.canvas)
-        self.canvas.draw()
-        self.background = self.canvas.copy_from_bbox(self.stage.figure.bbox)
-        pixels = 2 * float(world.ball.radius) * side.transData.get_matrix()[0, 0]
-        for *_, ball in self.artists.values():  # to scale, but never too small to see
-            ball.set_markersize(max(5.0, pixels * 72 / DPI))
+        self.picture = Picture(world, [*ball_points(played), *points])
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -132,24 +95,18 @@ class _Film:
         trail = np.sort(np.r_[trail, hits[(hits > trail[0]) & (hits < now)]])
         points, _ = track(trail)
         seen = hits <= now
-        colors = [self.hues[i] for i in track.hit_surfaces[seen]]
         fade = np.zeros((len(trail) - 1, 4))
         fade[:, 3] = 1 - (now - trail[1:]) / TRAIL
-        for view, (discs, line, marks, ball) in self.artists.items():
-            plane = list(VIEWS[view])
-            for disc, shapes in zip_longest(discs, self.discs[number]):  # none without a path
-                disc.set_verts([] if shapes is None else [shapes[frame][:, plane]])
-            line.set_segments(np.stack([points[:-1], points[1:]], axis=1)[..., plane])
-            line.set_color(fade)
-            marks.set_offsets(track.hit_positions[seen][:, plane])
-            marks.set_facecolors(colors)
-            ball.set_data(points[-1:, plane].T)
         name = f"rally {number + 1}, " if len(self.played) > 1 else ""
-        self.clock.set_text(f"{name}t = {now:.3f} s")
-        self.canvas.restore_region(self.background)
-        for artist in self.moving:
-            artist.axes.draw_artist(artist)
-        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
+        return self.picture.draw(
+            points[-1],
+            [shapes[frame] for shapes in self.discs[number]],
+            f"{name}t = {now:.3f} s",
+            trail=points,
+            fade=fade,
+            marks=track.hit_positions[seen],
+            colors=[self.picture.hues[i] for i in track.hit_surfaces[seen]],
+        )
 
 
 def _write_gif(file: Path, film: _Film, fps: int) -> None:

@@ -1,8 +1,11 @@
 """Files as instruments write them: every sample is read, and the clock is used or refused."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from diffsim.delay import FrequencySamples, estimate_delays, report
 from diffsim.delay.recording import load
 
 WAVE = [0.5, -0.25, 1.0, 0.125, 2.5]
@@ -20,6 +23,11 @@ ROWS = "".join(f"{k * 0.5},{v}\n" for k, v in enumerate(WAVE))
         (
             "X,CH1,Start,Increment,\nSequence,Volt,-6e-4,1e-6\n"
             + "".join(f"{k},{v},\n" for k, v in enumerate(WAVE)),
+            1e6,
+            -6e-4,
+        ),
+        (
+            "CH1V,t0 = -6.0e-04, tInc = 1.0e-06,\n" + "".join(f"{v},\n" for v in WAVE),
             1e6,
             -6e-4,
         ),
@@ -43,6 +51,49 @@ def test_uneven_times_are_refused(tmp_path):
         load(file)
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "extra"), [("skrf", "cable.s2p", "rf"), ("h5py", "model.h5", "hdf5")]
+)
+def test_a_reader_that_is_not_installed_is_named(module, name, extra, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / name).touch()
+    with pytest.raises(ImportError, match=rf"{name}: .*pip install 'diffsim\[{extra}\]'"):
+        load(tmp_path / name)
+
+
+def test_frequencies_are_one_step_and_an_offset():
+    frequencies = 1e9 + 1e6 * np.arange(5)
+    with pytest.raises(ValueError, match=r"step: expected one frequency step, .*shape \(5,\)"):
+        FrequencySamples.create(WAVE, frequencies)
+    with pytest.raises(ValueError, match="offset: expected a finite number, got nan"):
+        FrequencySamples.create(WAVE, 1e6, offset=np.nan)
+    made = FrequencySamples.create(WAVE, 1e6, offset=1e3)
+    np.testing.assert_allclose(made.frequencies, frequencies, rtol=1e-6)
+
+
+def test_more_echoes_than_were_looked_for():
+    phases = np.arange(16)[:, None] * np.array([0.2, 0.7])
+    samples = FrequencySamples.create(np.exp(-2j * np.pi * phases).sum(axis=1), 1e6)
+    found = estimate_delays(samples, 1)
+    assert found.saturated
+    assert report.warnings(found)[0].startswith("there may be more echoes")
+    assert not estimate_delays(samples, 1, 1).saturated, "one was asked for"
+
+
+def test_touchstone_of_two_ports(tmp_path):
+    pytest.importorskip("skrf")
+    file = tmp_path / "line.s2p"
+    rows = "".join(
+        f"{1 + k / 4} 0 0 {v} 0 9 0 8 0\n" for k, v in enumerate(WAVE)
+    )  # S11, S21, S12, S22
+    file.write_text("# GHZ S RI R 50\n" + rows)
+    found = load(file, trace=2)
+    np.testing.assert_allclose(found.values, WAVE)
+    assert found.name == "S21"
+    with pytest.raises(ValueError, match="trace: expected 0 to 3, got 4"):
+        load(file, trace=4)
+
+
 def test_touchstone_and_gprmax(tmp_path):
     h5py, _ = pytest.importorskip("h5py"), pytest.importorskip("skrf")
     file = tmp_path / "cable.s1p"
@@ -60,3 +111,6 @@ def test_touchstone_and_gprmax(tmp_path):
     np.testing.assert_array_equal(found.values, WAVE)
     assert found.sample_rate == pytest.approx(2e11)
     assert found.ricker_delay == pytest.approx(2**0.5)
+    # A pulse that left at t = 0 has its centre √2 periods later.
+    samples = report._samples(found, None, "ricker:5e10", (1e9, 1e11), None, 0.0)
+    assert float(samples.origin) == pytest.approx(-(2**0.5) / 5e10)

@@ -1,6 +1,7 @@
 """The command line: a table for a good file, one line and exit code 2 for a bad one."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ def test_delays_of_the_synthetic_scan(tmp_path, capsys):
     assert all("±" in line and "resolved" in line for line in lines[1:])
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["spectrum.png"]
+    common = [ASCAN, "--sample-rate", "8e9", "--pulse", "ricker:8e8", "--echoes", "3"]
+    assert run(*common, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    np.testing.assert_allclose([echo["delay"] for echo in told["echoes"]], found, rtol=1e-6)
+    assert told["warnings"] == []
+    assert not told["saturated"]
+    assert 0 < told["residual"] < 0.01
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,48 +20,177 @@ def kinds(tree):
     return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
 
 
+def test_nothing_is_printed_by_importing():
+    code = "import diffsim.envs.brax_adapter, diffsim.envs.gym_adapter"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
 def test_import_is_light():
     code = "import sys, diffsim.envs; print({'brax', 'gymnasium', 'mujoco'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stdout + done.stderr
 
 
+@pytest.fixture
+def gym():
+    import diffsim.envs.gym_adapter
+
+    return diffsim.envs.gym_adapter
+
+
 @pytest.mark.filterwarnings("ignore:.*A Box observation space:UserWarning")
-def test_gymnasium_checker():
-    import gymnasium
+def test_gymnasium_checker(gym):
     from gymnasium.utils.env_checker import check_env
 
-    import diffsim.envs.gym_adapter  # noqa: F401
+    made = gymnasium.make("diffsim/paddle-juggle-v0", render_mode="rgb_array")
+    assert made.spec.max_episode_steps == 250
+    check_env(made.unwrapped)
 
-    check_env(gymnasium.make("diffsim/paddle-juggle-v0").unwrapped, skip_render_check=True)
+
+def test_gymnasium_make_says_when_episodes_are_cut(gym):
+    made = gymnasium.make("diffsim/paddle-juggle-v0", max_episode_steps=300)
+    assert made.unwrapped._one.env.limit > 300, "no second limit underneath"
+    many = gymnasium.make_vec("diffsim/rally-v0", num_envs=2, max_episode_steps=9)
+    assert many.env.limit == 9
+    assert many.action_space.shape == (2, 10)
+    with pytest.raises(ValueError, match="limit: expected max_episode_steps in its place"):
+        gymnasium.make_vec("diffsim/rally-v0", num_envs=2, limit=9)
 
 
-def test_gymnasium_vector_resets_in_the_same_step():
-    import gymnasium
+def same(ours, theirs):
+    """Equal trees of arrays and of whatever else infos hold."""
+    assert type(ours) is type(theirs)
+    if isinstance(ours, dict):
+        assert set(ours) == set(theirs)
+        for key in ours:
+            same(ours[key], theirs[key])
+    elif isinstance(ours, tuple) or getattr(ours, "dtype", None) == np.dtype("O"):
+        for one, other in zip(ours, theirs, strict=True):
+            same(one, other)
+    elif ours is not None:
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+        assert ours.dtype == theirs.dtype
 
-    from diffsim.envs.gym_adapter import GymVectorEnv
 
-    vector = GymVectorEnv("paddle-juggle", 3, limit=4)
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+def test_gymnasium_vector_is_its_envs_in_a_row(mode, gym):
+    """Against Gymnasium's own loop over single envs: ends of both kinds, at different steps."""
+    task = Drift(limit=7)
+    ours = gym.GymVectorEnv(task, 3, autoreset_mode=mode)
+    theirs = gymnasium.vector.SyncVectorEnv([lambda: gym.GymEnv(task)] * 3, autoreset_mode=mode)
+    assert ours.metadata == theirs.metadata
+    assert ours.observation_space == theirs.observation_space
+    same(ours.reset(seed=5), theirs.reset(seed=5))
+    random, ends = np.random.default_rng(0), set()
+    for step in range(24):
+        actions = random.uniform(-1, 1, (3, 2)).astype(np.float32)
+        got = ours.step(actions)
+        same(got, theirs.step(actions))
+        assert ours.observation_space.contains(got[0])
+        terminated, truncated = got[2:4]
+        assert not (terminated & truncated).any()
+        ends |= {("lost", *terminated)} if terminated.any() else set()
+        ends |= {("cut", *truncated)} if truncated.any() else set()
+        over = terminated | truncated
+        if over.any() and mode == "Disabled":
+            with pytest.raises(gymnasium.error.ResetNeeded, match="expected a reset of rows"):
+                ours.step(actions)
+            same(*(e.reset(options={"reset_mask": over.copy()}) for e in (ours, theirs)))
+        if step == 12:
+            mask = np.array([False, True, True])
+            kept = ours.reset(seed=[9, None, 4], options={"reset_mask": mask})
+            same(kept, theirs.reset(seed=[9, None, 4], options={"reset_mask": mask}))
+    kinds_of_end = {end[0] for end in ends}
+    assert kinds_of_end == {"lost", "cut"}
+    assert len(ends) > 2, "not all rows at once"
+    assert ours._step._cache_size() == 1
+
+
+def test_gymnasium_vector_wrappers_accept_it(gym):
+    from gymnasium.wrappers import vector as wrappers
+
+    for wrap in (
+        wrappers.NormalizeObservation,
+        wrappers.NormalizeReward,
+        wrappers.RecordEpisodeStatistics,
+        wrappers.FlattenObservation,
+        lambda env: wrappers.DtypeObservation(env, np.float64),
+        lambda env: wrappers.TransformObservation(env, lambda x: 2 * x),
+    ):
+        env = wrap(gym.GymVectorEnv(Drift(limit=1), 2))
+        env.reset(seed=1)
+        for _ in range(3):
+            *_, truncated, info = env.step(np.zeros((2, 2), np.float32))
+        assert truncated.all()
+        if wrap is wrappers.RecordEpisodeStatistics:
+            assert info["episode"]["l"].tolist() == [1, 1], "the reset is no step"
+
+
+def test_gymnasium_envs_refuse_what_they_cannot_play(gym):
+    env = gym.GymVectorEnv("paddle-juggle", 3, limit=4)
     with pytest.raises(gymnasium.error.ResetNeeded):
-        vector.step(np.zeros((3, 5)))
-    first, _ = vector.reset(seed=5)
-    again, _ = vector.reset(seed=5)
-    np.testing.assert_array_equal(first, again)
-    assert vector.observation_space.contains(first)
-    for step in range(1, 5):
-        obs, rewards, terminated, truncated, info = vector.step(vector.action_space.sample() * 0)
-        assert vector.observation_space.contains(obs)
-        assert (rewards > 0).all()
-        assert not terminated.any()
-        assert truncated.all() == truncated.any() == (step == 4)
-        assert ("final_obs" in info) == (step == 4)
-    fresh = vector._state
-    assert (np.asarray(fresh.steps) == 0).all()
-    assert not np.isclose(obs, first).all(axis=1).any(), "another start than the first"
-    assert np.abs(info["final_obs"][0] - obs[0]).max() > 0.01
-    made = gymnasium.make_vec("diffsim/rally-v0", num_envs=2, limit=9)
-    assert made.env.limit == 9
-    assert made.action_space.shape == (2, 10)
+        env.step(np.zeros((3, 5)))
+    first, _ = env.reset(seed=5)
+    for rows in (2, 4):
+        with pytest.raises(ValueError, match=rf"actions: expected shape \(3, 5\).*\({rows}, 5\)"):
+            env.step(np.zeros((rows, 5)))
+    with pytest.raises(ValueError, match=r"finite numbers, got others in rows \[1\]"):
+        env.step(np.tile([[0], [np.nan], [0]], 5))
+    np.testing.assert_allclose(env.reset(seed=5)[0], first)
+    for mask, error in (
+        ([True] * 3, TypeError),
+        (np.ones(3), TypeError),
+        (np.ones(2, bool), ValueError),
+        (np.zeros(3, bool), ValueError),
+    ):
+        with pytest.raises(error, match="reset_mask: expected"):
+            env.reset(options={"reset_mask": mask})
+    with pytest.raises(ValueError, match="options: expected reset_mask only, got start"):
+        env.reset(options={"start": 1})
+    with pytest.raises(ValueError, match="seed: expected 3, one a row, got 2"):
+        env.reset(seed=[1, 2])
+    with pytest.raises(ValueError, match="render: expected render_mode='rgb_array'"):
+        env.render()
+    with pytest.raises(ValueError, match="render_mode: expected None or 'rgb_array', got 'human'"):
+        gym.GymEnv("rally", render_mode="human")
+
+    one = gym.GymEnv(Drift(limit=1))
+    one.reset(seed=0)
+    with pytest.raises(ValueError, match="actions: expected shape"):
+        one.step(np.zeros(3))
+    assert one.step(np.zeros(2))[3]
+    with pytest.raises(gymnasium.error.ResetNeeded, match="which ended"):
+        one.step(np.zeros(2))
+
+
+def test_pictures_show_the_ball(gym):
+    env = gym.GymVectorEnv("rally", 2, render_mode="rgb_array")
+    env.reset(seed=0)
+    one, other = env.render()
+    assert one.dtype == np.uint8
+    assert one.shape[2] == 3
+    assert 0 < (one != other).any(axis=2).mean() < 0.01, "two serves, one court"
+    assert env.metadata["render_fps"] == 25
+    nothing = gym.GymEnv(Drift(), render_mode="rgb_array")
+    nothing.reset()
+    with pytest.raises(ValueError, match="expected a task with paddles, got Drift"):
+        nothing.render()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_stable_baselines_checks_and_learns(gym):
+    sb3 = pytest.importorskip("stable_baselines3")
+    from stable_baselines3.common.env_checker import check_env
+
+    env = gymnasium.make("diffsim/paddle-juggle-v0", render_mode="rgb_array")
+    check_env(env, warn=True)
+    model = sb3.PPO("MlpPolicy", env, n_steps=500, batch_size=100, seed=0, device="cpu")
+    model.learn(2000)
+    assert model.num_timesteps == 2000
+    action, _ = model.predict(env.reset(seed=0)[0], deterministic=True)
+    assert env.action_space.contains(action)
 
 
 @pytest.fixture
@@ -92,6 +222,40 @@ def test_brax_resets_to_fresh_starts(brax_envs):
     starts = np.concatenate(seen)[:, 0]
     assert len(np.unique(starts)) == len(starts)
     assert step._cache_size() == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_brax_randomises_the_domain(brax_envs):
+    """Each row plays its own task: the same draw starts as much higher as is juggled higher."""
+    from diffsim.envs.brax_adapter import BraxEnv
+
+    base = BraxEnv(envs.make("paddle-juggle"))
+
+    def randomised(task):
+        axes = jax.tree.map(lambda _: None, task)
+        return task.replace(height=jnp.array([0.3, 0.5])), axes.replace(height=0)
+
+    env = brax_envs.training.wrap(base, episode_length=5, randomization_fn=randomised)
+    key = jax.random.PRNGKey(0)
+    state = env.reset(jnp.stack([key, key]))
+    low, high = state.pipeline_state.ball.position
+    np.testing.assert_allclose(high - low, [0, 0, 0.2], atol=1e-6)
+    assert kinds(jax.eval_shape(env.step, state, jnp.zeros((2, 5)))) == kinds(state)
+    assert base.sys.height.shape == (), "the task is its own again"
+    assert env.dt == base.sys.period
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_brax_renders_states(brax_envs):
+    env = brax_envs.create("diffsim-rally")
+    state = env.reset(jax.random.PRNGKey(0))
+    first, second = env.render([state.pipeline_state] * 2, height=100, width=150)
+    assert first.shape == (100, 150, 3)
+    assert first.dtype == np.uint8
+    assert len(np.unique(first)) > 10
+    np.testing.assert_array_equal(first, second)
+    with pytest.raises(ValueError, match="camera: expected None"):
+        env.render([state.pipeline_state], camera="track")
 
 
 @pytest.mark.filterwarnings("ignore")

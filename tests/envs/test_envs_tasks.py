@@ -293,3 +293,17 @@ def test_refusals_are_clear():
     env = envs.make("paddle-juggle")
     with pytest.raises(ValueError, match=r"action: expected shape \(5,\), got \(4,\)"):
         env.step(env.reset(jax.random.key(0)), jnp.zeros(4))
+    with pytest.raises(ValueError, match=r"action: expected finite numbers, got \[0.0, nan"):
+        env.step(env.reset(jax.random.key(0)), jnp.zeros(5).at[1].set(jnp.nan))
+
+
+def test_an_action_that_is_no_number_ends_the_episode_and_shows():
+    env = envs.make("paddle-juggle")
+    state = env.reset(jax.random.key(0))
+    action = jnp.zeros(len(env.actions)).at[1].set(jnp.nan)
+    after = jax.jit(env.step)(state, action)
+    assert after.done
+    assert np.isnan(after.reward)
+    fresh, ended = envs.restart(env, after, state)
+    assert ended
+    assert np.isfinite(fresh.obs).all()

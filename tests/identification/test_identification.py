@@ -1,6 +1,8 @@
 """Identification against made flights whose constants are known."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsim.identification import Observations, identify, parameter_names, read, report, write
+from diffsim.identification import (
+    Observations,
+    explains,
+    fit_warnings,
+    flight_fits,
+    identify,
+    parameter_names,
+    read,
+    report,
+    write,
+)
+from diffsim.identification.arcs import arcs, scatter
+from diffsim.identification.contacts import Arc, between, passes
 from diffsim.identification.fit import get, put
 from diffsim.identification.made import made
-from diffsim.physics import BallState, Paddle, World, floor, simulate, table
+from diffsim.physics import BallState, Paddle, Surface, World, floor, net, simulate, table
 from diffsim.physics.interpolate import states_at
 
 NAMES = ("drag", "magnus", "table.restitution", "table.friction")
@@ -44,6 +58,10 @@ def test_recovers_the_truth_within_its_standard_errors(found):
     assert np.abs(z).max() < 4, z
     assert np.all(found.errors < [0.01, 0.06, 0.005, 0.005])  # 8 flights say something
     assert found.noise == pytest.approx(2e-3, rel=0.1)
+    assert found.reference == pytest.approx(2e-3, rel=0.1), "told by the samples alone"
+    assert found.chi_square == pytest.approx(1, abs=0.2)
+    assert explains(found)
+    assert fit_warnings(found) == []
     np.testing.assert_allclose(
         [float(get(found.world, name)) for name in NAMES], found.values, rtol=1e-6
     )
@@ -75,13 +93,106 @@ def test_covariance_is_that_of_the_whole_jacobian(seen, found):
         np.testing.assert_allclose(jacobian[:, j], slope, atol=2e-5 * np.abs(slope).max())
 
 
-def test_without_measured_spins():
-    """Lift given, the rest is found from positions alone."""
-    names, seen = NAMES[:1] + NAMES[2:], made(TRUE_WORLD, seed=3, flights=8, spin_noise=None)
-    world = put(WORLD, ["magnus"], [jnp.asarray(TRUTH[1])])
+def test_without_measured_spins_and_with_a_net_that_was_not_there():
+    """Lift given, the rest is found; the flights through the net are named, though most are."""
+    names, laboratory = NAMES[:1] + NAMES[2:], World.create([table(), floor()])
+    seen = made(put(laboratory, NAMES, jnp.asarray(TRUTH)), seed=3, flights=8, spin_noise=None)
+    low, high = 1.04, 1.24  # m; where this net is
+    barrier = Surface.create(
+        center=(0, 0, (low + high) / 2), normal=(1, 0, 0), u=(0, 1, 0),
+        half_extents=(0.9, (high - low) / 2), two_sided=True, name="net",
+    )  # fmt: skip
+    world = put(World.create([table(), barrier, floor()]), ["magnus"], [jnp.asarray(TRUTH[1])])
+    middle = [p[np.nanargmin(np.abs(p[:, 0])), 2] for p in seen.positions]
+    through = [name for name, z in zip(seen.names, middle) if low + 0.02 < z < high - 0.02]
+    assert len(through) > 4
     found = identify(seen, world, names)
     z = (found.values - TRUTH[[0, 2, 3]]) / found.errors
     assert np.abs(z).max() < 4, z
+    said = report.as_json(found)
+    fits = {fit["name"]: fit for fit in said["flights"]}
+    assert {name for name in fits if fits[name]["status"] == "contradicted"} == set(through)
+    assert all("goes through net at t = 0." in fits[name]["reason"] for name in through)
+    assert not said["explains"]
+    assert said["warnings"][0].startswith(f"the world does not explain {len(through)} of 8 flights")
+    assert found.noise == pytest.approx(2e-3, rel=0.1), "of the flights that are fitted"
+
+
+def test_a_fit_says_what_it_does_not_explain(found):
+    """The verdict on what a fit might leave; the noise is that of the samples, not of the fit."""
+    count, length, _ = found.residuals.shape
+    bump = 0.02 * np.sin(np.linspace(0, np.pi, length))[:, None]
+    for spoilt in (1, count - 1):  # also when they are the majority
+        left = found.residuals.copy()
+        left[:spoilt] += bump
+        worse = dataclasses.replace(found, residuals=left, noise=9e-3)
+        assert worse.unexplained() == found.flights[:spoilt]
+        assert not explains(worse)
+        assert f"does not explain {spoilt} of {count} flights" in report.table(worse)
+    shaped = dataclasses.replace(found, residuals=found.residuals + bump / 8)
+    assert {fit.status for fit in flight_fits(shaped)} == {"patterned"}
+    assert "follow a pattern" in fit_warnings(shaped)[0]
+    loud = dataclasses.replace(found, chi_square=4.0, noise=2 * found.reference)
+    assert "leaves 3.9 mm where the noise is 1.9 mm" in re.sub(
+        r"(\.\d)\d", r"\1", fit_warnings(loud)[0]
+    )
+    assert not explains(loud)
+    still = dataclasses.replace(found, guess=np.where([1, 0, 0, 0], found.values, found.guess))
+    assert fit_warnings(still) == [f"drag did not move from its first value, {found.values[0]:g}"]
+    lively = dataclasses.replace(found, values=found.values + np.array([0, 0, 0.2, 0]))
+    assert "table.restitution is above 1" in fit_warnings(lively)[0]
+    blind = dataclasses.replace(found, reference=np.nan, chi_square=np.nan)
+    assert "do not tell their noise" in fit_warnings(blind)[0]
+    assert not explains(blind)
+    assert json.loads(json.dumps(report.as_json(blind), allow_nan=False))["chi_square"] is None
+
+
+def parabola(start, velocity, times, gravity=(0, 0, -9.81)):
+    """States of a ball without air."""
+    t, g = times[:, None], np.array(gravity)
+    x = np.array(start) + np.array(velocity) * t + g * t**2 / 2
+    return np.c_[x, np.array(velocity) + g * t, np.zeros_like(x)]
+
+
+def test_arcs_and_contacts_of_a_bounce_in_closed_form():
+    world, e = World.create([table(), net()]), 0.8
+    radius, height = float(world.ball.radius), 0.3
+    meets = np.sqrt(2 * height / 9.81)
+    times = np.arange(60) / 100
+    before, after = times[times < meets], times[times > meets]
+    top = (0.5, 0.1, 0.76 + radius + height)
+    fall = parabola(top, (1.5, 0, 0), before)
+    low = (0.5 + 1.5 * meets, 0.1, 0.76 + radius)
+    rise = parabola(low, (1.2, 0, e * 9.81 * meets), after - meets)
+    noise = 1e-3 * np.random.default_rng(0).normal(size=(len(times), 3))
+    seen = np.concatenate([fall, rise])[:, :3] + noise
+    seen[40] += 0.5  # an outlier
+    seen[10:13] = np.nan
+    one = Observations.create(times[None], seen[None])
+    assert scatter(one) == pytest.approx(1e-3, rel=0.3)
+    (pieces,) = arcs(one, 1e-3)
+    whole = np.r_[0:10, 13 : len(before)]
+    assert pieces[0].tolist() == whole.tolist()
+    assert 40 not in np.concatenate(pieces)
+    assert sum(map(len, pieces)) >= len(times) - 7, "an outlier may take three along"
+
+    first, second = Arc(before, fall, 1e-3), Arc(after, rise, 1e-3)
+    contact = between(first, second, world)
+    assert contact.surface == "table"
+    # The speeds are those at the samples beside the bounce, not at it.
+    assert contact.restitution == pytest.approx(e, abs=0.04)
+    assert contact.friction == pytest.approx(0.3 / (1.8 * 9.81 * meets), abs=0.01)
+    assert passes(first, world) == passes(second, world) == ""
+    assert between(first, second, World.create([net()])).startswith("turns at t = 0.24")
+    assert between(first, Arc(after, parabola(top, (1.5, 0, 0), after), 1e-3), world) is None
+    through = Arc(times, parabola((-0.5, 0, 0.9), (2.0, 0, 1.0), times, (0, 0, 0)), 1e-3)
+    assert passes(through, world) == ""  # 1.14 m high at the net
+    through = Arc(times, parabola((-0.5, 0, 0.84), (2.0, 0, 0.0), times, (0, 0, 0)), 1e-3)
+    assert passes(through, world).startswith("goes through net at t = 0.24")
+    sinks = Arc(times, parabola((0.5, 0, 1.0), (0, 0, -1.0), times, (0, 0, 0)), 1e-3)
+    assert passes(sinks, world).startswith("goes through table")
+    rests = Arc(times, parabola((0.5, 0, 0.76 + radius), (1.0, 0, 0), times, (0, 0, 0)), 1e-3)
+    assert passes(rests, world) == ""
 
 
 @pytest.mark.slow
@@ -158,7 +269,10 @@ def test_csv_round_trip_and_rows_in_any_order(tmp_path, seen):
         ("trajectory,time,x,y,z\n", "expected rows of samples, got none"),
         ("trajectory,time,x,y,z\na,0,oops,0,0\n", "line 2, x: expected a number, got 'oops'"),
         ("trajectory,time,x,y,z\na,,1,0,0\n", "line 2, time: expected a number, got ''"),
-        ("trajectory,time,x,y,z\na,0,1,0,0\na,0,1,0,0\n", "trajectory a: expected ascending"),
+        (
+            "trajectory,time,x,y,z\na,0,1,0,0\na,0,1,0,0\n",
+            "lines 2 and 3: expected each time of trajectory a once, got 0 s twice",
+        ),
         ("trajectory,time,x,y,z\na,0,1,0,0\na,1,,0,0\n", "at least 5 whole positions, got 1"),
     ],
 )
@@ -178,6 +292,8 @@ def test_bad_arguments(seen):
         identify(seen, WORLD, noise=-1)
     with pytest.raises(ValueError, match="expected fixed surfaces, got 1 driven"):
         identify(seen, World.create([table(), Paddle()]))
+    with pytest.raises(ValueError, match=r"got 0\.1 s after 0\.1 s at sample 3, the first of 1"):
+        Observations.create([[0, 0.1, 0.1, 0.2, 0.3]], np.zeros((1, 5, 3)))
     with pytest.raises(ValueError, match=r"positions: expected shape \(1, 5, 3\)"):
         Observations.create(np.arange(5.0)[None], np.zeros((1, 4, 3)))
 

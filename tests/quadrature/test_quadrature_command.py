@@ -1,8 +1,12 @@
 """The command line: what it prints, and one line and exit code 2 for bad input."""
 
+import json
+
 import numpy as np
 import pytest
 import script
+
+from diffsim.quadrature import integrate, sphere_grid
 
 
 @pytest.fixture
@@ -87,10 +91,80 @@ def test_mask(command):
     assert float(out[0].split(" ± ")[0]) == pytest.approx(14.9769571186647, rel=1e-12)
 
 
+def test_json_says_what_the_lines_say(command):
+    samples = _table()[0]
+    _, out, _ = command("f.npy", "--closed", "yes", f=samples * np.sin(_table()[1])[:, None])
+    _, lines, _ = command("f.npy", "--closed", "yes", "--json")
+    (line,) = lines
+    told = json.loads(line)
+    assert out[0].startswith(f"{told['values'][0]:.15g} ± {told['errors'][0]:.1g}")
+    assert told["theta_range_degrees"] == [0, 180]
+    assert [f"warning: {text}" for text in told["warnings"]] == out[4:]
+    assert told["warnings"]
+
+
+def test_angles_of_other_kinds_are_taken_and_said(command):
+    samples, theta, phi = _table()
+    size = np.hypot(1.0, 0.3)
+    exact = 4 * np.pi * np.sinh(size) / size
+    words = ["f.npy", "--theta", "t.npy", "--phi", "p.npy"]
+    degrees = {"t": np.rad2deg(theta), "p": np.rad2deg(phi)}
+    latitudes = {"t": np.rad2deg(theta) - 90, "p": np.rad2deg(phi)}
+    for arrays, notes in (
+        ({"f": samples} | degrees, ["taken as degrees: theta and phi"]),
+        (
+            {"f": samples[::-1]} | latitudes,
+            [
+                "taken as degrees: theta and phi",
+                "taken as latitude: theta",
+                "reversed: rings, as theta falls",
+            ],
+        ),
+    ):
+        code, out, _ = command(*words, **arrays)
+        assert code == 0
+        assert float(out[0].split(" ± ")[0]) == pytest.approx(exact, rel=1e-12)
+        assert out[4:] == notes
+
+
+def test_a_cap_that_is_left_out_and_decibels_are_said(command):
+    samples, theta, phi = _table()
+    words = ["f.npy", "--theta", "t.npy", "--phi", "p.npy", "--extent", "0", "175"]
+    words = words[:5]
+    _, out, _ = command(*words, f=10 * np.log10(samples) - 30, t=theta, p=phi)
+    assert any("if these are decibels" in line for line in out)
+    _, out, _ = command(*words, f=samples[:-1], t=theta[:-1], p=phi)
+    assert out[3] == "range: theta 0 to 174.375 deg"
+    assert any("short of a pole" in line for line in out)
+
+
+def test_a_grid_by_its_name():
+    samples = _table()[0][:, :-1]
+    named, made = (
+        integrate(samples, grid) for grid in ("clenshaw-curtis", sphere_grid(*samples.shape))
+    )
+    assert float(named.value) == float(made.value)
+
+
 @pytest.mark.parametrize(
     ("arguments", "arrays", "message"),
     [
         (["none.npy"], {}, "expected a .npy array"),
+        (["f.npy"], {"f": _table()[0]}, "closed: expected yes if the last meridian is the first"),
+        (
+            ["f.npy", "--theta", "t.npy", "--phi", "p.npy"],
+            {"f": _table()[0].T, "t": _table()[1], "p": _table()[2]},
+            "expected (theta, phi) = (33, 49), got (49, 33): transposed",
+        ),
+        (
+            ["f.npy", "--theta", "t.npy", "--phi", "p.npy"],
+            {
+                "f": np.ones((37, 19)),
+                "t": np.linspace(-180, 180, 37),
+                "p": np.linspace(0, 180, 19),
+            },
+            "got -180 to 180°, great circles",
+        ),
         (["f.npy"], {"f": np.ones((2, 8))}, "n_theta: expected at least 3 rings, got 2"),
         (["f.npy"], {"f": np.ones(8)}, "samples: expected (rings, meridians), got shape (8,)"),
         (["f.npy", "--grid", "simpson"], {"f": np.ones((9, 8))}, "rule: expected one of"),

@@ -1,0 +1,142 @@
+"""Where a fit begins: the arcs of free flight first, then the contacts between them."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from diffsim.identification.arcs import arcs, scatter
+from diffsim.identification.contacts import Arc, Contact, between, passes
+from diffsim.identification.observations import Observations
+from diffsim.identification.parameters import BOUNDS, get, put
+from diffsim.identification.problem import Problem, least_squares, parabolas
+from diffsim.physics.world import World
+
+_NOISE = 5e-3  # m, where neither given nor told by the samples
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the arcs say before the whole is fitted.
+
+    Attributes:
+        theta: first guess of the parameters, (p,): of the flight from all arcs together, of a
+            surface the medians over its contacts, else as in the given world.
+        starts: of each flight, (n, 9).
+        until: the time up to which each start is fitted, (n,), s.
+        contradicted: of each flight, what speaks against the world; "" for nothing.
+        scatter: of the samples, m; NaN if not told.
+        sigma: noise to begin with, m.
+    """
+
+    theta: np.ndarray
+    starts: np.ndarray
+    until: np.ndarray
+    contradicted: tuple[str, ...]
+    scatter: float
+    sigma: float
+
+
+def first_look(problem: Problem, names: Sequence[str], noise: float | None) -> Look:
+    """Fit the arcs without surfaces, and hold them against the world; see :func:`identify`."""
+    observations, world = problem.observations, problem.world
+    scattered = scatter(observations)
+    sigma = noise if noise is not None else scattered if scattered > 0 else _NOISE
+    pieces = arcs(observations, sigma)
+    found: list[list[Arc]] = [[] for _ in pieces]
+    flown = world
+    if any(pieces):
+        flown, found = _flown(problem, pieces, names, sigma)
+    contradicted, contacts = [], []
+    for flight in found:
+        met = [between(before, after, world) for before, after in pairwise(flight)]
+        contacts += [one for one in met if isinstance(one, Contact)]
+        against = [passes(arc, world) for arc in flight]
+        against += [one for one in met if isinstance(one, str)]
+        contradicted.append(next(filter(None, against), ""))
+    starts = parabolas(observations, np.asarray(world.gravity, float))
+    until = np.zeros(len(found))
+    for i, flight in enumerate(found):
+        if flight and flight[0].times[0] == 0:
+            starts[i], until[i] = flight[0].states[0], flight[0].times[-1]
+    theta = [_guess(name, contacts, float(get(flown, name))) for name in names]
+    return Look(np.array(theta), starts, until, tuple(contradicted), scattered, sigma)
+
+
+def _cut(observations: Observations, pieces: list[list[np.ndarray]]) -> Observations:
+    """Every arc as a flight of its own."""
+    rows = [(i, kept) for i, flight in enumerate(pieces) for kept in flight]
+    shape = (len(rows), observations.times.shape[1])
+    times, seen = np.full(shape, np.nan), np.full((*shape, 6), np.nan)
+    for row, (i, kept) in enumerate(rows):
+        times[row, : len(kept)] = observations.times[i, kept]
+        seen[row, : len(kept)] = np.c_[observations.positions[i], observations.spins[i]][kept]
+    return Observations.create(times, seen[..., :3], seen[..., 3:])
+
+
+def _flown(
+    whole: Problem, pieces: list[list[np.ndarray]], names: Sequence[str], sigma: float
+) -> tuple[World, list[list[Arc]]]:
+    """The world with the drag (and lift, where spins are seen) of all arcs, and each flight's."""
+    observations, world = whole.observations, whole.world
+    cut = _cut(observations, pieces)
+    problem = dataclasses.replace(whole, observations=cut, world=_without_surfaces(world))
+    spun = np.isfinite(observations.spins).any()
+    told = np.array([name == "drag" or (name == "magnus" and spun) for name in names])
+    begin = np.array([float(get(world, name)) for name in names])
+    starts = parabolas(cut, np.asarray(world.gravity, float))
+    unknowns = problem.first_guess(begin, starts, np.full(len(starts), np.inf), sigma)
+    free = np.r_[told, np.full(starts.size, True)]
+    low = np.array([BOUNDS[name.rpartition(".")[2]][0] for name in names])
+    low = np.r_[low, np.full(starts.size, -np.inf)][free]
+
+    def evaluate(x):
+        residuals, jacobian = problem.evaluate(_put(unknowns, free, x), sigma)
+        return residuals, jacobian[:, free]
+
+    if told.any():
+        x = least_squares(
+            evaluate,
+            np.maximum(unknowns[free], low),
+            bounds=(low, np.inf),
+            loss="soft_l1",
+            tr_solver="lsmr" if problem.large else "exact",
+        ).x
+        unknowns = _put(unknowns, free, x)
+    theta, starts = problem.split(unknowns)
+    misfit, rows = problem.misfit(unknowns), iter(range(len(starts)))
+    found: list[list[Arc]] = []
+    for i, flight in enumerate(pieces):
+        found.append([])
+        for kept in flight:
+            row, count = next(rows), len(kept)
+            left = np.nansum(misfit[row, :count] ** 2) / max(3 * count - 9, 1)
+            states = problem.states(row, theta, starts[row])[:count]
+            found[-1].append(Arc(observations.times[i, kept], states, float(np.sqrt(left))))
+    return put(world, names, list(theta)), found
+
+
+def _put(whole: np.ndarray, free: np.ndarray, x: np.ndarray) -> np.ndarray:
+    whole = whole.copy()
+    whole[free] = x
+    return whole
+
+
+def _without_surfaces(world: World) -> World:
+    """The same program, with every surface too far behind to be met."""
+    surfaces = tuple(
+        dataclasses.replace(one, center=one.center - 1e4 * one.rotation[:, 2])
+        for one in world.surfaces
+    )
+    return dataclasses.replace(world, surfaces=surfaces)
+
+
+def _guess(name: str, contacts: list[Contact], otherwise: float) -> float:
+    surface, _, key = name.rpartition(".")
+    seen = [getattr(one, key) for one in contacts if surface and one.surface == surface]
+    if not seen:
+        return otherwise
+    low, high = BOUNDS[key]
+    return float(np.clip(np.median(seen), low, high))

@@ -1,0 +1,48 @@
+"""Echoes that are not copies of the pulse: the error says so."""
+
+import numpy as np
+import pytest
+
+from diffsim import delay
+from diffsim.delay.report import as_json, warnings
+
+
+@pytest.mark.parametrize("real", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_an_echo_of_another_shape_widens_its_error(real):
+    """A second surface close behind, attenuation with dispersion, a wrong peak; and none of it."""
+    rate, peak, size, random = 8e9, 8e8, 256, np.random.default_rng(0)
+    frequency = np.fft.fftfreq(size, 1 / rate)
+    pulse = rate * np.asarray(delay.ricker_spectrum(frequency, peak))
+
+    def attenuated(f):
+        path, quality = 8e-9, 20
+        rise = np.log((np.abs(f) + 1e3) / peak) * 2j * f / (np.pi * quality)
+        return np.exp(np.pi * path * (rise - np.abs(f) / quality))
+
+    shapes = {
+        "none": np.ones_like,
+        "creeping": lambda f: 1 + 0.3 * np.exp(-2j * np.pi * f * 0.35e-9),
+        "attenuated": attenuated,
+        "peak": lambda f: np.exp(-((f / 7.5e8) ** 2) + (f / peak) ** 2) * (np.abs(f) < 2.5e9),
+    }
+    for name, shape in shapes.items():
+        spectrum = pulse * (
+            np.exp(-2j * np.pi * frequency * 8e-9) * shape(frequency)
+            - 0.5 * np.exp(-2j * np.pi * frequency * 16e-9)
+        )
+        record = np.fft.ifft(spectrum).real + 2e-3 * random.normal(size=size)
+        found = delay.estimate_delays(
+            delay.from_signal(
+                record, rate, pulse=lambda f: delay.ricker_spectrum(f, peak), real_amplitudes=real
+            ),
+            2,
+            2,
+        )
+        off = np.abs(np.asarray(found.delays) - [8e-9, 16e-9])
+        assert (off < 3 * found.standard_error).all(), name
+        assert found.misfit[1] == 1, "the other echo is as it should be"
+        assert (found.misfit[0] > 1) == (name != "none"), name
+        told = as_json(found, [])["warnings"]
+        assert told == warnings(found)
+        assert any("not the shape of the pulse" in line for line in told) == (name != "none")
+        assert (found.residual < 1e-3) == (name == "none")
