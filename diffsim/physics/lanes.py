@@ -7,7 +7,9 @@ its whole batch: it can skip what no ball needs, cut a long batch into blocks th
 cache, and hand it to another executor on another platform.
 """
 
+import contextvars
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 BLOCK = 512  # lanes of a block on a CPU
+_launches = contextvars.ContextVar("launches", default=False)  # what a device runs costs a launch
 
 
 def lanes(f: Callable) -> Callable:
@@ -122,9 +125,7 @@ def _one_lane(leaf):
 
 def run(*args, call, linear, batched, size):
     """All lanes in one go."""
-    # Functions stay calls: XLA's CPU fusion would copy each producer into every consumer.
-    with set_xla_metadata(inlineable="false"):
-        out = call(*[x if has else x[..., None] for x, has in zip(args, batched, strict=True)])
+    out = call(*[x if has else x[..., None] for x, has in zip(args, batched, strict=True)])
     if size is None:
         return [x[..., 0] for x in out]
     return [jnp.broadcast_to(x, (*x.shape[:-1], size)) for x in out]
@@ -149,17 +150,35 @@ def _in_blocks(*args, size, batched, **params):
     return [jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)[..., :size] for x in out]
 
 
-def _lowered(*args, size, **params):
-    def whole(*args):
-        return run(*args, size=size, **params)
+def repeat(count: int, step: Callable, start):
+    """``step`` that many times, for a few short steps: one body on a CPU, one launch on a GPU."""
+    unroll = count if _launches.get() else 1
+    return jax.lax.scan(lambda carry, _: (step(carry), None), start, length=count, unroll=unroll)[0]
 
-    if size is None or size <= BLOCK:
-        return whole(*args)
 
-    def blocks(*args):
-        return _in_blocks(*args, size=size, **params)
+def where_any(needed: jax.Array, full: Callable, short: Callable, carry):
+    """``full(carry)`` if a lane needs it, else ``short(carry)``, which is then the same.
 
-    return jax.lax.platform_dependent(*args, cpu=blocks, default=whole)
+    Where the host would have to wait for the answer, always the former.
+    """
+    if _launches.get():
+        return full(carry)
+    return jax.lax.cond(jnp.any(needed), full, short, carry)
+
+
+def _on_accelerator(*args, **params):
+    token = _launches.set(True)
+    try:
+        return run(*args, **params)
+    finally:
+        _launches.reset(token)
+
+
+def _on_cpu(*args, size, **params):
+    # Functions stay calls: XLA's CPU fusion would copy each producer into every consumer. On a GPU
+    # the same would cost a launch, or many, a call.
+    with set_xla_metadata(inlineable="false"):
+        return (run if size is None or size <= BLOCK else _in_blocks)(*args, size=size, **params)
 
 
 def _abstract(*avals, **params):
@@ -233,9 +252,12 @@ def _transpose(cotangents, *args, call, linear, batched, size):
 
 _lanes_p = Primitive("lanes")
 _lanes_p.multiple_results = True
-_lanes_p.def_impl(lambda *args, **params: jax.jit(lambda *a: _lowered(*a, **params))(*args))
+_lanes_p.def_impl(
+    lambda *args, **params: jax.jit(functools.partial(_lanes_p.bind, **params))(*args)
+)
 _lanes_p.def_abstract_eval(_abstract)
-mlir.register_lowering(_lanes_p, mlir.lower_fun(_lowered, multiple_results=True))
+mlir.register_lowering(_lanes_p, mlir.lower_fun(_on_accelerator, multiple_results=True))
+mlir.register_lowering(_lanes_p, mlir.lower_fun(_on_cpu, multiple_results=True), platform="cpu")
 batching.primitive_batchers[_lanes_p] = _batch
 ad.primitive_jvps[_lanes_p] = _jvp
 ad.primitive_transposes[_lanes_p] = _transpose

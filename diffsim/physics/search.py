@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.arc import Arc
+from diffsim.physics.lanes import repeat
 from diffsim.physics.surfaces import Proximity, gap
 
 NODES = 8  # sub-intervals of an arc on which the gap is looked at
@@ -65,7 +66,7 @@ class Cubic:
         down = self.end < 0
         secant = jnp.where(down, self.start / jnp.where(down, self.start - self.end, 1), 0.5)
 
-        def improve(_, bracket):
+        def improve(bracket):
             u, low, high = bracket
             f, rate = self.value(u), self.slope(u)
             low, high = jnp.where(f > 0, u, low), jnp.where(f > 0, high, u)
@@ -74,7 +75,7 @@ class Cubic:
             return jnp.where(newton, step, 0.5 * (low + high)), low, high
 
         start = low + (high - low) * jnp.clip(secant, 0, 1)
-        return jax.lax.fori_loop(0, 6, improve, (start, low, high))[0]
+        return repeat(6, improve, (start, low, high))[0]
 
 
 def touch(near: Proximity, radius: jax.Array, size: jax.Array) -> tuple[jax.Array, ...]:
@@ -211,7 +212,7 @@ def newton(arc: Arc, s: jax.Array, gap_: jax.Array, rate: jax.Array) -> jax.Arra
 def refined(near_at: Callable, zero: jax.Array, arc: Arc, s: jax.Array) -> jax.Array:
     """The time near ``s`` at which the distance itself is ``zero``: two Newton steps."""
 
-    def step(_, s):
+    def step(s):
         return jnp.clip(newton(arc, s, *gap(near_at(s), zero)), 0.0, 1.0)
 
-    return jax.lax.fori_loop(0, 2, step, s)
+    return repeat(2, step, s)

@@ -12,7 +12,7 @@ from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
 from diffsim.physics.court import Court, chosen, full, pick, placed, shifted, wide
-from diffsim.physics.lanes import lanes
+from diffsim.physics.lanes import lanes, where_any
 from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, leaving, refined
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import gap
@@ -233,7 +233,7 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
         return carry, (row(body, body, late), tape)
 
     def step(carry, _):
-        carry, out = jax.lax.cond(jnp.any(carry[1] < last), search, wait, carry)
+        carry, out = where_any(carry[1] < last, search, wait, carry)
         return carry, (*out, carry[1], carry[-1])
 
     zero, number = jnp.zeros(size, dtype), jnp.zeros(size, jnp.int32)
