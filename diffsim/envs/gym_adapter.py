@@ -14,14 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from diffsim import _extra
 from diffsim.envs import ENVS, Env, make, restart
 
 try:
     import gymnasium
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "gymnasium: expected it installed, as by pip install 'diffsim[gym]'"
-    ) from error
+    raise _extra.missing("diffsim.envs.gym_adapter", "gymnasium", "gym") from error
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 

@@ -1,17 +1,24 @@
 """Runs in a step-wise task as a person sees them: one, or several gradients side by side."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from diffsim import envs
 from diffsim._files import replacing
+from diffsim.envs import EnvState
+from diffsim.envs.paddle import PaddleEnv
+from diffsim.report import pages
+from diffsim.report.film import Motion, placed
 from diffsim.report.plots import learning_curves
+from diffsim.report.track import Track
 from diffsim.training import sensitivity
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer
@@ -36,7 +43,44 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
     trainer = LoopTrainer(settings)
     _train(trainer, console)
     if first():
-        console.print(_table(settings.env, {settings.gradient: _fresh(trainer)}))
+        measures = _fresh(trainer)
+        console.print(_table(settings.env, {settings.gradient: measures}))
+        console.print(f"wrote {_page(trainer, measures)}")
+
+
+def _page(trainer: LoopTrainer, measures: dict[str, Measure], count: int = 3) -> Path:
+    settings, env = trainer.settings, cast(PaddleEnv, trainer.env)
+    keys = jax.random.split(jax.random.key(FRESH + 1), count)
+    network = trainer.state.params["network"]
+    played = [episode(env, lambda obs: trainer.act(network, obs), key) for key in keys]
+    told = [
+        (name, " ".join(f"{x:.4g}" for x in (m.value, m.low, m.high)))
+        for name, m in measures.items()
+    ]
+    history = read(settings.out / "metrics.csv")
+    page = settings.out / "report.html"
+    return pages.closed_loop(page, env.world, played, history, told, settings)
+
+
+def episode(
+    env: PaddleEnv, act: Callable[[jax.Array], jax.Array], key: jax.Array
+) -> tuple[Track, Motion]:
+    """The ball and the paddles of one episode, to its end by the rules or by its limit."""
+
+    def step(state: EnvState, _):
+        action = act(state.obs)
+        rollout, servos = env.flight(state, action)
+        poses = [servo(jnp.zeros((), state.place.dtype)) for servo in servos]
+        return env.step(state, action), (rollout, poses, state.done)
+
+    def play(start: EnvState):
+        return jax.lax.scan(step, start, length=env.limit)[1]
+
+    rollouts, poses, done = jax.device_get(jax.jit(play)(env.reset(key)))
+    steps = int((~done).sum())
+    pieces = [Track.of(jax.tree.map(lambda leaf, i=i: leaf[i], rollouts)) for i in range(steps)]
+    paddles = [placed(pose.position, pose.rotation)[:steps] for pose in poses]
+    return Track.joined(pieces, env.period), Motion(env.period * np.arange(steps), paddles)
 
 
 def compare(

@@ -224,9 +224,10 @@ class HitToTarget:
         return {"effort": self.effort_weight.astype(path.duration.dtype) * effort(path, points=16)}
 
     def measures(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
-        """In the real world: was the ball hit, did it land legally, and how far off, m.
+        """In the real world: was the ball hit, did it land legally, how far off, and where, m.
 
         A return is legal if its next impact after the paddle is on the other half of the table.
+        ``landing`` is where that impact is, (3,), NaN if there is none.
         """
         impacts = self.play(weights, start, self.step).impacts
         names = [surface.name for surface in self.world.surfaces]
@@ -241,6 +242,7 @@ class HitToTarget:
             "hit": jnp.any(hits),
             "legal": legal,
             "landing_error": jnp.where(legal, error, jnp.nan),
+            "landing": jnp.where(jnp.any(next_one), position, jnp.nan),
         }
 
     @property
