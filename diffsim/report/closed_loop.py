@@ -54,7 +54,7 @@ def _page(trainer: LoopTrainer, measures: dict[str, Measure], count: int = 3) ->
     network = trainer.state.params["network"]
     played = [episode(env, lambda obs: trainer.act(network, obs), key) for key in keys]
     told = [
-        (name, " ".join(f"{x:.4g}" for x in (m.value, m.low, m.high)))
+        (name.replace("_", " "), f"{m.value:.3g} [{m.low:.3g}, {m.high:.3g}]")
         for name, m in measures.items()
     ]
     history = read(settings.out / "metrics.csv")
@@ -101,7 +101,7 @@ def compare(
         seeds: runs of each; the curves are their median and range.
         steps: updates of our trainer.
         ppo_steps: control steps of PPO.
-        out: folder for the runs, ``steps.png`` and ``seconds.png``.
+        out: folder for the runs, steps.png and seconds.png.
     """
     console = Console()
     curves: dict[str, list] = {}
@@ -139,7 +139,7 @@ def growth(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> f
     """How fast d(ball at t)/d(ball at 0) grows along the episodes of a trained policy.
 
     Args:
-        folder: of a run of :func:`run`.
+        folder: of a run of train_closed_loop.py.
         steps: control steps to follow.
         starts: episodes.
         seed: of the starts.

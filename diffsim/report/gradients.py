@@ -18,7 +18,7 @@ from diffsim._files import replacing, save_figure, write_rows
 from diffsim.gradients import sweep, verdict
 from diffsim.gradients.cases import CASES
 from diffsim.report import pages
-from diffsim.report.stage import COLORS, plain
+from diffsim.report.stage import COLORS, logarithmic, plain
 
 CaseName = Literal["ball-with-wall", "pushing", "friction", "tennis", "chaos"]
 COLUMNS = ("method", "setting", "bias", "deviation", "cosine", "verdict", "to 10 % error")
@@ -219,6 +219,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path
                 panel.plot(places, heights, style, ms=4, lw=1.2, color=hue, label=name)
                 if figure_name == "relative_bias":
                     panel.fill_between(places, *_band(points, name), color=hue, alpha=0.18, lw=0)
+            logarithmic(panel.yaxis)
         column[0].axhline(0.1, color="#202020", lw=0.6, ls=":")
         column[-1].set_xlabel(LABELS[axis])
         turned = {"rotation": 30, "ha": "right"} if axis == "contact" else {}

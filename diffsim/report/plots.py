@@ -20,6 +20,7 @@ from diffsim.report.stage import (
     Stage,
     ball_points,
     hues,
+    logarithmic,
     paddles,
     paths_of,
     plain,
@@ -207,10 +208,14 @@ def learning_curves(
             axes.set_ylim(-0.03, 1.03)
             axes.legend(
                 handles=[Line2D([], [], color=INK, ls=d, lw=1.3, label=t) for _, d, t in lines],
-                loc="lower right", frameon=False, fontsize=7, handlelength=2.6,
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=7,
+                handlelength=2.2, borderaxespad=0.2,
             )  # fmt: skip
         elif name.startswith("landing") and axes.lines:
             axes.set_yscale("log")
+            logarithmic(axes.yaxis)
+        if not axes.lines:
+            axes.text(0.5, 0.5, "none yet", transform=axes.transAxes, ha="center", size=8)
     handles = [
         Line2D([], [], color=COLORS[number % len(COLORS)], lw=1.6, label=label)
         for number, label in enumerate(labelled)

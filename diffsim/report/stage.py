@@ -17,6 +17,7 @@ from diffsim.report.track import Track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 VIEWS = {"side": (0, 2), "above": (0, 1)}  # world axes along the panel's x and y
@@ -132,6 +133,17 @@ def plain(axes: Axes, title: str = "") -> None:
     axes.xaxis.label.set_fontsize(9)
     axes.yaxis.label.set_fontsize(9)
     axes.set_title(title, loc="left", size=8)
+
+
+def logarithmic(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as plain numbers, enough of them to read it by."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    few = high < 10 * low  # within a decade a linear choice of ticks is the readable one
+    axis.set_major_locator(MaxNLocator(4) if few else LogLocator(10, (1, 2, 5), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 @dataclass(frozen=True)

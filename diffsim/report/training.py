@@ -20,6 +20,8 @@ from diffsim.training.host import is_host
 from diffsim.training.metrics import read
 from diffsim.training.processes import first
 
+SUFFIXES = (".png", ".pdf")  # of every figure: for screens and for papers
+
 
 def run(settings: Settings, console: Console | None = None) -> None:
     """Train, print the measures before and after on fresh serves, and draw the pictures.
@@ -86,7 +88,10 @@ def pictures(
     history = read(settings.out / "metrics.csv")
     curves = {name: [row[name] for row in history] for name in history[0]}
     out = settings.out
-    done = [learning_curves({settings.gradient: curves}, path=out / "learning.png")]
+    done = [
+        learning_curves({settings.gradient: curves}, path=out / f"learning{suffix}")
+        for suffix in SUFFIXES
+    ]
     if is_host(task):  # its rallies are not the event-driven world's to draw
         page = pages.training(out / "report.html", settings, history, measures, None)
         return [*done, page, out / "checkpoints"]
@@ -96,9 +101,9 @@ def pictures(
     played = [task.play(w, start) for w, start in zip(weights, starts, strict=True)]
     paths = [task.generator(w) for w in weights]
     target = jnp.append(task.target, task.world.surfaces[0].center[2])
-    done.append(
-        rallies(task.world, played[:4], paths[:4], path=out / "rallies.png", targets=target)
-    )
+    for suffix in SUFFIXES:
+        picture = out / f"rallies{suffix}"
+        done.append(rallies(task.world, played[:4], paths[:4], path=picture, targets=target))
     film = out / "rallies.gif"
     done.append(
         animate(task.world, played[:2], paths[:2], path=film, targets=target, fps=20, slow=2.0)

@@ -32,21 +32,22 @@ function replay(box) {
   const film = JSON.parse(box.querySelector("script").textContent);
   const stage = box.querySelector(".stage"), $ = (name) => box.querySelector(name);
   const vector = (x) => new THREE.Vector3(...x);
-  const renderer = new THREE.WebGLRenderer({ antialias: true, preserveDrawingBuffer: true });
+  const renderer = new THREE.WebGLRenderer({ antialias: true });
   renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
   stage.append(renderer.domElement);
   const scene = new THREE.Scene();
   scene.background = new THREE.Color("#f6f7f8");
-  scene.add(new THREE.HemisphereLight("#ffffff", "#b8b8b8", 2.6));
+  scene.add(new THREE.HemisphereLight("#ffffff", "#d0d0d0", 3.2));
   const camera = new THREE.PerspectiveCamera(40, 1, 0.01, 500);
   camera.up.set(0, 0, 1);
   const controls = new THREE.OrbitControls(camera, renderer.domElement);
 
   const [low, high] = film.bounds.map(vector);
   const middle = low.clone().add(high).multiplyScalar(0.5), size = high.distanceTo(low);
+  const far = Math.max(0.85 * size, 1.6 * (high.z - low.z)); // all of a tall scene, too
   function look(x, y, z) {
     controls.target.copy(middle);
-    camera.position.copy(middle).add(new THREE.Vector3(x, y, z).multiplyScalar(size * 1.05));
+    camera.position.copy(middle).add(new THREE.Vector3(x, y, z).multiplyScalar(far));
     controls.update();
   }
   look(0.35, -0.85, 0.45);
@@ -70,16 +71,12 @@ function replay(box) {
   }
   const paddles = film.driven.map((shape) => patch(shape, 0.55));
 
-  function dots(points, colors, width) {
-    const geometry = new THREE.BufferGeometry().setFromPoints(points.map(vector));
-    const flat = colors.flatMap((color) => new THREE.Color(color).toArray());
-    geometry.setAttribute("color", new THREE.Float32BufferAttribute(flat, 3));
-    const drawn = new THREE.Points(geometry, new THREE.PointsMaterial({ size: width,
-      sizeAttenuation: false, vertexColors: true }));
-    scene.add(drawn);
-    return drawn;
-  }
-  const cloud = dots(film.landings.map((l) => l.at), film.landings.map((l) => l.color), 3);
+  const points = new THREE.BufferGeometry().setFromPoints(film.landings.map((l) => vector(l.at)));
+  points.setAttribute("color", new THREE.Float32BufferAttribute(
+    film.landings.flatMap((l) => new THREE.Color(l.color).toArray()), 3));
+  const cloud = new THREE.Points(points, new THREE.PointsMaterial({ size: 3,
+    sizeAttenuation: false, vertexColors: true }));
+  scene.add(cloud);
   const cross = 0.06;
   for (const [x, y, z] of film.targets) {
     const ends = [[-1, -1], [1, 1], [-1, 1], [1, -1]].map(([a, b]) =>
@@ -98,14 +95,15 @@ function replay(box) {
   const trail = new THREE.Line(new THREE.BufferGeometry(),
     new THREE.LineBasicMaterial({ vertexColors: true }));
   const whole = new THREE.Line(new THREE.BufferGeometry(),
-    new THREE.LineBasicMaterial({ color: "#9a9a9a", transparent: true, opacity: 0.5 }));
+    new THREE.LineBasicMaterial({ color: "#8a8a8a" }));
   const arm = new THREE.Line(new THREE.BufferGeometry(),
     new THREE.LineBasicMaterial({ color: "#202020" }));
   const joints = new THREE.Points(arm.geometry,
     new THREE.PointsMaterial({ color: "#202020", size: 7, sizeAttenuation: false }));
   scene.add(ball, axis, trail, whole, arm, joints);
   for (const drawn of [trail, whole, arm, joints]) drawn.frustumCulled = false;
-  let marks = dots([], [], 8);
+  const marks = new THREE.Group(), dot = new THREE.SphereGeometry(film.radius * 0.7, 16, 8);
+  scene.add(marks);
 
   let rally, time = 0, playing = false, last = 0;
   const mix = (a, b, u) => a.map((x, i) => x + u * (b[i] - x));
@@ -115,8 +113,12 @@ function replay(box) {
   }
   function choose(number) {
     rally = film.rallies[number];
-    scene.remove(marks);
-    marks = dots(rally.hits.map((h) => h.at), rally.hits.map((h) => h.color), 8);
+    marks.clear();
+    for (const hit of rally.hits) {
+      const mark = new THREE.Mesh(dot, new THREE.MeshBasicMaterial({ color: hit.color }));
+      mark.position.set(...hit.at);
+      marks.add(mark);
+    }
     whole.geometry.setFromPoints(rally.ball.map(vector));
     $(".scrub").max = rally.time[rally.time.length - 1];
     box.dataset.rally = number;
@@ -142,7 +144,8 @@ function replay(box) {
     trail.geometry = new THREE.BufferGeometry().setFromPoints(past);
     trail.geometry.setAttribute("color", new THREE.Float32BufferAttribute(
       past.flatMap((_, i) => dark.clone().lerp(pale, i / past.length).toArray()), 3));
-    marks.geometry.setDrawRange(0, rally.hits.filter((h) => h.time <= time).length);
+    marks.children.forEach((mark, i) => { mark.visible = rally.hits[i].time <= time; });
+    box.dataset.hits = rally.hits.filter((hit) => hit.time <= time).length;
     paddles.forEach((drawn, i) => {
       const poses = rally.paddles[i];
       drawn.visible = Boolean(poses);
