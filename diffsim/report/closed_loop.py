@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from diffsim import envs
@@ -161,14 +162,22 @@ def growth(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> f
 
 
 def _train(trainer: LoopTrainer, console: Console) -> None:
-    def progress(row):
-        if "return" in row:
-            console.print(
-                f"update {row['step']:5.0f}  {row['seconds']:6.1f} s  return {row['return']:7.2f}  "
-                f"up {row['seconds_up']:5.2f} s  to the end {100 * row['survival_rate']:5.1f} %"
-            )
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console) as bar:
+        job = bar.add_task("compiling …", total=trainer.settings.steps)
 
-    train(cast(Any, trainer), progress=progress)
+        def progress(row):
+            bar.update(job, completed=row["step"])
+            if "return" in row:
+                bar.update(job, description="training")
+                bar.console.print(
+                    f"update {row['step']:5.0f}  {row['seconds']:6.1f} s  "
+                    f"return {row['return']:7.2f}  up {row['seconds_up']:5.2f} s  "
+                    f"to the end {100 * row['survival_rate']:5.1f} %"
+                )
+
+        train(cast(Any, trainer), progress=progress)
 
 
 def _fresh(trainer: LoopTrainer) -> dict[str, Measure]:

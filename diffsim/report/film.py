@@ -93,7 +93,10 @@ def film(
         if surface.driven:
             driven.append(shape)
         else:
-            fixed.append(shape | {"pose": _list(placed(surface.center, surface.rotation), 6)})
+            fixed.append(
+                shape
+                | {"pose": _list(placed(*map(np.asarray, (surface.center, surface.rotation))), 6)}
+            )
     seen = [*ball_points(list(played)), targets, *(m.links for m in motions if m.links is not None)]
     points, legal = (np.zeros((0, 3)), np.zeros(0, bool)) if landings is None else landings
     inside = np.isfinite(points).all(axis=1) & (np.abs(points) < 2 * FAR).all(axis=1)

@@ -105,7 +105,8 @@ function replay(box) {
   const marks = new THREE.Group(), dot = new THREE.SphereGeometry(film.radius * 0.7, 16, 8);
   scene.add(marks);
 
-  let rally, time = 0, playing = false, last = 0;
+  let rally, time = 0, playing = false, last = 0, stale = true;
+  controls.addEventListener("change", () => { stale = true; });
   const mix = (a, b, u) => a.map((x, i) => x + u * (b[i] - x));
   function between(times, t) { // the two rows around t, and how far between them
     const k = before(times, t), n = Math.min(k + 1, times.length - 1);
@@ -160,6 +161,7 @@ function replay(box) {
       const [a, b, v] = between(rally.frames, time);
       arm.geometry.setFromPoints(rally.links[a].map((p, i) => vector(mix(p, rally.links[b][i], v))));
     }
+    stale = true;
     $(".scrub").value = time;
     $(".clock").textContent = `t = ${time.toFixed(3)} s of ${end.toFixed(2)}`;
     box.dataset.time = time;
@@ -182,7 +184,7 @@ function replay(box) {
   $(".view").addEventListener("change", (event) => look(...event.target.value.split(" ").map(Number)));
   const shown = $(".cloud");
   shown.parentElement.hidden = film.landings.length === 0;
-  shown.addEventListener("change", () => { cloud.visible = shown.checked; });
+  shown.addEventListener("change", () => { cloud.visible = shown.checked; stale = true; });
   for (const [name, color] of film.key) {
     const line = document.createElement("div"), dot = document.createElement("i");
     dot.style.background = color;
@@ -194,6 +196,7 @@ function replay(box) {
     renderer.setSize(stage.clientWidth, stage.clientHeight);
     camera.aspect = stage.clientWidth / stage.clientHeight;
     camera.updateProjectionMatrix();
+    stale = true;
   }).observe(stage);
   renderer.setAnimationLoop((now) => {
     if (playing) {
@@ -202,7 +205,8 @@ function replay(box) {
     }
     last = now;
     controls.update();
-    renderer.render(scene, camera);
+    if (stale) renderer.render(scene, camera); // nothing is drawn while nothing moves
+    stale = false;
   });
   run(false);
   choose(0);
