@@ -5,6 +5,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def entry(main: Callable[[], object]) -> None:
         main: imports what it needs, parses ``sys.argv`` and does the work.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
-    debug, code = _taken("--debug"), None
+    debug, code, stack = _taken("--debug"), None, ExitStack()
     if debug:
         os.environ["DIFFSIM_DEBUG"] = "1"
     try:
@@ -32,7 +33,8 @@ def entry(main: Callable[[], object]) -> None:
         if _taken("--quiet"):
             os.environ["TERM"] = "dumb"  # no bars, which go where errors go
             if "--json" not in sys.argv:
-                sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+                nowhere = stack.enter_context(Path(os.devnull).open("w"))  # noqa: SIM115
+                stack.enter_context(redirect_stdout(nowhere))
         code = main()
     except SystemExit as end:
         if not end.code and {"-h", "--help"} & set(sys.argv):
@@ -44,6 +46,8 @@ def entry(main: Callable[[], object]) -> None:
         if debug:
             raise
         code = _said("error: " + (" ".join(str(error).split()) or type(error).__name__), 2)
+    finally:
+        stack.close()
     sys.exit(code if isinstance(code, int) else 0)
 
 

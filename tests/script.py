@@ -16,7 +16,6 @@ def run(name: str, *arguments: object) -> int:
     with (
         mock.patch.object(sys, "argv", [str(file), *map(str, arguments)]),
         mock.patch.object(sys, "path", [str(SCRIPTS), *sys.path]),
-        mock.patch.object(sys, "stdout", sys.stdout),
     ):
         try:
             runpy.run_path(str(file), run_name="__main__")

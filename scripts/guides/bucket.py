@@ -3,8 +3,8 @@
 #
 # A ball flies towards a paddle and is to land in a bucket on the floor. Everything here is yours to
 # change: the world, the serve, the loss and the network. The simulator only wants a world, a ball
-# and a path; the gradient of what happens goes back into the network. The paddle is large, because a
-# ball that misses it has no slope; `HitToTarget` shows how a small one is trained.
+# and a path; the gradient of what happens goes back into the network. The paddle is large, because
+# a ball that misses it has no slope; `HitToTarget` shows how a small one is trained.
 
 # %%
 import jax
