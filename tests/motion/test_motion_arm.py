@@ -93,7 +93,7 @@ def test_the_skeleton_ends_in_the_paddle_and_keeps_its_lengths(swing, weights):
     np.testing.assert_allclose(path.skeleton(0.6)[-1], path(0.6).position, atol=1e-6)
     lengths = [np.linalg.norm(one, axis=1) for one in bones]
     np.testing.assert_allclose(*lengths, atol=1e-6)  # float32
-    assert np.abs(bones[0] - bones[1]).max() > 0.01  # it moves
+    assert np.abs(bones[0] - bones[1]).max() > 1e-3  # it moves
 
 
 def test_derivatives_in_the_weights_agree(swing, weights):
