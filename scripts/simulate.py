@@ -20,6 +20,8 @@ class Options:
     """Compute in double precision."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Draw the flight from the side and from above."""
+    html: Annotated[Path | None, tyro.conf.arg(metavar="FILE.html")] = None
+    """Write a page with a replay in three dimensions."""
     gradient: bool = False
     """Also give d(final position, velocity, spin)/d(initial position, velocity, spin), 9 × 9."""
 
@@ -33,6 +35,8 @@ def main(options: Options) -> None:
 
     if options.plot is not None:
         _files.writable(_files.figure_path(options.plot))  # the simulation may take long
+    if options.html is not None:
+        _files.writable(_files.checked(options.html, (".html",)))
     scene = scenes.load(options.scene)
     rollout = scenes.run(scene)
     result = scenes.describe(scene, rollout)
@@ -42,6 +46,10 @@ def main(options: Options) -> None:
         from diffsim.report import plots
 
         plots.scene(scene.world, rollout, scene.paths, path=options.plot)
+    if options.html is not None:
+        from diffsim.report import pages
+
+        pages.scene(options.html, options.scene.stem, scene, rollout, result)
     print(json.dumps(result) if options.json else scenes.table(result))
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from html import escape
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
-from diffsim import _linalg
+from diffsim import _linalg, _show
 from diffsim.delay.bounds import hankel_variance
 from diffsim.delay.covariance import SignalSubspace, signal_subspace, smoothed_covariance
 from diffsim.delay.esprit import esprit
@@ -63,6 +65,22 @@ class DelayEstimate:
     noise_variance: jax.Array
     residual: jax.Array
     criterion: jax.Array
+
+    def __repr__(self) -> str:
+        names = ("count", "delays", "standard_error", "resolved", "saturated", "noise_variance")
+        fields = {name: getattr(self, name) for name in names}
+        if _show.concrete(self) and np.ndim(self.mask) == 1:
+            for name in ("delays", "standard_error", "resolved"):
+                fields[name] = np.asarray(fields[name])[np.asarray(self.mask)]
+        return _show.record("DelayEstimate", **fields)
+
+    def _repr_html_(self) -> str:
+        if np.ndim(self.amplitudes) != 1 or not _show.concrete(self):
+            return f"<code>{escape(repr(self))}</code>"
+        rows = zip(self.delays, self.standard_error, self.amplitudes, self.resolved)
+        columns = ("delay, s", "standard error, s", "amplitude", "resolved")
+        shown = [row for row, found in zip(rows, self.mask) if found]
+        return _show.html_table(f"{int(self.count)} echoes", columns, shown)
 
 
 def estimate_delays(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from diffsim import _extra
+
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "ps": 1e-12}
 EVEN = 0.05  # of a step, by which an evenly sampled clock may be rounded
 _NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
@@ -198,9 +200,7 @@ def _touchstone(path: Path, trace: int) -> Recording:
     try:
         import skrf
     except ImportError as error:
-        raise ImportError(
-            f"{path}: Touchstone files need scikit-rf: pip install 'diffsim[rf]'"
-        ) from error
+        raise _extra.missing(f"{path}: a Touchstone file", "scikit-rf", "rf") from error
     network = skrf.Network(str(path))
     ports = network.nports
     values = _chosen(network.s.reshape(len(network.f), -1).T, trace)
@@ -219,7 +219,7 @@ def _gprmax(path: Path, trace: int) -> Recording:
     try:
         import h5py
     except ImportError as error:
-        raise ImportError(f"{path}: gprMax files need h5py: pip install 'diffsim[hdf5]'") from error
+        raise _extra.missing(f"{path}: a gprMax file", "h5py", "hdf5") from error
     with h5py.File(path) as file:
         if "dt" not in file.attrs or not file.get("rxs"):
             raise ValueError(

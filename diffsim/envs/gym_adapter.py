@@ -18,15 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim import _extra
 from diffsim.envs import ENVS, Env, make
 from diffsim.envs.base import choose
 
 try:
     import gymnasium
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "gymnasium: expected it installed, as by pip install 'diffsim[gym]'"
-    ) from error
+    raise _extra.missing("diffsim.envs.gym_adapter", "gymnasium", "gym") from error
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space

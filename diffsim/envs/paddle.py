@@ -154,7 +154,8 @@ class PaddleEnv(Env):
         kept = dataclasses.replace(state, reward=jnp.zeros_like(state.reward))
         return strong(choose(state.done, kept, moved))
 
-    def _moved(self, state: EnvState, action: jax.Array) -> EnvState:
+    def flight(self, state: EnvState, action: jax.Array) -> tuple[Rollout, tuple[Servo, ...]]:
+        """What an action leads to in one period, and how the paddles move meanwhile."""
         targets = self.home + self.reach * jnp.clip(action, -1, 1).reshape(self.home.shape)
         servos = tuple(
             Servo(state.place[p], state.rate[p], targets[p], self.omega, self.orientation[p])
@@ -164,6 +165,10 @@ class PaddleEnv(Env):
             self.world, state.ball, servos,
             duration=self.period, step=self.period, max_impacts=self.impacts,
         )  # fmt: skip
+        return rollout, servos
+
+    def _moved(self, state: EnvState, action: jax.Array) -> EnvState:
+        rollout, servos = self.flight(state, action)
         ends = [servo.at(jnp.asarray(self.period, self.home.dtype)) for servo in servos]
         place, rate = (jnp.stack(parts) for parts in zip(*ends, strict=True))
         after = dataclasses.replace(

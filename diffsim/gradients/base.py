@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from diffsim import _show
 from diffsim.gradients import intervals
 from diffsim.gradients.problem import Problem
 
@@ -92,6 +93,10 @@ class Estimate:
     evaluations: int = struct.field(pytree_node=False)
     objective: str = struct.field(pytree_node=False)
     bias: str = struct.field(pytree_node=False)
+
+    def __repr__(self) -> str:
+        names = ("value", "grad", "variance", "snr", "samples", "failures", "evaluations", "bias")
+        return _show.record("Estimate", **{name: getattr(self, name) for name in names})
 
     def interval(self, confidence: float = 0.95) -> tuple[Any, Any]:
         """Per-coordinate interval: grad ∓ t SE, t Student's quantile, longer for skewed terms.

@@ -174,7 +174,7 @@ def main(
 ) -> None:
     """Print all tables: dense layers (batch 64), structured ones (16), any network.
 
-    Times are of float32 with the factor kept, "inv/dense" over ``DEPTH`` dense forward passes
+    Times are of float32 with the factor kept, "inv/dense" over as many dense forward passes
     taken in turns with it; "kept" is the factor's memory, "temp" what the inverse needs besides.
 
     Args:

@@ -5,6 +5,8 @@ import enum
 import jax
 from flax import struct
 
+from diffsim import _show
+
 
 class Status(enum.IntEnum):
     """How one sample's inversion ended."""
@@ -41,6 +43,13 @@ class Inversion:
     free: jax.Array
     layer: jax.Array
     evaluations: jax.Array
+
+    def __repr__(self) -> str:
+        known = _show.concrete(self.status)
+        status = _show.counts(Status, self.status) if known else self.status
+        names = ("x", "residual", "error", "free", "evaluations")
+        fields = {name: getattr(self, name) for name in names}
+        return _show.record("Inversion", status=status, **fields)
 
 
 @struct.dataclass

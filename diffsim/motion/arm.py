@@ -88,6 +88,14 @@ class Arm:
             angular_velocity=tool.spin.array,
         )
 
+    def skeleton(self, place: jax.Array) -> jax.Array:
+        """Origins of the links at joint angles (n,), rad, and the paddle's centre: (n + 1, 3)."""
+        still = jnp.zeros_like(place)
+        last, links = _links(self, place, still, still)
+        tool = last.moved(self.tool_offset, self.tool_turn).origin
+        origins = jnp.stack([links.origin.x, links.origin.y, links.origin.z], axis=-1)
+        return jnp.concatenate([origins, tool.array()[None]])
+
     def torques(self, place: jax.Array, rate: jax.Array, bend: jax.Array) -> jax.Array:
         """What the motors must give for joint accelerations ``bend``: inverse dynamics.
 
@@ -156,6 +164,11 @@ class ArmPath:
 
         (place, rate), (_, bend) = jax.jvp(moving, (time,), (one,))
         return place, rate, bend
+
+    def skeleton(self, time: jax.Array | float) -> jax.Array:
+        """Origins of the links and the paddle's centre at one time, (n + 1, 3), m."""
+        time = base.instant(time, self.duration.dtype)
+        return self.arm.skeleton(self.joints.coordinates(time))
 
     def torques(self, time: jax.Array | float) -> jax.Array:
         """What the motors must give at one time, (n,), N m."""

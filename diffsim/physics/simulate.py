@@ -4,11 +4,14 @@ import enum
 import functools
 import math
 from collections.abc import Callable
+from html import escape
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
+from diffsim import _show
 from diffsim.physics.arc import stable
 from diffsim.physics.contact.base import Contact, Impacts, Plan
 from diffsim.physics.contact.impulse import Impulse
@@ -49,6 +52,28 @@ class Rollout:
     impacts: Impacts
     final: BallState
     status: jax.Array
+
+    def __repr__(self) -> str:
+        if not _show.concrete(self):
+            return _show.record("Rollout", times=self.times, status=self.status)
+        valid = np.asarray(self.impacts.valid)
+        one = valid.ndim == 1
+        return _show.record(
+            "Rollout",
+            states=f"{self.times.shape} to {np.max(self.times):.4g} s",
+            impacts=np.asarray(self.impacts.time)[valid] if one else f"{valid.sum()} in all",
+            final=self.final.position,
+            status=_show.counts(Status, self.status),
+        )
+
+    def _repr_html_(self) -> str:
+        if np.ndim(self.times) != 1 or not _show.concrete(self):
+            return f"<code>{escape(repr(self))}</code>"
+        i = self.impacts
+        rows = zip(i.time, i.surface, i.before.position, i.before.velocity, i.after.velocity)
+        columns = ("impact at, s", "surface", "position, m", "velocity before, m/s", "after, m/s")
+        shown = [row for row, valid in zip(rows, i.valid) if valid]
+        return _show.html_table(repr(self), columns, shown)
 
 
 def simulate(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from diffsim import _check
+from diffsim import _check, _show
 from diffsim.quadrature import missing, parity, tail
 from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import Band
@@ -53,6 +53,10 @@ class Integral:
     error: jax.Array
     degree: int = struct.field(pytree_node=False)
     warning: jax.Array
+
+    def __repr__(self) -> str:
+        names = ("value", "error", "degree", "warning")
+        return _show.record("Integral", **{name: getattr(self, name) for name in names})
 
 
 def weights(

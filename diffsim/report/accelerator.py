@@ -33,7 +33,7 @@ COLUMNS = ("kernel", "error", "time ms", "floor ms", "time / floor", "compile s"
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the cases are; those of :meth:`large` are for accelerators."""
+    """How large the cases are; by default those for a CPU."""
 
     logits: tuple[tuple[int, int], ...] = ((4096, 1000),)
     dense: int = 1024

@@ -1,17 +1,25 @@
 """Runs in a step-wise task as a person sees them: one, or several gradients side by side."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from diffsim import envs
 from diffsim._files import replacing
+from diffsim.envs import EnvState
+from diffsim.envs.paddle import PaddleEnv
+from diffsim.report import pages
+from diffsim.report.film import Motion, placed
 from diffsim.report.plots import learning_curves
+from diffsim.report.track import Track
 from diffsim.training import sensitivity
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer
@@ -36,7 +44,44 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
     trainer = LoopTrainer(settings)
     _train(trainer, console)
     if first():
-        console.print(_table(settings.env, {settings.gradient: _fresh(trainer)}))
+        measures = _fresh(trainer)
+        console.print(_table(settings.env, {settings.gradient: measures}))
+        console.print(f"wrote {_page(trainer, measures)}")
+
+
+def _page(trainer: LoopTrainer, measures: dict[str, Measure], count: int = 3) -> Path:
+    settings, env = trainer.settings, cast(PaddleEnv, trainer.env)
+    keys = jax.random.split(jax.random.key(FRESH + 1), count)
+    network = trainer.state.params["network"]
+    played = [episode(env, lambda obs: trainer.act(network, obs), key) for key in keys]
+    told = [
+        (name.replace("_", " "), f"{m.value:.3g} [{m.low:.3g}, {m.high:.3g}]")
+        for name, m in measures.items()
+    ]
+    history = read(settings.out / "metrics.csv")
+    page = settings.out / "report.html"
+    return pages.closed_loop(page, env.world, played, history, told, settings)
+
+
+def episode(
+    env: PaddleEnv, act: Callable[[jax.Array], jax.Array], key: jax.Array
+) -> tuple[Track, Motion]:
+    """The ball and the paddles of one episode, to its end by the rules or by its limit."""
+
+    def step(state: EnvState, _):
+        action = act(state.obs)
+        rollout, servos = env.flight(state, action)
+        poses = [servo(jnp.zeros((), state.place.dtype)) for servo in servos]
+        return env.step(state, action), (rollout, poses, state.done)
+
+    def play(start: EnvState):
+        return jax.lax.scan(step, start, length=env.limit)[1]
+
+    rollouts, poses, done = jax.device_get(jax.jit(play)(env.reset(key)))
+    steps = int((~done).sum())
+    pieces = [Track.of(jax.tree.map(lambda leaf, i=i: leaf[i], rollouts)) for i in range(steps)]
+    paddles = [placed(pose.position, pose.rotation)[:steps] for pose in poses]
+    return Track.joined(pieces, env.period), Motion(env.period * np.arange(steps), paddles)
 
 
 def compare(
@@ -57,7 +102,7 @@ def compare(
         seeds: runs of each; the curves are their median and range.
         steps: updates of our trainer.
         ppo_steps: control steps of PPO.
-        out: folder for the runs, ``steps.png`` and ``seconds.png``.
+        out: folder for the runs, steps.png and seconds.png.
     """
     console = Console()
     curves: dict[str, list] = {}
@@ -95,7 +140,7 @@ def growth(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> f
     """How fast d(ball at t)/d(ball at 0) grows along the episodes of a trained policy.
 
     Args:
-        folder: of a run of :func:`run`.
+        folder: of a run of train_closed_loop.py.
         steps: control steps to follow.
         starts: episodes.
         seed: of the starts.
@@ -117,14 +162,22 @@ def growth(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> f
 
 
 def _train(trainer: LoopTrainer, console: Console) -> None:
-    def progress(row):
-        if "return" in row:
-            console.print(
-                f"update {row['step']:5.0f}  {row['seconds']:6.1f} s  return {row['return']:7.2f}  "
-                f"up {row['seconds_up']:5.2f} s  to the end {100 * row['survival_rate']:5.1f} %"
-            )
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console) as bar:
+        job = bar.add_task("compiling …", total=trainer.settings.steps)
 
-    train(cast(Any, trainer), progress=progress)
+        def progress(row):
+            bar.update(job, completed=row["step"])
+            if "return" in row:
+                bar.update(job, description="training")
+                bar.console.print(
+                    f"update {row['step']:5.0f}  {row['seconds']:6.1f} s  "
+                    f"return {row['return']:7.2f}  up {row['seconds_up']:5.2f} s  "
+                    f"to the end {100 * row['survival_rate']:5.1f} %"
+                )
+
+        train(cast(Any, trainer), progress=progress)
 
 
 def _fresh(trainer: LoopTrainer) -> dict[str, Measure]:

@@ -14,7 +14,7 @@ from rich.table import Table
 from diffsim._files import checked, save_figure, write_rows
 from diffsim.gradients import METHODS
 from diffsim.report.plots import AXES, SUFFIXES, run_quantiles
-from diffsim.report.stage import COLORS, plain
+from diffsim.report.stage import COLORS, logarithmic, plain
 from diffsim.training.comparison import Plan, Run, differentiates
 from diffsim.training.comparison import run as runs_of
 from diffsim.training.evaluate import student_interval
@@ -151,7 +151,7 @@ def error_against_cost(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import EngFormatter
 
     file = checked(path, SUFFIXES)
     figure = Figure((7.2, 3.1), dpi=150, layout="constrained")
@@ -179,10 +179,8 @@ def error_against_cost(
             axes.text(0.5, 0.5, "never plays", ha="center", transform=axes.transAxes)
             continue
         axes.set(xscale="log", yscale="log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
+        logarithmic(axes.xaxis)
+        logarithmic(axes.yaxis)
         if error is not None:
             axes.axhline(error, color="0.4", linewidth=0.7, linestyle=":")
     both[0].xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 from rich.progress import track
 
+from diffsim import _extra
 from diffsim._files import checked, save_figure
 from diffsim.losses import Dense, Diagonal, Infogain, from_distances, softmax_infogain
 from diffsim.training.evaluate import student_interval
@@ -68,7 +69,7 @@ def images() -> tuple[jax.Array, jax.Array]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("scikit-learn is missing: pip install 'diffsim[demo]'") from error
+        raise _extra.missing("the study of digits", "scikit-learn", "demo") from error
     data = load_digits()
     return jnp.asarray(data.data / 16, jnp.float32), jnp.asarray(data.target, jnp.int32)
 

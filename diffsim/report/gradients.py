@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -16,7 +17,8 @@ from rich.table import Table
 from diffsim._files import replacing, save_figure, write_rows
 from diffsim.gradients import sweep, verdict
 from diffsim.gradients.cases import CASES
-from diffsim.report.stage import COLORS, plain
+from diffsim.report import pages
+from diffsim.report.stage import COLORS, logarithmic, plain
 
 CaseName = Literal["ball-with-wall", "pushing", "friction", "tennis", "chaos"]
 COLUMNS = ("method", "setting", "bias", "deviation", "cosine", "verdict", "to 10 % error")
@@ -139,7 +141,13 @@ def _sweep(options: Options, console: Console) -> bool:
     _save(options.out / "comparison", rows, console)
     with replacing(options.out / "answer.txt") as file:
         file.write_text("\n".join(answer) + "\n")
-    console.print(f"wrote {_draw(rows, base, options.out / 'comparison.png')}")
+    for suffix in (".png", ".pdf"):
+        console.print(f"wrote {_draw(rows, base, options.out / f'comparison{suffix}')}")
+    page = pages.comparison(
+        options.out / "report.html", rows, answer,
+        lambda file: _draw(rows, base, file), lambda row: verdict.place(row, base),
+    )  # fmt: skip
+    console.print(f"wrote {page}")
     return True
 
 
@@ -168,6 +176,21 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
+def _band(points: Sequence[tuple[Any, Sequence[Mapping]]], method: str) -> np.ndarray:
+    """Ends of the interval of a method's bias at each point, (2, points), NaN where unknown.
+
+    An interval from zero is drawn from a hundredth of its end: the axis is logarithmic.
+    """
+    ends = []
+    for _, group in points:
+        row = next((row for row in group if row["method"] == method), None)
+        low, high = (np.nan, np.nan) if row is None else (
+            row["relative_bias_low"], row["relative_bias_high"]
+        )  # fmt: skip
+        ends.append((max(low, high / 100), high))
+    return np.transpose(ends)
+
+
 def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path) -> Path:
     """Bias, deviation and cost along each axis, one line a method."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -192,8 +215,11 @@ def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path
                 ]
                 heights = [value or float("nan") for value in found]
                 style = "-o" if number < len(COLORS) else "--s"
-                panel.plot(places, heights, style, ms=4, lw=1.2, color=COLORS[number % len(COLORS)],
-                           label=name)  # fmt: skip
+                hue = COLORS[number % len(COLORS)]
+                panel.plot(places, heights, style, ms=4, lw=1.2, color=hue, label=name)
+                if figure_name == "relative_bias":
+                    panel.fill_between(places, *_band(points, name), color=hue, alpha=0.18, lw=0)
+            logarithmic(panel.yaxis)
         column[0].axhline(0.1, color="#202020", lw=0.6, ls=":")
         column[-1].set_xlabel(LABELS[axis])
         turned = {"rotation": 30, "ha": "right"} if axis == "contact" else {}

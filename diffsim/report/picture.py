@@ -22,13 +22,14 @@ class Picture:
     Args:
         world: its fixed surfaces are the background.
         points: a list of arrays (…, 3), m, of all that the pictures must hold.
+        targets: marked in the background, (n, 3), m.
     """
 
-    def __init__(self, world: World, points: list[np.ndarray]):
+    def __init__(self, world: World, points: list[np.ndarray], targets: np.ndarray = NOWHERE):
         from matplotlib.collections import LineCollection
 
-        self.stage = Stage.create(world, points, dpi=DPI)
-        self.stage.legend(world, [])
+        self.stage = Stage.create(world, [*points, targets], dpi=DPI)
+        self.stage.legend(world, self.stage.crosses(targets))
         self.hues = hues(world)
         driven = [hue for hue, s in zip(self.hues, world.surfaces) if s.driven]
         self.artists: dict[str, Any] = {

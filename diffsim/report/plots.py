@@ -20,9 +20,11 @@ from diffsim.report.stage import (
     Stage,
     ball_points,
     hues,
+    logarithmic,
     paddles,
     paths_of,
     plain,
+    targets_of,
 )
 from diffsim.report.track import Track, tracks
 
@@ -206,10 +208,14 @@ def learning_curves(
             axes.set_ylim(-0.03, 1.03)
             axes.legend(
                 handles=[Line2D([], [], color=INK, ls=d, lw=1.3, label=t) for _, d, t in lines],
-                loc="lower right", frameon=False, fontsize=7, handlelength=2.6,
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=7,
+                handlelength=2.2, borderaxespad=0.2,
             )  # fmt: skip
         elif name.startswith("landing") and axes.lines:
             axes.set_yscale("log")
+            logarithmic(axes.yaxis)
+        if not axes.lines:
+            axes.text(0.5, 0.5, "none yet", transform=axes.transAxes, ha="center", size=8)
     handles = [
         Line2D([], [], color=COLORS[number % len(COLORS)], lw=1.6, label=label)
         for number, label in enumerate(labelled)
@@ -223,10 +229,7 @@ def _played(world: World, played: list[Track], paths, targets, extra=0.0) -> Sta
     from matplotlib import colormaps
     from matplotlib.lines import Line2D
 
-    targets = np.zeros((0, 3)) if targets is None else np.asarray(targets, float)
-    if targets.ndim not in (1, 2) or targets.shape[-1] != 3:
-        raise ValueError(f"targets: expected shape (3,) or (k, 3), got {targets.shape}")
-    targets = targets.reshape(-1, 3)
+    targets = targets_of(targets)
     few, colors = len(played) <= NAMED, hues(world)
     driven = [i for i, surface in enumerate(world.surfaces) if surface.driven]
     ghosts, struck = [], []  # (surface, outlines)
@@ -264,10 +267,7 @@ def _played(world: World, played: list[Track], paths, targets, extra=0.0) -> Sta
     dot: dict[str, Any] = {"marker": "o", "ls": "", "ms": 5}
     shown.append(Line2D([], [], color="white", mec=INK, mew=1.2, label="start", **dot))
     shown.append(Line2D([], [], color="0.5", label="impact (colour of surface)", **dot))
-    if len(targets):
-        stage.plot(targets, "x", color=INK, ms=8, mew=2, zorder=5)
-        shown.append(Line2D([], [], marker="x", ls="", color=INK, mew=2, label="target"))
-    stage.legend(world, shown)
+    stage.legend(world, shown + stage.crosses(targets))
     return stage
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from diffsim import _extra
 from diffsim._files import checked, replacing
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
 from diffsim.report.picture import Picture
-from diffsim.report.stage import ball_points, paddles, paths_of
+from diffsim.report.stage import ball_points, paddles, paths_of, targets_of
 from diffsim.report.track import Track, tracks
 
 TRAIL = 0.3  # s of flight behind the ball
@@ -28,6 +29,7 @@ def animate(
     paths: Any = None,
     *,
     path: str | os.PathLike = "rally.gif",
+    targets: Any = None,
     fps: int = 25,
     slow: float = 4.0,
 ) -> Path:
@@ -37,7 +39,7 @@ def animate(
     at the time of the frame, also just before and after an impact between two grid times.
 
     Args:
-        world, rollouts, paths: as in :func:`diffsim.report.rallies`.
+        world, rollouts, paths, targets: as in :func:`diffsim.report.rallies`.
         path: the file, .gif or .mp4 (this one needs ``imageio[ffmpeg]``); its folder is made.
         fps: frames a second; a GIF counts in 1/100 s and shows no more than 50.
         slow: how many seconds of film a second of play takes.
@@ -64,7 +66,8 @@ def animate(
     if not 0 < slow < np.inf:
         raise ValueError(f"slow: expected in (0, inf), got {slow}")
     played = tracks(rollouts)
-    film = _Film(world, played, paths_of(world, paths, len(played)), slow * fps)
+    own = paths_of(world, paths, len(played))
+    film = _Film(world, played, own, slow * fps, targets_of(targets))
     with replacing(file) as temporary:
         write(temporary, film, fps)
     return file
@@ -73,7 +76,9 @@ def animate(
 class _Film:
     """A sequence of frames (height, width, 3) uint8."""
 
-    def __init__(self, world: World, played: list[Track], paths: list, rate: float):
+    def __init__(
+        self, world: World, played: list[Track], paths: list, rate: float, targets: np.ndarray
+    ):
         self.played = played
         self.times = [np.linspace(0, t.end, round(t.end * rate) + 1) for t in played]
         self.discs = [
@@ -82,7 +87,7 @@ class _Film:
         ]
         self.frames = [(n, k) for n, times in enumerate(self.times) for k in range(len(times))]
         points = [disc for discs in self.discs for disc in discs]
-        self.picture = Picture(world, [*ball_points(played), *points])
+        self.picture = Picture(world, [*ball_points(played), *points], targets)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -146,9 +151,7 @@ def _video_writer() -> Callable[[Path, _Film, int], None]:
     try:
         import imageio_ffmpeg
     except ImportError as error:
-        raise ImportError(
-            "path: .mp4 needs imageio[ffmpeg] (pip install 'diffsim[viz]'); .gif needs nothing"
-        ) from error
+        raise _extra.missing("path: .mp4", "imageio[ffmpeg]", "video") from error
 
     def write(file: Path, film: _Film, fps: int) -> None:
         height, width, _ = film[0].shape

@@ -17,6 +17,7 @@ from diffsim.report.track import Track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 VIEWS = {"side": (0, 2), "above": (0, 1)}  # world axes along the panel's x and y
@@ -48,13 +49,16 @@ def light(hue: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def outline(surface: Surface, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+def outline(
+    surface: Surface, position: np.ndarray, rotation: np.ndarray, far: float = UNBOUNDED
+) -> np.ndarray:
     """The edge of a patch in the world frame, (…, k, 3): ρ(θ) = min(R, a/|cos θ|, b/|sin θ|).
 
     Args:
         position, rotation: of the patch, (…, 3) and (…, 3, 3).
+        far: half extent of an unbounded one, m.
     """
-    a, b = np.minimum(np.asarray(surface.half_extents, float), UNBOUNDED)
+    a, b = np.minimum(np.asarray(surface.half_extents, float), far)
     corner = np.arctan2(b, a)
     theta = np.sort(np.r_[np.linspace(-np.pi, np.pi, 64, endpoint=False),
                           corner, -corner, np.pi - corner, corner - np.pi])  # fmt: skip
@@ -64,11 +68,18 @@ def outline(surface: Surface, position: np.ndarray, rotation: np.ndarray) -> np.
     return position[..., None, :] + np.swapaxes(rotation[..., :2] @ edge, -1, -2)
 
 
+@jax.jit
+def _posed(path: Path, times: jax.Array) -> Pose:
+    return jax.vmap(path)(times)
+
+
 def poses(path: Path, times: np.ndarray, dtype) -> Pose:
     """The poses of a path, leaves (n, …), in the precision of the rollout."""
     count = len(times)
     padded = np.r_[times, np.zeros(-count % 32)]  # few shapes: every new one is compiled for
-    found = jax.vmap(path)(jnp.asarray(padded, dtype))
+    if jax.tree_util.all_leaves([path]):  # a plain function
+        path = jax.tree_util.Partial(path)
+    found = _posed(path, jnp.asarray(padded, dtype))
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
 
 
@@ -103,6 +114,18 @@ def paths_of(world: World, paths: Any, count: int) -> list[tuple[Path, ...]]:
     return tuples
 
 
+def targets_of(targets: Any) -> np.ndarray:
+    """Points to mark, (k, 3), of (3,), (k, 3) or None.
+
+    Raises:
+        ValueError: another shape.
+    """
+    targets = np.zeros((0, 3)) if targets is None else np.asarray(targets, float)
+    if targets.ndim not in (1, 2) or targets.shape[-1] != 3:
+        raise ValueError(f"targets: expected shape (3,) or (k, 3), got {targets.shape}")
+    return targets.reshape(-1, 3)
+
+
 def plain(axes: Axes, title: str = "") -> None:
     """The look all panels share: small type, no box."""
     axes.spines[["top", "right"]].set_visible(False)
@@ -110,6 +133,17 @@ def plain(axes: Axes, title: str = "") -> None:
     axes.xaxis.label.set_fontsize(9)
     axes.yaxis.label.set_fontsize(9)
     axes.set_title(title, loc="left", size=8)
+
+
+def logarithmic(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as plain numbers, enough of them to read it by."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    few = high < 10 * low  # within a decade a linear choice of ticks is the readable one
+    axis.set_major_locator(MaxNLocator(4) if few else LogLocator(10, (1, 2, 5), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 @dataclass(frozen=True)
@@ -136,7 +170,7 @@ class Stage:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        low, high = _bounds(world, points)
+        low, high = bounds(world, points)
         span = high - low
         scale = min(WIDTH / span[0], HEIGHT / (span[1] + span[2]))
         heights = [scale * span[2], scale * span[1], *([extra] if extra else [])]
@@ -189,6 +223,15 @@ class Stage:
         for view in VIEWS:
             self.panels[view].plot(*points[:, VIEWS[view]].T, *args, **style)
 
+    def crosses(self, targets: np.ndarray) -> list[Any]:
+        """Mark targets (k, 3); what to show of them in the legend."""
+        from matplotlib.lines import Line2D
+
+        if not len(targets):
+            return []
+        self.plot(targets, "x", color=INK, ms=8, mew=2, zorder=5)
+        return [Line2D([], [], marker="x", ls="", color=INK, mew=2, label="target")]
+
     def legend(self, world: World, shown: list[Any]) -> None:
         """Surfaces and the given handles, below the panels."""
         from matplotlib.patches import Patch
@@ -204,7 +247,8 @@ class Stage:
         )  # fmt: skip
 
 
-def _bounds(world: World, points: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def bounds(world: World, points: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest corner, (3,) each, of what there is to see."""
     seen = np.concatenate([np.reshape(p, (-1, 3)) for p in points])
     middle = (seen.min(axis=0) + seen.max(axis=0)) / 2
     shown = [seen]

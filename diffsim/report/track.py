@@ -1,6 +1,7 @@
 """The ball at any time of a rollout: cubic pieces that meet at the impacts."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ class Track:
 
     Attributes:
         times: of the knots, (k,), s; an impact has two, before and after.
-        positions, velocities: at the knots, (k, 3).
+        positions, velocities, spins: at the knots, (k, 3).
         hit_times, hit_positions, hit_surfaces: of the impacts, (m,), (m, 3), (m,).
         dtype: of the rollout; its paths are to be asked in the same precision.
     """
@@ -26,6 +27,7 @@ class Track:
     times: np.ndarray
     positions: np.ndarray
     velocities: np.ndarray
+    spins: np.ndarray
     hit_times: np.ndarray
     hit_positions: np.ndarray
     hit_surfaces: np.ndarray
@@ -65,6 +67,7 @@ class Track:
         times = times[order]
         positions = knots(lambda state: state.position)[order].astype(float)
         velocities = knots(lambda state: state.velocity)[order].astype(float)
+        spins = knots(lambda state: state.spin)[order].astype(float)
         finite = np.isfinite(np.c_[times, positions, velocities]).all(axis=1)
         last = len(times) if finite.all() else int(finite.argmin())
         if last == 0:
@@ -74,6 +77,7 @@ class Track:
             times[:last],
             positions[:last],
             velocities[:last],
+            spins[:last],
             impacts.time[seen].astype(float),
             impacts.before.position[seen].astype(float),
             impacts.surface[seen],
@@ -92,6 +96,22 @@ class Track:
         piece = np.clip(piece, 0, max(len(self.times) - 2, 0))
         length = self.times[self._next(piece)] - self.times[piece]
         return self._piece(piece, (times - self.times[piece]) / np.where(length > 0, length, 1.0))
+
+    @classmethod
+    def joined(cls, pieces: list["Track"], period: float) -> "Track":
+        """Tracks one after another, each beginning ``period`` s after the one before."""
+        starts = period * np.arange(len(pieces))
+        fields: dict[str, Any] = {"dtype": pieces[0].dtype}
+        for name in ("positions", "velocities", "spins", "hit_positions", "hit_surfaces"):
+            fields[name] = np.concatenate([getattr(piece, name) for piece in pieces])
+        for name in ("times", "hit_times"):
+            moved = [getattr(piece, name) + start for piece, start in zip(pieces, starts)]
+            fields[name] = np.concatenate(moved)
+        return cls(**fields)
+
+    def spin(self, times) -> np.ndarray:
+        """Angular velocity at ``times`` (…,), that of the knot before: (…, 3), rad/s."""
+        return self.spins[np.clip(np.searchsorted(self.times, times, side="right") - 1, 0, None)]
 
     def curve(self, points: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Times (n,), positions and velocities (n, 3) to draw, ``points`` a piece with its ends."""

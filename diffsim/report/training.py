@@ -1,21 +1,26 @@
 """A training run as a person sees it: a progress bar, a table before and after, and pictures."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from diffsim.report import pages
 from diffsim.report.plots import learning_curves, rallies
 from diffsim.report.replay import animate
-from diffsim.training import Settings, Trainer, evaluate, train
-from diffsim.training.evaluate import FRESH, rows
+from diffsim.training import Settings, Trainer, train
+from diffsim.training.evaluate import FRESH, play, rows, summary
 from diffsim.training.folder import ready
 from diffsim.training.host import is_host
 from diffsim.training.metrics import read
 from diffsim.training.processes import first
+
+SUFFIXES = (".png", ".pdf")  # of every figure: for screens and for papers
 
 
 def run(settings: Settings, console: Console | None = None) -> None:
@@ -30,7 +35,7 @@ def run(settings: Settings, console: Console | None = None) -> None:
     trainer = Trainer(task, settings)
     serves = jax.random.key(settings.seed + FRESH)
     console.print("measuring 1,000 fresh serves before training …")
-    before = rows(evaluate(task, trainer.policy(), serves)) if first() else []
+    before = rows(summary(play(task, trainer.policy(), serves))) if first() else []
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -53,33 +58,60 @@ def run(settings: Settings, console: Console | None = None) -> None:
         train(trainer, progress=progress)
     if not first():
         return
-    after = rows(evaluate(task, trainer.policy(), serves))
+    played = play(task, trainer.policy(), serves)
     table = Table("", "before", "after", title="1,000 fresh serves, 95 % intervals")
-    for (name, old), (_, new) in zip(before, after, strict=True):
-        table.add_row(name, old, new)
+    after = rows(summary(played))
+    measures = [(name, old, new) for (name, old), (_, new) in zip(before, after, strict=True)]
+    for row in measures:
+        table.add_row(*row)
     console.print(table)
-    for file in pictures(settings, trainer):
+    for file in pictures(settings, trainer, measures, played):
         console.print(f"wrote {file}")
 
 
-def pictures(settings: Settings, trainer: Trainer, count: int = 4) -> list:
-    """Draw the learning curves, some rallies, and an animation of them, in the run's folder."""
+def pictures(
+    settings: Settings,
+    trainer: Trainer,
+    measures: list[tuple[str, str, str]],
+    outcome: dict[str, np.ndarray],
+    count: int = 8,
+) -> list[Path]:
+    """Draw learning curves, some rallies, an animation, and the page, in the run's folder.
+
+    Args:
+        measures: name, before and after.
+        outcome: of the serves after training, see :func:`diffsim.training.evaluate.play`.
+        count: rallies on the page; four of them are in the picture, two in the animation.
+    """
     task: Any = trainer.task
     policy = trainer.policy()
     history = read(settings.out / "metrics.csv")
     curves = {name: [row[name] for row in history] for name in history[0]}
-    learning = learning_curves({settings.gradient: curves}, path=settings.out / "learning.png")
+    out = settings.out
+    done = [
+        learning_curves({settings.gradient: curves}, path=out / f"learning{suffix}")
+        for suffix in SUFFIXES
+    ]
     if is_host(task):  # its rallies are not the event-driven world's to draw
-        return [learning, settings.out / "checkpoints"]
+        page = pages.training(out / "report.html", settings, history, measures, None)
+        return [*done, page, out / "checkpoints"]
     keys = jax.random.split(jax.random.key(settings.seed + FRESH + 1), count)
     starts = [task.sample(key) for key in keys]
     weights = [policy(task.observe(start)) for start in starts]
     played = [task.play(w, start) for w, start in zip(weights, starts, strict=True)]
     paths = [task.generator(w) for w in weights]
     target = jnp.append(task.target, task.world.surfaces[0].center[2])
+    for suffix in SUFFIXES:
+        picture = out / f"rallies{suffix}"
+        done.append(rallies(task.world, played[:4], paths[:4], path=picture, targets=target))
+    film = out / "rallies.gif"
+    done.append(
+        animate(task.world, played[:2], paths[:2], path=film, targets=target, fps=20, slow=2.0)
+    )
+    landings = (outcome["landing"], outcome["legal"])
+    replay = pages.rallies(task.world, played, paths, targets=target, landings=landings)
     return [
-        learning,
-        rallies(task.world, played, paths, path=settings.out / "rallies.png", targets=target),
-        animate(task.world, played, paths, path=settings.out / "rallies.gif"),
-        settings.out / "checkpoints",
+        *done,
+        pages.training(out / "report.html", settings, history, measures, replay),
+        out / "checkpoints",
     ]

@@ -235,11 +235,12 @@ class HitToTarget:
         return {"effort": self.effort_weight.astype(path.duration.dtype) * effort(path, points=16)}
 
     def measures(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
-        """In the real world: was the ball hit, did it land legally, how far off, m, and is it so.
+        """In the real world: was the ball hit, did it land legally, how far off, and where, m.
 
         ``sound`` says whether the simulation ended with status OK.
 
         A return is legal if its next impact after the paddle is on the other half of the table.
+        ``landing`` is where that impact is, (3,), NaN if there is none.
         """
         rollout = self.play(weights, start, self.step)
         impacts = rollout.impacts
@@ -256,6 +257,7 @@ class HitToTarget:
             "legal": legal,
             "landing_error": jnp.where(legal, error, jnp.nan),
             "sound": rollout.status == Status.OK,
+            "landing": jnp.where(jnp.any(next_one), position, jnp.nan),
         }
 
     @property

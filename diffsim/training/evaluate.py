@@ -38,10 +38,21 @@ def evaluate(
         ``hit_rate``, ``legal_rate`` (of all serves) and ``landing_error_cm`` (NaN without any);
         ``sound_rate``, of the serves for which the simulation vouches, where it says so.
     """
+    return summary(play(task, policy, key, count))
+
+
+def play(
+    task: Task | HostTask, policy: Any, key: jax.Array, count: int = 1000
+) -> dict[str, np.ndarray]:
+    """The task's measures of each of ``count`` serves: see :meth:`Task.measures`."""
     starts = jax.vmap(task.sample)(jax.random.split(key, count))
     weights = jax.vmap(lambda start: policy(task.observe(start)))(starts)
-    outcome = outcomes(task, weights, starts)
-    errors = 100 * outcome["landing_error"][outcome["legal"]]
+    return outcomes(task, weights, starts)
+
+
+def summary(outcome: dict[str, np.ndarray]) -> dict[str, Measure]:
+    """What :func:`evaluate` returns, of measures played."""
+    errors, count = 100 * outcome["landing_error"][outcome["legal"]], len(outcome["hit"])
     return {
         "hit_rate": wilson(int(outcome["hit"].sum()), count),
         "legal_rate": wilson(int(outcome["legal"].sum()), count),

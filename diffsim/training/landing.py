@@ -32,7 +32,7 @@ class Settings:
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the forward model."""
     targets: int = 100
-    """Wanted landing points, uniform over ``box``."""
+    """Wanted landing points, uniform over the box."""
     box: tuple[tuple[float, float], tuple[float, float]] = ((0.5, -0.4), (1.1, 0.4))
     """Lowest and highest (x, y) of the wanted points, m."""
     descent: int = 100

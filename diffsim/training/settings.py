@@ -36,7 +36,7 @@ class Settings(Stored):
     """Largest norm of the gradient; larger ones are scaled down."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the network's hidden layers."""
-    robot: Annotated[str, tyro.conf.arg(name="task")] = "paddle"
+    robot: Annotated[str, tyro.conf.arg(name="task", aliases=("--robot",))] = "paddle"
     """What hits the ball: paddle, free to move anywhere, or arm, a seven-joint arm that carries it,
     whose loss has the torques and the joints' limits too."""
     simulator: str = "events"

@@ -87,6 +87,15 @@ def test_velocities_of_a_path_are_the_derivatives_of_its_pose(swing, weights):
     np.testing.assert_allclose(swing(0 * weights)(1.0).position, [-1.6, 0, 0.98], atol=1e-3)
 
 
+def test_the_skeleton_ends_in_the_paddle_and_keeps_its_lengths(swing, weights):
+    path = swing(weights)
+    bones = [np.diff(path.skeleton(time), axis=0) for time in (0.1, 0.6)]
+    np.testing.assert_allclose(path.skeleton(0.6)[-1], path(0.6).position, atol=1e-6)
+    lengths = [np.linalg.norm(one, axis=1) for one in bones]
+    np.testing.assert_allclose(*lengths, atol=1e-6)  # float32
+    assert np.abs(bones[0] - bones[1]).max() > 1e-3  # it moves
+
+
 def test_derivatives_in_the_weights_agree(swing, weights):
     """Of a number made of everything: forward, reverse, differences."""
 

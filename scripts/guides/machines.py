@@ -1,0 +1,77 @@
+# %% [markdown]
+# # Several machines, and a GPU
+#
+# Scripts divide serves or episodes over all devices of all processes, and give one device's result
+# to rounding. Here two devices are made of one CPU, as the tests do.
+
+# %%
+import dataclasses
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
+    " --xla_force_host_platform_device_count=2"
+)
+
+import jax
+import jax.numpy as jnp
+
+from diffsim import BallState, World, simulate
+from diffsim.training.sharding import averaged, divided
+
+print(jax.devices())
+
+# %% [markdown]
+# `divided(f)` gives every device its own share of the rows; only results travel.
+
+# %%
+world = World.create()
+
+
+def heights(world, drops):
+    """Mean height after 0.5 s of balls that are dropped, and each of them."""
+    final = jax.vmap(
+        lambda z: simulate(
+            world, BallState.create(jnp.zeros(3).at[2].set(z)), duration=0.5
+        ).final.position[2]
+    )(drops)
+    return jnp.mean(final), final
+
+
+drops = jnp.linspace(0.9, 1.5, 8)
+mean, each = jax.jit(divided(heights))(world, drops)
+alone, _ = jax.jit(heights)(world, drops)
+print(float(mean), each)
+assert jnp.allclose(mean, alone, rtol=1e-5)
+mean_height = averaged(
+    lambda gravity, drops: heights(dataclasses.replace(world, gravity=gravity), drops)[0]
+)
+print("d(mean height)/d(gravity):", jax.jit(jax.grad(mean_height))(world.gravity, drops))
+
+# %% [markdown]
+# ## Several machines
+# The same command on each, all with one shared folder, told who they are:
+#
+# ```sh
+# python scripts/train.py --coordinator HOST:1234 --processes 2 --process 0   # on the first
+# python scripts/train.py --coordinator HOST:1234 --processes 2 --process 1   # on the second
+# ```
+#
+# The first process writes, and listens at that address without asking who calls: use a network
+# that you trust. If one is lost, the others end with an error; start them again with `--resume`, in
+# any number. The batch must be a multiple of the number of devices.
+#
+# ## A GPU
+# `pip install 'diffsim-jax[gpu]'`; nothing else changes. `python scripts/benchmark.py accelerator`
+# measures every kernel there: error against float64, time over the memory floor, compile time.
+#
+# ## Where numbers go
+# A run writes `metrics.csv` and TensorBoard events (extra `tensorboard`: `tensorboard --logdir
+# runs`). To send them elsewhere, pass a callback; it gets a dict a row:
+#
+# ```python
+# from diffsim.training import Settings, Trainer, train
+#
+# settings = Settings(steps=200)
+# train(Trainer(settings.task(), settings), progress=wandb.log)             # Weights & Biases
+# train(Trainer(settings.task(), settings), progress=mlflow.log_metrics)    # MLflow
+# ```
