@@ -10,6 +10,7 @@ import pytest
 from diffsim import delay
 from diffsim.delay.benchmark import _numpy_covariance, _numpy_root
 from diffsim.delay.eigenvalues import eigenvalues
+from diffsim.delay.music import _notch
 
 DELAYS = np.array([0.1, 0.13, 0.6])
 AMPLITUDES = np.array([1.0, 1j, 0.5 + 0.5j])
@@ -130,6 +131,18 @@ def test_spectrum_equals_the_product_with_the_noise_subspace():
     steering = np.exp(-2j * np.pi * np.arange(WINDOW)[:, None] * np.arange(64) / 64)
     direct = WINDOW / np.sum(np.abs(null.conj().T @ steering) ** 2, axis=0)
     np.testing.assert_allclose(height, direct, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [8, 24])
+def test_the_notch_divided_out_is_that_of_an_echo(size):
+    """D = 1 − (sin πLτ / L sin πτ)² of an echo at 0, a pair of roots at ±jρ: ρ = 0, then τ = 0."""
+    away = jnp.array([1e-3, 2e-3]) / size
+    sines = jnp.sin(jnp.pi * size * away) / size / jnp.sin(jnp.pi * away)
+    expected = (1 - sines**2) / (1 - 1 / size**2)
+    np.testing.assert_allclose(_notch(away, 0.0, size), expected, rtol=1e-5)
+    width = 2 * jnp.pi * away  # a root as far along the other axis raises D as much
+    np.testing.assert_allclose(_notch(0 * away, width, size), expected, rtol=1e-4)
+    assert _notch(0.5, 0.0, size) > 0.8  # far from the echo nothing is left of it
 
 
 def test_unitary_esprit_at_half_the_unambiguous_range():
