@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from diffsim._text import short
+
 _POSITION, _SPIN = ("x", "y", "z"), ("spin_x", "spin_y", "spin_z")
 COLUMNS = ("trajectory", "time", *_POSITION)
 HEADER = (*COLUMNS, *_SPIN)
@@ -53,10 +55,11 @@ class Observations:
         real = np.isfinite(times)
         for name, row, seen in zip(names, times, real & np.isfinite(positions).all(-1)):
             if np.any(np.diff(row[np.isfinite(row)]) <= 0) or not np.isfinite(row[0]):
-                raise ValueError(f"trajectory {name}: expected ascending times")
+                raise ValueError(f"trajectory {short(name)}: expected ascending times")
             if seen.sum() < 5:
                 raise ValueError(
-                    f"trajectory {name}: expected at least 5 whole positions, got {seen.sum()}"
+                    f"trajectory {short(name)}: expected at least 5 whole positions, "
+                    f"got {seen.sum()}"
                 )
         known = np.where(real[..., None], 1.0, np.nan)
         return cls(names, times - times[:, :1], positions * known, spins * known)
@@ -82,32 +85,11 @@ def read(path: str | Path) -> Observations:
         ValueError: a column is missing or unknown; a cell is not a number; a flight is too short.
         OSError: the file cannot be read.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns = tuple(reader.fieldnames or ())
-        missing = [key for key in COLUMNS if key not in columns]
-        unknown = [key for key in columns if key not in HEADER]
-        if missing or unknown:
-            raise ValueError(
-                f"{path}: expected columns {','.join(COLUMNS)}[,{','.join(_SPIN)}], "
-                f"got {','.join(columns)}"
-            )
-        flights: dict[str, list[list[float]]] = {}
-        for row in reader:
-            cells = [_number(path, reader.line_num, key, row.get(key) or "") for key in HEADER[1:]]
-            flights.setdefault(row["trajectory"], []).append(cells)
-    if not flights:
-        raise ValueError(f"{path}: expected rows of samples, got none")
-    length = max(map(len, flights.values()))
-    table = np.full((len(flights), length, 7), np.nan)
-    for padded, samples in zip(table, flights.values()):
-        padded[: len(samples)] = sorted(samples, key=lambda cells: cells[0])
     try:
-        return Observations.create(
-            table[..., 0], table[..., 1:4], table[..., 4:], names=tuple(flights)
-        )
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        with open(path, newline="", encoding="utf-8") as file:
+            return _read(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: {short(error, 300)}") from error
 
 
 def write(path: Path, observations: Observations) -> None:
@@ -123,11 +105,32 @@ def write(path: Path, observations: Observations) -> None:
                 writer.writerow([name, *("" if math.isnan(v) else f"{v:.6g}" for v in row)])
 
 
-def _number(path, line: int, key: str, text: str) -> float:
+def _read(reader: csv.DictReader) -> Observations:
+    columns = tuple(reader.fieldnames or ())
+    missing = [key for key in COLUMNS if key not in columns]
+    unknown = [key for key in columns if key not in HEADER]
+    if missing or unknown:
+        raise ValueError(
+            f"expected columns {','.join(COLUMNS)}[,{','.join(_SPIN)}], got {','.join(columns)}"
+        )
+    flights: dict[str, list[list[float]]] = {}
+    for row in reader:
+        cells = [_number(reader.line_num, key, row.get(key) or "") for key in HEADER[1:]]
+        flights.setdefault(row["trajectory"], []).append(cells)
+    if not flights:
+        raise ValueError("expected rows of samples, got none")
+    length = max(map(len, flights.values()))
+    table = np.full((len(flights), length, 7), np.nan)
+    for padded, samples in zip(table, flights.values()):
+        padded[: len(samples)] = sorted(samples, key=lambda cells: cells[0])
+    return Observations.create(table[..., 0], table[..., 1:4], table[..., 4:], names=tuple(flights))
+
+
+def _number(line: int, key: str, text: str) -> float:
     try:
         value = float(text) if text.strip() else math.nan
     except ValueError:
         value = math.inf
     if math.isinf(value) or (key == "time" and math.isnan(value)):
-        raise ValueError(f"{path}, line {line}, {key}: expected a number, got {text!r}")
+        raise ValueError(f"line {line}, {key}: expected a number, got {text!r}")
     return value

@@ -1,5 +1,7 @@
 """Files as instruments write them: every sample is read, and the clock is used or refused."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,20 @@ def test_uneven_times_are_refused(tmp_path):
     file.write_text("0,1\n1,2\n2.5,1\n3,0\n")
     with pytest.raises(ValueError, match="evenly rising times"):
         load(file)
+
+
+def test_a_pickle_with_the_name_of_a_touchstone_file_is_not_run(tmp_path):
+    pytest.importorskip("skrf")
+
+    class Touch:
+        def __reduce__(self):
+            return (tmp_path / "ran").touch, ()
+
+    file = tmp_path / "cable.s1p"
+    file.write_bytes(pickle.dumps(Touch()))
+    with pytest.raises(ValueError, match=r"cable\.s1p: "):
+        load(file)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_touchstone_and_gprmax(tmp_path):

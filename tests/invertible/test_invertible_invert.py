@@ -230,7 +230,7 @@ def test_ill_conditioned_begins_at_a_tenth_of_x(share, status):
 
 
 def test_ill_conditioned_layers_begin_at_a_tenth_of_x():
-    """W = (1 1; 1 1 + d), y = W (1, 0): roundings of y, of half a unit at most, come back over d."""
+    """W = (1 1; 1 1 + d), y = W (1, 0): half a unit of y at most, over d."""
     shifts = jnp.array([1.4e-6, 1e-6], jnp.float32)
 
     @jax.vmap

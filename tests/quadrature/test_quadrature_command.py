@@ -90,7 +90,7 @@ def test_mask(command):
 @pytest.mark.parametrize(
     ("arguments", "arrays", "message"),
     [
-        (["none.npy"], {}, "expected a .npy array"),
+        (["none.npy"], {}, "No such file"),
         (["f.npy"], {"f": np.ones((2, 8))}, "n_theta: expected at least 3 rings, got 2"),
         (["f.npy"], {"f": np.ones(8)}, "samples: expected (rings, meridians), got shape (8,)"),
         (["f.npy", "--grid", "simpson"], {"f": np.ones((9, 8))}, "rule: expected one of"),

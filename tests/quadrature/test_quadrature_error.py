@@ -190,7 +190,9 @@ def test_a_first_harmonic_counts_as_its_amplitude_over_the_ring():
     nothing = jnp.zeros(17)
     mean = plan.outlook(2 * np.sin(theta) * first, nothing.astype(complex)).error
     for phase in (1, 1j, np.exp(0.7j)):
-        np.testing.assert_allclose(plan.outlook(nothing, phase * first.astype(complex)).error, mean, rtol=1e-9)
+        np.testing.assert_allclose(
+            plan.outlook(nothing, phase * first.astype(complex)).error, mean, rtol=1e-9
+        )
 
 
 def test_gregory_knows_its_error_on_a_band():
