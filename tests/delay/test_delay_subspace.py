@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from diffsim import delay
 from diffsim.delay.benchmark import _numpy_covariance, _numpy_root
@@ -49,6 +51,23 @@ def test_exact_data_give_exact_delays(forward_backward):
     for name, delays in all_estimates(covariance).items():
         assert delays[3] == 0, name  # beyond the count
         np.testing.assert_allclose(delays[:3], DELAYS, atol=1e-12, err_msg=name)
+
+
+@settings(max_examples=25)
+@given(st.floats(0, 1), st.floats(-3, 3), st.floats(0, 1))
+def test_a_later_louder_or_turned_echo_is_the_same_echo(shift, level, turn):
+    """Delays move by the shift, modulo 1, whatever the record's scale and phase."""
+    values = np.asarray(record(DELAYS) + noise())
+    factor = 10**level * np.exp(2j * np.pi * turn)
+    moved = factor * values * np.exp(-2j * np.pi * shift * np.arange(SIZE))
+    before, after = (
+        all_estimates(delay.smoothed_covariance(data, WINDOW)) for data in (values, moved)
+    )
+    for name in ESTIMATORS:
+        apart = np.asarray(after[name])[:3, None] - np.asarray(before[name])[:3] - shift
+        np.testing.assert_allclose(
+            np.abs((apart + 0.5) % 1 - 0.5).min(axis=0), 0, atol=1e-9, err_msg=name
+        )
 
 
 def test_exact_incoherent_covariance_without_smoothing():
