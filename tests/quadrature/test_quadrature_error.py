@@ -16,7 +16,7 @@ from diffsim.quadrature import (
     sphere_grid,
 )
 from diffsim.quadrature.base import SPHERE
-from diffsim.quadrature.tail import Colatitude, Decay, Halving
+from diffsim.quadrature.tail import Colatitude, Decay, Halving, _margin
 
 FLOOR = 4e-15  # relative roundoff: below it neither errors nor estimates mean anything
 
@@ -193,6 +193,11 @@ def test_a_first_harmonic_counts_as_its_amplitude_over_the_ring():
         np.testing.assert_allclose(
             plan.outlook(nothing, phase * first.astype(complex)).error, mean, rtol=1e-9
         )
+
+
+def test_the_margin_grows_as_a_cube():
+    """Where the first order that errs is at twice those seen, as with Gauss–Legendre: 8 times."""
+    assert _margin(34, 17) == 8 * _margin(17, 17) == 8 * _margin(9, 17)
 
 
 def test_gregory_knows_its_error_on_a_band():
