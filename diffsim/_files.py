@@ -1,11 +1,16 @@
 """Files that appear whole or not at all."""
 
 import csv
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from diffsim._text import short
 
 FIGURES = (".png", ".pdf", ".svg", ".jpg")
 
@@ -82,6 +87,39 @@ def writable(path: Path) -> None:
         path.with_name(f".{path.name[:100]}.probe").unlink()
     except OSError as error:
         raise type(error)(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds something else; one line says what.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected JSON, got {short(error)}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: expected an object, got {short(repr(data))}")
+    return data
+
+
+def read_array(path: Path, kinds: str = "fiubc") -> np.ndarray:
+    """The array in a ``.npy`` file, whose numbers are of one of NumPy's ``kinds``.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds something else, or less than its header says.
+    """
+    with open(path, "rb") as file:
+        try:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        except Exception as error:  # its header is Python, and fails in every way that Python does
+            raise ValueError(f"expected a .npy array, got {short(error)}") from None
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"expected numbers, got {short(array.dtype)} {array.shape}")
+    return array
 
 
 def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> Path:

@@ -84,8 +84,7 @@ def root_music(subspace: SignalSubspace, step=1.0) -> jax.Array:
         pair = _nearest_pair(fixed, start, pairs, jnp.arange(maximum) < slot)
         pair = _newton(lambda pair: _pair_residual(fixed, pair), pair)
         delay, width = pair[0] / size, jnp.sqrt(jnp.maximum(pair[1], 0)) / size
-        factor = 4 * (jnp.sinh(width / 2) ** 2 + jnp.sin(jnp.pi * (grid - delay)) ** 2)
-        notch = factor / (factor + 12 / size**2)  # what a single echo does to D
+        notch = _notch(grid - delay, width, size)
         near = jnp.abs((grid - delay + 0.5) % 1 - 0.5) < 0.75 / points
         null = jnp.where(near, jnp.inf, null / jnp.where(near, 1, notch))
         return (null, pairs.at[slot].set(pair)), None
@@ -116,6 +115,12 @@ def _power(basis, points):
 def _null_spectrum(basis, points):
     """aᴴ(I − U Uᴴ)a / L on ``points`` delays; rounding may leave it a few eps below zero."""
     return 1 - _power(basis, points) / basis.shape[0]
+
+
+def _notch(away, width, size):
+    """What a single echo does to D at a delay that far from it, to second order."""
+    factor = 4 * (jnp.sinh(width / 2) ** 2 + jnp.sin(jnp.pi * away) ** 2)
+    return factor / (factor + 12 / size**2)
 
 
 def _pair_residual(polynomial, pair):

@@ -1,5 +1,6 @@
 """Recorded echoes from files: tables of oscilloscopes, NumPy arrays, Touchstone, gprMax."""
 
+import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from diffsim import _extra
+from diffsim._files import read_array
+from diffsim._text import short
 
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "ps": 1e-12}
 EVEN = 0.05  # of a step, by which an evenly sampled clock may be rounded
@@ -59,20 +62,17 @@ def load(path: Path, trace: int = 0) -> Recording:
         raise ValueError(f"{path}: expected a {', '.join(_READERS)} file".replace(" s,", " .sNp,"))
     try:
         return read(path, trace)
-    except (ValueError, EOFError, KeyError) as error:
-        text = str(error.args[0] if error.args else error).splitlines()[0]
-        raise ValueError(f"{path}: {text}") from error
+    except (OSError, ImportError):
+        raise
+    except Exception as error:  # what libraries make of a damaged file may be anything
+        text = short(error.args[0] if error.args else error, 300)
+        raise ValueError(f"{path}: {text or type(error).__name__}") from error
 
 
 def _array(path: Path, trace: int) -> Recording:
-    array = np.load(path, allow_pickle=False)
-    if (
-        not isinstance(array, np.ndarray)
-        or array.ndim not in (1, 2)
-        or array.dtype.kind not in "iufc"
-    ):
-        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-        raise ValueError(f"expected numbers in 1 or 2 dimensions, got {got}")
+    array = read_array(path, "iufc")
+    if array.ndim not in (1, 2):
+        raise ValueError(f"expected 1 or 2 dimensions, got {array.shape}")
     return Recording(array if array.ndim == 1 else _chosen(array, trace))
 
 
@@ -201,7 +201,9 @@ def _touchstone(path: Path, trace: int) -> Recording:
         import skrf
     except ImportError as error:
         raise _extra.missing(f"{path}: a Touchstone file", "scikit-rf", "rf") from error
-    network = skrf.Network(str(path))
+    text, network = io.StringIO(_decoded(path.read_bytes())), skrf.Network()
+    text.name = path.name  # type: ignore[attr-defined]
+    network.read_touchstone(text)  # Network(path) would first run the file as a pickle
     ports = network.nports
     values = _chosen(network.s.reshape(len(network.f), -1).T, trace)
     steps = np.diff(network.f)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim._files import replacing
+from diffsim._files import read_json, replacing
 from diffsim.gradients import keep_up
 from diffsim.gradients.base import Method, estimate
 from diffsim.gradients.compare import compare
@@ -166,7 +166,7 @@ class Store:
 
     def __init__(self, path: Path):
         self.path = path
-        self.done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self.done: dict[str, Any] = read_json(path) if path.exists() else {}
 
     def get(self, key: str, make: Callable[[], Any]) -> Any:
         """What is stored under ``key``, made and stored first if it is not there."""

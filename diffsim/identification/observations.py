@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from diffsim._text import short
+
 _POSITION, _SPIN = ("x", "y", "z"), ("spin_x", "spin_y", "spin_z")
 COLUMNS = ("trajectory", "time", *_POSITION)
 HEADER = (*COLUMNS, *_SPIN)
@@ -54,17 +56,17 @@ class Observations:
         real = np.isfinite(times)
         for name, row, seen in zip(names, times, real & np.isfinite(positions).all(-1)):
             if not np.isfinite(row[0]):
-                raise ValueError(f"trajectory {name}: expected a first time, got {row[0]}")
+                raise ValueError(f"trajectory {short(name)}: expected a first time, got {row[0]}")
             stays = np.flatnonzero(np.diff(row[np.isfinite(row)]) <= 0)
             if stays.size:
                 at = stays[0] + 1
                 raise ValueError(
-                    f"trajectory {name}: expected ascending times, got {row[at]:g} s after "
+                    f"trajectory {short(name)}: expected ascending times, got {row[at]:g} s after "
                     f"{row[at - 1]:g} s at sample {at + 1}, the first of {stays.size}"
                 )
             if seen.sum() < LEAST:
                 raise ValueError(
-                    f"trajectory {name}: expected at least {LEAST} whole positions, "
+                    f"trajectory {short(name)}: expected at least {LEAST} whole positions, "
                     f"got {seen.sum()}"
                 )
         known = np.where(real[..., None], 1.0, np.nan)
@@ -97,39 +99,11 @@ def read(path: str | Path) -> Observations:
             or has two samples at one time.
         OSError: the file cannot be read.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns = tuple(reader.fieldnames or ())
-        missing = [key for key in COLUMNS if key not in columns]
-        unknown = [key for key in columns if key not in HEADER]
-        if missing or unknown:
-            raise ValueError(
-                f"{path}: expected columns {','.join(COLUMNS)}[,{','.join(_SPIN)}], "
-                f"got {','.join(columns)}"
-            )
-        flights: dict[str, list[list[float]]] = {}
-        lines: dict[tuple[str, float], int] = {}
-        for row in reader:
-            line, name = reader.line_num, row["trajectory"]
-            cells = [_number(path, line, key, row.get(key) or "") for key in HEADER[1:]]
-            if (first := lines.setdefault((name, cells[0]), line)) != line:
-                raise ValueError(
-                    f"{path}, lines {first} and {line}: expected each time of trajectory {name} "
-                    f"once, got {cells[0]:g} s twice"
-                )
-            flights.setdefault(name, []).append(cells)
-    if not flights:
-        raise ValueError(f"{path}: expected rows of samples, got none")
-    length = max(map(len, flights.values()))
-    table = np.full((len(flights), length, 7), np.nan)
-    for padded, samples in zip(table, flights.values()):
-        padded[: len(samples)] = sorted(samples, key=lambda cells: cells[0])
     try:
-        return Observations.create(
-            table[..., 0], table[..., 1:4], table[..., 4:], names=tuple(flights)
-        )
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        with open(path, newline="", encoding="utf-8") as file:
+            return _read(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: {short(error, 300)}") from error
 
 
 def write(path: Path, observations: Observations) -> None:
@@ -145,11 +119,39 @@ def write(path: Path, observations: Observations) -> None:
                 writer.writerow([name, *("" if math.isnan(v) else f"{v:.6g}" for v in row)])
 
 
-def _number(path, line: int, key: str, text: str) -> float:
+def _read(reader: csv.DictReader) -> Observations:
+    columns = tuple(reader.fieldnames or ())
+    missing = [key for key in COLUMNS if key not in columns]
+    unknown = [key for key in columns if key not in HEADER]
+    if missing or unknown:
+        raise ValueError(
+            f"expected columns {','.join(COLUMNS)}[,{','.join(_SPIN)}], got {','.join(columns)}"
+        )
+    flights: dict[str, list[list[float]]] = {}
+    lines: dict[tuple[str, float], int] = {}
+    for row in reader:
+        line, name = reader.line_num, row["trajectory"]
+        cells = [_number(line, key, row.get(key) or "") for key in HEADER[1:]]
+        if (first := lines.setdefault((name, cells[0]), line)) != line:
+            raise ValueError(
+                f"lines {first} and {line}: expected each time of trajectory {short(name)} once, "
+                f"got {cells[0]:g} s twice"
+            )
+        flights.setdefault(name, []).append(cells)
+    if not flights:
+        raise ValueError("expected rows of samples, got none")
+    length = max(map(len, flights.values()))
+    table = np.full((len(flights), length, 7), np.nan)
+    for padded, samples in zip(table, flights.values()):
+        padded[: len(samples)] = sorted(samples, key=lambda cells: cells[0])
+    return Observations.create(table[..., 0], table[..., 1:4], table[..., 4:], names=tuple(flights))
+
+
+def _number(line: int, key: str, text: str) -> float:
     try:
         value = float(text) if text.strip() else math.nan
     except ValueError:
         value = math.inf
     if math.isinf(value) or (key == "time" and math.isnan(value)):
-        raise ValueError(f"{path}, line {line}, {key}: expected a number, got {text!r}")
+        raise ValueError(f"line {line}, {key}: expected a number, got {text!r}")
     return value

@@ -93,8 +93,7 @@ class Arm:
         still = jnp.zeros_like(place)
         last, links = _links(self, place, still, still)
         tool = last.moved(self.tool_offset, self.tool_turn).origin
-        origins = jnp.stack([links.origin.x, links.origin.y, links.origin.z], axis=-1)
-        return jnp.concatenate([origins, tool.array()[None]])
+        return jnp.concatenate([links.origin.array, tool.array[None]])  # (n, 3) of a scan
 
     def torques(self, place: jax.Array, rate: jax.Array, bend: jax.Array) -> jax.Array:
         """What the motors must give for joint accelerations ``bend``: inverse dynamics.

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._files import read_array
 from diffsim.quadrature import table
 from diffsim.quadrature.base import SPHERE, Measure, PointRule
 from diffsim.quadrature.grid import ANGLE, Grid, recognise, sphere_grid
@@ -62,15 +63,13 @@ def load(path: Path) -> np.ndarray:
     """The array in a .npy file.
 
     Raises:
-        ValueError: there is no such file, or it is no array of numbers.
+        OSError: the file cannot be read.
+        ValueError: it is no array of real numbers.
     """
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: expected a .npy array, got {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise ValueError(f"{path}: expected an array of real numbers, got {type(array).__name__}")
-    return array
+        return read_array(path, "fiub")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def layout(

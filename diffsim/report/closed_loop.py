@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from diffsim import envs
-from diffsim._files import replacing
+from diffsim._files import read_json, replacing
 from diffsim.envs import EnvState
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.report import pages
@@ -24,7 +24,7 @@ from diffsim.training import sensitivity
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer
 from diffsim.training.episodes import Episodes
-from diffsim.training.evaluate import Measure
+from diffsim.training.evaluate import Measure, as_measures
 from diffsim.training.folder import ready
 from diffsim.training.loop import train
 from diffsim.training.metrics import MetricsWriter, read
@@ -127,8 +127,7 @@ def compare(
                     measures = _fresh(trainer)
                 with replacing(file) as temporary:
                     temporary.write_text(json.dumps(measures))
-            saved = json.loads(file.read_text())
-            last[f"{name}, seed {seed}"] = {key: Measure(*saved[key]) for key in saved}
+            last[f"{name}, seed {seed}"] = as_measures(read_json(file), file)
             rows = read(folder / "metrics.csv")
             curves.setdefault(name, []).append({key: [r[key] for r in rows] for key in rows[0]})
     console.print(_table(env, last))

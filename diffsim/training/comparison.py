@@ -11,12 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffsim._files import replacing
+from diffsim._files import read_json, replacing
+from diffsim._text import short
 from diffsim.gradients import Method, estimate
 from diffsim.tasks import Task
 from diffsim.training import processes
 from diffsim.training.checkpoint import Checkpoints
-from diffsim.training.evaluate import FRESH, Measure, evaluate
+from diffsim.training.evaluate import FRESH, Measure, as_measures, evaluate
 from diffsim.training.loop import Trainer, train
 from diffsim.training.metrics import read
 from diffsim.training.settings import Settings
@@ -147,10 +148,22 @@ def run(
                 with replacing(result) as temporary:
                     temporary.write_text(json.dumps({"compile_seconds": seconds, "final": final}))
             processes.meet()
-        data = json.loads(result.read_text())
-        final = {name: Measure(*numbers) for name, numbers in data["final"].items()}
-        rows = read(settings.out / "metrics.csv")
-        yield Run(gradient, seed, data["compile_seconds"], rows, final)
+        seconds, final = finished(result)
+        yield Run(gradient, seed, seconds, read(settings.out / "metrics.csv"), final)
+
+
+def finished(path: Path) -> tuple[float, dict[str, Measure]]:
+    """Seconds of compilation and the last measures, as a run that has ended leaves them.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds something else.
+    """
+    data = read_json(path)
+    seconds = data.get("compile_seconds")
+    if not isinstance(seconds, float | int):
+        raise ValueError(f"{path}: compile_seconds: expected a number, got {short(seconds)}")
+    return float(seconds), as_measures(data.get("final"), path)
 
 
 def _check_same(settings: Settings) -> None:

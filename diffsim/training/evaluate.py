@@ -3,11 +3,13 @@
 import math
 import operator
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from diffsim._text import short
 from diffsim.tasks import HostTask, Task
 from diffsim.training import host
 
@@ -20,6 +22,20 @@ class Measure(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def as_measures(stored: Any, path: Path) -> dict[str, Measure]:
+    """Measures as the JSON file at a path holds them.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        return {name: Measure(*map(float, numbers)) for name, numbers in stored.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(
+            f"{path}: expected for each measure a number and its interval, got {short(stored)}"
+        ) from None
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from diffsim._files import replacing
+from diffsim._files import read_json, replacing
 from diffsim._text import short
 
 # What a resumed run may have otherwise than the run before, and what that does.
@@ -65,12 +65,7 @@ class Stored:
             OSError: it cannot be read.
             ValueError: it holds something else; one line says what.
         """
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: expected JSON, got {short(error)}") from None
-        if not isinstance(data, dict):
-            raise ValueError(f"{path}: expected an object, got {short(repr(data))}")
+        data = read_json(path)
         hints = {field.name: field.type for field in dataclasses.fields(typing.cast(Any, cls))}
         for name in [*data, *hints]:
             if name not in hints or name not in data:

@@ -37,14 +37,14 @@ class Hertz:
         return self
 
     def fly(self, world, plan, state, max_impacts):
-        def push(surface, near, mass):
-            skin, rate = gap(near, world.ball.radius)
-            inside = (skin < 0) & (skin > -world.ball.radius) & (near.margin >= 0)
-            depth = jnp.where(inside, -skin, 1.0)  # guarded: the root has no slope at zero
-            force = self.stiffness * depth**1.5 * (1 - self.damping * rate)
-            return jnp.where(inside, jnp.maximum(force, 0.0), 0.0)
+        return penalty.fly(self, world, plan, state, max_impacts)
 
-        return penalty.fly(world, plan, state, max_impacts, push, self.slip_speed, self.substeps)
+    def push(self, damping, near, ball):
+        skin, rate = gap(near, ball.radius)
+        inside = (skin < 0) & (skin > -ball.radius) & (near.margin >= 0)
+        depth = jnp.where(inside, -skin, 1.0)  # guarded: the root has no slope at zero
+        force = self.stiffness * depth**1.5 * (1 - damping * rate)
+        return jnp.where(inside, jnp.maximum(force, 0.0), 0.0)
 
 
 # %% [markdown]

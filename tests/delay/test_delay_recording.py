@@ -1,5 +1,6 @@
 """Files as instruments write them: every sample is read, and the clock is used or refused."""
 
+import pickle
 import sys
 
 import numpy as np
@@ -92,6 +93,20 @@ def test_touchstone_of_two_ports(tmp_path):
     assert found.name == "S21"
     with pytest.raises(ValueError, match="trace: expected 0 to 3, got 4"):
         load(file, trace=4)
+
+
+def test_a_pickle_with_the_name_of_a_touchstone_file_is_not_run(tmp_path):
+    pytest.importorskip("skrf")
+
+    class Touch:
+        def __reduce__(self):
+            return (tmp_path / "ran").touch, ()
+
+    file = tmp_path / "cable.s1p"
+    file.write_bytes(pickle.dumps(Touch()))
+    with pytest.raises(ValueError, match=r"cable\.s1p: "):
+        load(file)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_touchstone_and_gprmax(tmp_path):

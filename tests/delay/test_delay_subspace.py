@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from diffsim import delay
 from diffsim.delay.benchmark import _numpy_covariance, _numpy_root
 from diffsim.delay.eigenvalues import eigenvalues
+from diffsim.delay.music import _notch
 
 DELAYS = np.array([0.1, 0.13, 0.6])
 AMPLITUDES = np.array([1.0, 1j, 0.5 + 0.5j])
@@ -48,6 +51,23 @@ def test_exact_data_give_exact_delays(forward_backward):
     for name, delays in all_estimates(covariance).items():
         assert delays[3] == 0, name  # beyond the count
         np.testing.assert_allclose(delays[:3], DELAYS, atol=1e-12, err_msg=name)
+
+
+@settings(max_examples=25)
+@given(st.floats(0, 1), st.floats(-3, 3), st.floats(0, 1))
+def test_a_later_louder_or_turned_echo_is_the_same_echo(shift, level, turn):
+    """Delays move by the shift, modulo 1, whatever the record's scale and phase."""
+    values = np.asarray(record(DELAYS) + noise())
+    factor = 10**level * np.exp(2j * np.pi * turn)
+    moved = factor * values * np.exp(-2j * np.pi * shift * np.arange(SIZE))
+    before, after = (
+        all_estimates(delay.smoothed_covariance(data, WINDOW)) for data in (values, moved)
+    )
+    for name in ESTIMATORS:
+        apart = np.asarray(after[name])[:3, None] - np.asarray(before[name])[:3] - shift
+        np.testing.assert_allclose(
+            np.abs((apart + 0.5) % 1 - 0.5).min(axis=0), 0, atol=1e-9, err_msg=name
+        )
 
 
 def test_exact_incoherent_covariance_without_smoothing():
@@ -130,6 +150,18 @@ def test_spectrum_equals_the_product_with_the_noise_subspace():
     steering = np.exp(-2j * np.pi * np.arange(WINDOW)[:, None] * np.arange(64) / 64)
     direct = WINDOW / np.sum(np.abs(null.conj().T @ steering) ** 2, axis=0)
     np.testing.assert_allclose(height, direct, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [8, 24])
+def test_the_notch_divided_out_is_that_of_an_echo(size):
+    """D = 1 − (sin πLτ / L sin πτ)² of an echo at 0, a pair of roots at ±jρ: ρ = 0, then τ = 0."""
+    away = jnp.array([1e-3, 2e-3]) / size
+    sines = jnp.sin(jnp.pi * size * away) / size / jnp.sin(jnp.pi * away)
+    expected = (1 - sines**2) / (1 - 1 / size**2)
+    np.testing.assert_allclose(_notch(away, 0.0, size), expected, rtol=1e-5)
+    width = 2 * jnp.pi * away  # a root as far along the other axis raises D as much
+    np.testing.assert_allclose(_notch(0 * away, width, size), expected, rtol=1e-4)
+    assert _notch(0.5, 0.0, size) > 0.8  # far from the echo nothing is left of it
 
 
 def test_unitary_esprit_at_half_the_unambiguous_range():

@@ -218,6 +218,32 @@ def test_error_estimate_within_ten_times(method):
     assert hopeless.status in (inv.Status.ILL_CONDITIONED, inv.Status.SINGULAR)
 
 
+@pytest.mark.parametrize(("share", "status"), [(0.09, "OK"), (0.11, "ILL_CONDITIONED")])
+def test_ill_conditioned_begins_at_a_tenth_of_x(share, status):
+    """A start that meets the tolerance is kept: its error is its distance, x − y of an identity."""
+    start = jnp.array([1 / (1 - share), 0.0])
+    found = inv.invert(
+        lambda x: 1 * x, jnp.array([1.0, 0]), size=2, method="newton", start=start, tolerance=0.5
+    )
+    np.testing.assert_allclose(found.error / jnp.linalg.norm(found.x), share, rtol=1e-9)
+    assert found.status == inv.Status[status]
+
+
+def test_ill_conditioned_layers_begin_at_a_tenth_of_x():
+    """W = (1 1; 1 1 + d), y = W (1, 0): half a unit of y at most, over d."""
+    shifts = jnp.array([1.4e-6, 1e-6], jnp.float32)
+
+    @jax.vmap
+    def solve(shift):
+        weight = jnp.ones((2, 2), jnp.float32).at[1, 1].add(shift)
+        return inv.invert(inv.Dense(weight), jnp.ones(2, jnp.float32))
+
+    found = solve(shifts)
+    shares = found.error / jnp.linalg.norm(found.x, axis=1)
+    assert 0.06 < shares[0] < 0.1 < shares[1] < 0.15
+    assert found.status.tolist() == [inv.Status.OK, inv.Status.ILL_CONDITIONED]
+
+
 def test_status_of_each_sample():
     """One row in order, one beyond tanh, one not finite: each with its own status."""
     y = jnp.array([[0.1, 0.2, 0.0, 0.0], [0.1, 1.5, 0, 0], [jnp.nan, 0, 0, 0]])

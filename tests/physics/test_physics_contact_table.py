@@ -132,7 +132,7 @@ def test_a_force_law_keeps_the_contract(name):
     lift = (push - turned) * 0.5
     np.testing.assert_allclose(lift.dot(velocity), 0, atol=1e-10)
     np.testing.assert_allclose(lift.dot(spin), 0, atol=1e-8)
-    still = law(ball, air, velocity * 0, spin).array()
+    still = law(ball, air, velocity * 0, spin).array
     np.testing.assert_array_equal(still, 0)
 
 
@@ -162,20 +162,20 @@ def test_rubber_turns_the_slip_round(turn, friction):
     after, spun, _ = impulse_law(Ball.create(), near, velocity, spin, 1.0, friction, turn)
 
     def slip(v, w):
-        return (v - R * w.cross(up)).array()[:2]
+        return (v - R * w.cross(up)).array[:2]
 
     def energy(v, w):
         return float(v.dot(v) + A * R**2 * w.dot(w)) / 2
 
     def momentum(v, w):
-        return (Vector(0.0, 0.0, R).cross(v) + A * R**2 * w).array()
+        return (Vector(0.0, 0.0, R).cross(v) + A * R**2 * w).array
 
     if friction == 5.0:
         np.testing.assert_allclose(slip(after, spun), -turn * slip(velocity, spin), atol=1e-12)
     loss = energy(velocity, spin) - energy(after, spun)
     assert loss == pytest.approx(0, abs=1e-12) if turn == 1 and friction == 5 else loss > 0.01
     np.testing.assert_allclose(momentum(after, spun), momentum(velocity, spin), atol=1e-13)
-    rub = np.linalg.norm((after - velocity).array()[:2])
+    rub = np.linalg.norm((after - velocity).array[:2])
     assert rub <= friction * 2 * 3.0 + 1e-12
 
 

@@ -17,7 +17,7 @@ def lift(velocity, spin):
     force = SpinRatioLift()(
         ball, Air.create(1.2), *map(Vector.of, map(jnp.array, (velocity, spin)))
     )
-    return np.array(force.array())
+    return np.array(force.array)
 
 
 @pytest.mark.parametrize("spin", [30.0, 300.0, 3000.0])
@@ -46,7 +46,7 @@ def test_no_lift_at_rest_without_spin_or_along_the_spin():
 
 def test_drag_beside_the_lift_is_the_balls_own():
     v, still = Vector(3.0, 4.0, 0.0), Vector(0.0, 0.0, 0.0)
-    drag = SpinRatioLift()(Ball.create(drag_coefficient=0.5), Air.create(1.2), v, still).array()
+    drag = SpinRatioLift()(Ball.create(drag_coefficient=0.5), Air.create(1.2), v, still).array
     size = 0.5 * 1.2 * math.pi * 0.02**2 * 0.5 / 2.7e-3 * 5
     np.testing.assert_allclose(drag, [-3 * size, -4 * size, 0], rtol=1e-12)
 

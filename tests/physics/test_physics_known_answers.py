@@ -109,6 +109,14 @@ def test_restitution_that_falls_with_speed():
     assert speed == pytest.approx((0.95 - 0.1 * 2) * 2, abs=1e-12)
 
 
+@pytest.mark.parametrize("restitution", [0.9, 1.0, 1.2])
+def test_only_a_ball_that_loses_speed_is_caught_when_slow(restitution):
+    """At 5 mm/s, under the speed of rest: an elastic surface throws it back all the same."""
+    slow = {"position": (0, 0, R + 1e-3), "velocity": (0, 0, -5e-3), "gravity": (0, 0, 0)}
+    after = final(setup(restitution=restitution, **slow))[5]
+    assert after == pytest.approx(5e-3 * restitution if restitution >= 1 else 0, abs=1e-12)
+
+
 def skim(friction, **changes):
     """v_n = 2, v_t = 1 on a shell: stick needs μ (1 + e) 2 ≥ 1/(1 + 3/2), e = 0.5, so μ ≥ 2/15."""
     start = {"gravity": (0, 0, 0), "velocity": (1.0, 0, -2.0), "restitution": 0.5} | changes

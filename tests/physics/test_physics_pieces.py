@@ -32,8 +32,8 @@ def test_pieces_follow_the_path(name):
         for key, bound in (("center", 1e-9), ("u", 1.2e-8), ("normal", 1.2e-8), ("velocity", 1e-7)):
             a, b = getattr(ours, key), getattr(true, key)
             keep = length > 1e-9
-            np.testing.assert_allclose(a.array()[:, keep], b.array()[:, keep], atol=bound)
-        spin = ours.angular_velocity.array() - true.angular_velocity.array()
+            np.testing.assert_allclose(a.array[:, keep], b.array[:, keep], atol=bound)
+        spin = ours.angular_velocity.array - true.angular_velocity.array
         np.testing.assert_allclose(spin[:, length > 1e-9], 0, atol=5e-6)
     assert isinstance(true.center, Vector)
 

@@ -58,6 +58,33 @@ def test_value_error_rule_and_reason(command):
     assert out[1].startswith("rule: sine-series")
 
 
+@pytest.mark.parametrize("unit", [1.0, 180 / np.pi])
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("latitude", [False, True])
+def test_angles_of_other_kinds(command, unit, falling, latitude):
+    """Degrees, latitudes from pole to pole and a falling θ: the same integral, and it is said."""
+    samples, theta, phi = _table()
+    reverse = falling != latitude  # rising latitudes are falling colatitudes
+    order = slice(None, None, -1 if reverse else 1)
+    angles = np.pi / 2 - theta if latitude else theta
+    files = {"f": samples[order], "t": unit * angles[order], "p": unit * phi}
+    code, out, err = command("f.npy", "--theta", "t.npy", "--phi", "p.npy", **files)
+    assert (code, err) == (0, [])
+    size = np.hypot(1.0, 0.3)
+    value = float(out[0].split(" ± ")[0])
+    assert value == pytest.approx(4 * np.pi * np.sinh(size) / size, rel=1e-12)
+    for word, known in (("degrees", unit > 1), ("latitude", latitude), ("reversed", reverse)):
+        assert any(word in line for line in out[4:]) == known
+
+
+def test_great_circles_are_refused(command):
+    theta = np.linspace(-180, 180, 33)
+    arrays = {"f": np.ones((33, 9)), "t": theta, "p": np.linspace(0, 180, 9)}
+    code, _, err = command("f.npy", "--theta", "t.npy", "--phi", "p.npy", **arrays)
+    assert code == 2
+    assert "great circles" in err[0]
+
+
 def test_quarter_time_steps_and_band(command):
     samples = np.cosh(np.cos(_table()[1]))[:, None] * np.ones(49)
     _, out, _ = command("f.npy", "--equator", "--mirror", f=samples[:17, :25])
@@ -149,7 +176,7 @@ def test_a_grid_by_its_name():
 @pytest.mark.parametrize(
     ("arguments", "arrays", "message"),
     [
-        (["none.npy"], {}, "expected a .npy array"),
+        (["none.npy"], {}, "No such file"),
         (["f.npy"], {"f": _table()[0]}, "closed: expected yes if the last meridian is the first"),
         (
             ["f.npy", "--theta", "t.npy", "--phi", "p.npy"],

@@ -5,8 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsim.quadrature import Flag, explain, integrands, integrate, parity, recognise, sphere_grid
-from diffsim.quadrature.tail import Decay
+from diffsim.quadrature import (
+    RULES,
+    Flag,
+    explain,
+    integrands,
+    integrate,
+    parity,
+    recognise,
+    sphere_grid,
+)
+from diffsim.quadrature.base import SPHERE
+from diffsim.quadrature.tail import Colatitude, Decay, Halving, _margin
 
 FLOOR = 4e-15  # relative roundoff: below it neither errors nor estimates mean anything
 
@@ -152,6 +162,42 @@ def test_other_warnings():
     traced = jax.jit(lambda samples: integrate(samples, grid).warning)(spoilt)
     assert int(traced) & Flag.NOT_FINITE
     assert len(explain(Flag.POLE | Flag.ROUGH)) == 2
+
+
+def test_halving_takes_the_order_from_its_changes():
+    """With an error C h⁸ the changes are 255 C h⁸ and 256 times that: 8 × 5 × 255/128 errors."""
+    errors = 1e-12 * 256.0 ** np.arange(3)
+    found = Halving(np.diff(errors)[:, None]).outlook(jnp.ones(1), jnp.ones(1))
+    assert float(found.error) == pytest.approx(8 * 5 * 255 / 128 * errors[0], rel=1e-9)
+
+
+def test_gregory_is_in_doubt_by_a_factor_that_its_order_explains():
+    """Of order 8 on a smooth function 80 errors, and some more as the next order still shows."""
+    theta = np.linspace(0.5, 2.0, 97)
+    grid = recognise(theta, np.linspace(0, 2 * np.pi, 9))
+    samples = np.broadcast_to(np.exp(6 * theta)[:, None], grid.shape)
+    found = integrate(jnp.asarray(samples), grid, "flat")
+    error = abs(float(found.value) - 2 * np.pi * (np.exp(12) - np.exp(3)) / 6)
+    assert 60 < float(found.error) / error < 240
+
+
+def test_a_first_harmonic_counts_as_its_amplitude_over_the_ring():
+    """2 Re c exp(jφ), times sinθ: as much as a mean over φ of that size, whatever its phase."""
+    rule, where = RULES["clenshaw-curtis"], ("solid-angle", SPHERE, SPHERE)
+    plan = Colatitude.of(rule, 17, *where, rule.weights(17, *where))
+    theta = np.linspace(0, np.pi, 17)
+    first = jnp.asarray(np.sin(theta) / (1.5 + np.cos(theta) ** 2))  # even orders: all matter
+    nothing = jnp.zeros(17)
+    mean = plan.outlook(2 * np.sin(theta) * first, nothing.astype(complex)).error
+    for phase in (1, 1j, np.exp(0.7j)):
+        np.testing.assert_allclose(
+            plan.outlook(nothing, phase * first.astype(complex)).error, mean, rtol=1e-9
+        )
+
+
+def test_the_margin_grows_as_a_cube():
+    """Where the first order that errs is at twice those seen, as with Gauss–Legendre: 8 times."""
+    assert _margin(34, 17) == 8 * _margin(17, 17) == 8 * _margin(9, 17)
 
 
 def test_gregory_knows_its_error_on_a_band():

@@ -234,3 +234,14 @@ def test_bad_input_is_refused(call, message):
     grid = sphere_grid(9, 16)
     with pytest.raises(ValueError, match=message):
         call(jnp.ones((9, 16)), grid)
+
+
+@pytest.mark.parametrize("band", [(0.0, np.pi / 2), (np.pi / 2, np.pi)])
+def test_a_part_from_a_pole_on_is_exact_to_one_degree_less(band):
+    """∫ |cosθ|^k over half the sphere is 2π/(k + 1): 9 rings know k = 8, of the whole 9."""
+    grid = sphere_grid(9, 16)
+    part = weights(grid, band=band)
+    assert (weights(grid).degree, part.degree) == (9, 8)
+    for power in (8, 9):
+        found = np.sum(np.asarray(part.value) * np.cos(grid.points[0]) ** power)
+        assert (abs(abs(found) - 2 * np.pi / (power + 1)) < 1e-13) == (power == 8)
