@@ -58,7 +58,7 @@ def test_uneven_times_are_refused(tmp_path):
 def test_a_reader_that_is_not_installed_is_named(module, name, extra, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / name).touch()
-    with pytest.raises(ImportError, match=rf"{name}: .*pip install 'diffsim\[{extra}\]'"):
+    with pytest.raises(ImportError, match=rf"{name}: .*pip install 'diffsim-jax\[{extra}\]'"):
         load(tmp_path / name)
 
 
