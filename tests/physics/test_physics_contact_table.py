@@ -50,20 +50,22 @@ def test_a_contact_model_keeps_the_contract(name):
         turning = A * R**2 * np.sum(state.spin**2, -1)
         return (np.sum(state.velocity**2, -1) + turning) / 2 + G * state.position[..., 2]
 
-    energies = energy(rollout.states)
-    assert np.diff(energies).max() < 1e-6 * energies.max()
+    soft = name != "impulse"
+    energies = energy(rollout.states)  # without that of a spring which is still pressed
+    assert np.diff(energies).max() < (1e-3 if soft else 1e-9) * energies.max()
     assert energies[:, -1].max() < energies[:, 0].min() - 0.01
 
     def momentum(state):  # about the point of contact
         arm = np.array([0, 0, R])
         return np.cross(arm, state.velocity) + A * R**2 * state.spin
 
-    soft = name != "impulse"  # the arm is shorter by the depth, up to 4 % of the radius
+    # The arm is shorter by the depth, up to 4 % of the radius.
     np.testing.assert_allclose(momentum(after), momentum(before), atol=5e-4 if soft else 1e-13)
 
     # Limits: the given restitution, none, and no friction.
     ratio = -after.velocity[:, 2] / before.velocity[:, 2]
-    np.testing.assert_allclose(ratio, PLAYS[:, 0], atol=0.03 if soft else 1e-9)
+    error = np.where(PLAYS[:, 0] > 0, 0.03, 0.12)  # a step does not resolve a dashpot for e = 0
+    assert np.all(np.abs(ratio - PLAYS[:, 0]) < (error if soft else 1e-9))
     for at in ("velocity", "spin"):
         start, end = getattr(before, at)[-1], getattr(after, at)[-1]
         np.testing.assert_allclose(end[:2], start[:2], rtol=1e-12)
