@@ -43,13 +43,15 @@ class Vector:
         return self.array[2]
 
     def __add__(self, other: "Vector") -> "Vector":
-        return Vector.of(self.array + other.array)
+        a, b = _alike(self, other)
+        return Vector.of(a + b)
 
     def __sub__(self, other: "Vector") -> "Vector":
-        return Vector.of(self.array - other.array)
+        a, b = _alike(self, other)
+        return Vector.of(a - b)
 
     def __mul__(self, factor) -> "Vector":
-        return Vector.of(self.array * factor)
+        return Vector.of(_wide(self.array, jnp.ndim(factor)) * factor)
 
     __rmul__ = __mul__
 
@@ -57,7 +59,8 @@ class Vector:
         return Vector.of(-self.array)
 
     def dot(self, other: "Vector") -> jax.Array:
-        return jnp.sum(self.array * other.array, axis=0)
+        a, b = _alike(self, other)
+        return jnp.sum(a * b, axis=0)
 
     def sum(self) -> "Vector":
         """Over the first axis of the components."""
@@ -70,6 +73,16 @@ class Vector:
     def norm(self) -> jax.Array:
         """The length, with derivative 0 (not NaN) at zero."""
         return safe_sqrt(self.dot(self))
+
+
+def _wide(array: jax.Array, axes: int) -> jax.Array:
+    """Components with at least so many axes behind them: one vector stands beside many."""
+    return array.reshape(3, *[1] * (axes + 1 - array.ndim), *array.shape[1:])
+
+
+def _alike(one: Vector, other: Vector) -> tuple[jax.Array, jax.Array]:
+    most = max(one.array.ndim, other.array.ndim) - 1
+    return _wide(one.array, most), _wide(other.array, most)
 
 
 def safe_sqrt(squared: jax.Array) -> jax.Array:

@@ -215,7 +215,7 @@ CALLS = {
     "normal": (lambda: Surface.create(normal=(0, 0, 0)),
                ValueError, "normal: expected a direction, got the zero vector"),
     "u": (lambda: Surface.create(u=(0, 0, 2.0)),
-          ValueError, "u: expected a direction across the normal, got (0, 0, 2.0) along it"),
+          ValueError, "u: expected a direction across the normal, got [0.0, 0.0, 2.0] along it"),
     "extents": (lambda: Surface.create(half_extents=(1.0, 0.0)),
                 ValueError, "half_extents: expected in (0, inf], got [1.0, 0.0]"),
 }  # fmt: skip

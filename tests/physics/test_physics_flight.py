@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -79,3 +80,15 @@ def test_a_preset_holds_the_constants_of_its_source(name):
     assert 2 * net.half_extents[0] == pytest.approx(1.525 + 2 * 0.1525)
     assert paddle.driven
     assert not floor.driven
+
+
+def test_a_vector_stands_beside_many():
+    many = Vector(*jax.random.normal(jax.random.key(0), (3, 3)))  # as many as components
+    wind = Vector(30.0, 1.0, 2.0)
+    for i in range(3):
+        one = Vector(many.x[i], many.y[i], many.z[i])
+        for act in (Vector.__add__, Vector.__sub__, Vector.cross):
+            np.testing.assert_allclose(act(many, wind).array[:, i], act(one, wind).array)
+            np.testing.assert_allclose(act(wind, many).array[:, i], act(wind, one).array)
+        np.testing.assert_allclose(wind.dot(many)[i], wind.dot(one))
+        np.testing.assert_allclose((many.x * wind).array[:, i], (one.x * wind).array)
