@@ -1,7 +1,9 @@
 """How every script begins and ends: flags that all share, errors in one line."""
 
+import hashlib
 import json
 import os
+import platform
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -13,18 +15,21 @@ ERRORS = (OSError, ValueError, TypeError, ImportError, FloatingPointError)
 SHARED = """every script also takes
   --config FILE  flags from a TOML file, or from a run's settings.json; those given here come first
   --quiet        print nothing but errors, and what --json asks for
+  --no-cache     compile afresh, and keep nothing of it in the user's cache folder
   --debug        show the traceback of an error"""
 
 
 def entry(main: Callable[[], object]) -> None:
     """Run a script's main function, and end the program with the code it returns, if any.
 
-    Takes ``--config``, ``--quiet`` and ``--debug`` from the command line.
+    Takes ``--config``, ``--quiet``, ``--no-cache`` and ``--debug`` from the command line.
 
     Args:
         main: imports what it needs, parses ``sys.argv`` and does the work.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
+    if not _taken("--no-cache"):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache()))
     debug, code, stack = _taken("--debug"), None, ExitStack()
     if debug:
         os.environ["DIFFSIM_DEBUG"] = "1"
@@ -49,6 +54,17 @@ def entry(main: Callable[[], object]) -> None:
     finally:
         stack.close()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _cache() -> Path:
+    """Where compiled programs are kept: one folder a kind of processor, as they run on no other."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        kind = next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        kind = platform.processor()
+    return home / "diffsim" / hashlib.sha256(kind.encode()).hexdigest()[:12]
 
 
 def _taken(flag: str) -> bool:

@@ -94,3 +94,17 @@ def test_what_cannot_be_is_said_before_the_work(words, message, tmp_path, monkey
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
     assert message in said.err
+
+
+def test_what_is_compiled_is_kept_unless_asked_not_to(entry, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.delitem(os.environ, "JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path))
+
+    def main():
+        seen.append(os.environ.get("JAX_COMPILATION_CACHE_DIR"))
+
+    assert ended(entry, monkeypatch, main, "--no-cache") == 0
+    assert ended(entry, monkeypatch, main) == 0
+    assert seen[0] is None
+    assert Path(seen[1]).parent == tmp_path / "diffsim"
