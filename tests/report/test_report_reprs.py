@@ -37,7 +37,8 @@ def test_estimates_inversions_integrals_and_delays_fit_on_a_line():
     found.append(
         delay.DelayEstimate(
             delays=echoes, amplitudes=echoes + 1j, standard_error=echoes / 100,
-            misfit=np.ones(3), residual=np.array(0.01), subspace_error=echoes / 50, mask=mask, resolved=mask, count=np.array(2),
+            misfit=np.ones(3), residual=np.array(0.01), subspace_error=echoes / 50, mask=mask,
+            resolved=mask, count=np.array(2),
             saturated=np.array(False), noise_variance=np.array(1e-4), criterion=np.zeros(4),
         )
     )  # fmt: skip
