@@ -85,7 +85,8 @@ def test_the_readme_is_short_and_its_links_lead_somewhere():
 
 def test_the_citation_is_valid():
     pytest.importorskip("cffconvert", reason="cffconvert is not installed (extra test)")
-    told = run("-m", "cffconvert", "--validate", "-i", ROOT / "CITATION.cff", cwd=ROOT)
+    program = "from cffconvert.cli.cli import cli; cli()"
+    told = run("-c", program, "--validate", "-i", ROOT / "CITATION.cff", cwd=ROOT)
     assert "valid" in told.lower()
 
 

@@ -72,6 +72,7 @@ def test_frequencies_are_one_step_and_an_offset():
     np.testing.assert_allclose(made.frequencies, frequencies, rtol=1e-6)
 
 
+@pytest.mark.slow  # compiles the estimate once more; that of the script is in the default run
 def test_more_echoes_than_were_looked_for():
     phases = np.arange(16)[:, None] * np.array([0.2, 0.7])
     samples = FrequencySamples.create(np.exp(-2j * np.pi * phases).sum(axis=1), 1e6)
