@@ -23,6 +23,17 @@ BLOCK = 512  # lanes of a block on a CPU
 _launches = contextvars.ContextVar("launches", default=False)  # what a device runs costs a launch
 
 
+def lane_count(tree: Any) -> int:
+    """How many lanes the arrays of a tree have."""
+    return max(leaf.shape[-1] for leaf in jax.tree.leaves(tree))
+
+
+@functools.cache
+def sized(f: Callable, max_impacts: int) -> Callable:
+    """The same object each time, so that equal calls of :func:`lanes` compile once."""
+    return functools.partial(f, max_impacts=max_impacts)
+
+
 def lanes(f: Callable) -> Callable:
     """A function of one ball from a function of lanes.
 

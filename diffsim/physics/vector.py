@@ -96,14 +96,6 @@ def choose(condition: jax.Array, yes, no):
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
-def select(items: list, index: jax.Array):
-    """The tree ``items[index]`` by masks: no gather, so no scatter in reverse mode."""
-    chosen = items[0]
-    for i, item in enumerate(items[1:], start=1):
-        chosen = choose(index == i, item, chosen)
-    return chosen
-
-
 def orthonormal(normal: jax.Array, u: jax.Array | None = None) -> jax.Array:
     """Rotation (3, 3) whose third column is along ``normal`` and whose first is along ``u``.
 

@@ -1,7 +1,6 @@
 """Impacts as events: located exactly in time, the impulse law applied there, then fresh forces."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
 from diffsim.physics.court import Court, chosen, full, pick, placed, shifted, wide
-from diffsim.physics.lanes import lanes, where_any
+from diffsim.physics.lanes import lane_count, lanes, sized, where_any
 from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, leaving, refined
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import gap
@@ -61,7 +60,7 @@ class Impulse:
     def fly(self, world, plan, state, max_impacts) -> Flight:
         """See :class:`~diffsim.physics.contact.base.Contact`."""
         fixed = jax.lax.stop_gradient((world, plan.data, state, jnp.asarray(self.rest_speed)))
-        flight, (tape, marks) = lanes(_sized(_searched, max_impacts))(*fixed)
+        flight, (tape, marks) = lanes(sized(_searched, max_impacts))(*fixed)
         moving = _moving(plan, tape, marks, max_impacts)
         return _differentiable((world, state, moving), (plan.data, flight, (tape, marks)))
 
@@ -114,7 +113,7 @@ def _differentiable_jvp(primals, tangents):
     leaves, tree = jax.tree.flatten(inputs)
     ways = jax.tree.leaves(ways, is_leaf=lambda x: isinstance(x, zero))
     moved = [i for i, way in enumerate(ways) if not isinstance(way, zero)]
-    replay = lanes(_sized(_replayed, flight.impacts.valid.shape[0]))
+    replay = lanes(sized(_replayed, flight.impacts.valid.shape[0]))
 
     def along(*values):
         changed = dict(enumerate(leaves)) | dict(zip(moved, values, strict=True))
@@ -147,15 +146,9 @@ def _moving(plan: Plan, tape: Tape, marks: Marks, max_impacts: int):
     return [moves(path) for path in plan.paths]
 
 
-@functools.cache
-def _sized(f, max_impacts: int):
-    """The same object each time, so that equal calls compile once."""
-    return functools.partial(f, max_impacts=max_impacts)
-
-
 def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
     """Fly and search, arc by arc; for lanes. The flight, and its tape and marks."""
-    size = _size((world, plan, start, rest_speed))
+    size = lane_count((world, plan, start, rest_speed))
     world, start, rest_speed = full((world, start, rest_speed), size)
     court, last, dtype = Court.of(world, plan), plan.grid[-1], start.position.dtype
     shares = full(jnp.arange(NODES + 1).astype(dtype)[:, None] / NODES, size)
@@ -250,7 +243,7 @@ def _replayed(
     world, start, moving, plan: Plan, tape: Tape, marks: Marks, *, max_impacts: int
 ) -> Flight:
     """The same flight from its tape, with its derivatives; for lanes."""
-    size = _size((world, start, moving, tape))
+    size = lane_count((world, start, moving, tape))
     world, start, tape = full((world, start, tape), size)
     court, boundaries = Court.of(world, plan), plan.boundaries
     length = pick(jnp.diff(boundaries, axis=0), tape.interval)
@@ -286,11 +279,6 @@ def _replayed(
     data = (tape, length, pick(boundaries, tape.interval), marks.impacts, at_ends)
     rows = jax.lax.scan(step, (body, jnp.zeros(size, length.dtype)), data)[1]
     return collect(start, rows, marks, plan.grid, max_impacts)
-
-
-def _size(tree) -> int:
-    """How many lanes."""
-    return max(leaf.shape[-1] for leaf in jax.tree.leaves(tree))
 
 
 def _arc(world, body: Body, running, duration) -> Arc:

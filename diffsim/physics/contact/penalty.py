@@ -1,7 +1,6 @@
 """What the penalty models share: springs that push the ball out, and small fixed steps."""
 
 import dataclasses
-import functools
 import math
 
 import jax
@@ -13,7 +12,7 @@ from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, row
 from diffsim.physics.court import Court, full, pick, wide
-from diffsim.physics.lanes import lanes
+from diffsim.physics.lanes import lane_count, lanes, sized
 from diffsim.physics.state import Ball, Body
 from diffsim.physics.surfaces import Patch, Proximity, gap
 from diffsim.physics.vector import Vector, choose
@@ -149,18 +148,12 @@ def fly(contact, world, plan: Plan, state, max_impacts: int) -> Flight:
     ends = plan.boundaries
     series = tuple(pieces.pieces(path, ends[:-1], ends[1:])[0] for path in plan.paths)
     data = dataclasses.replace(plan.data, series=series)
-    return lanes(_sized(max_impacts))(contact, world, data, state)
-
-
-@functools.cache
-def _sized(max_impacts: int):
-    """The same object each time, so that equal calls compile once."""
-    return functools.partial(_flown, max_impacts=max_impacts)
+    return lanes(sized(_flown, max_impacts))(contact, world, data, state)
 
 
 def _flown(contact, world, plan: Plan, start, *, max_impacts: int) -> Flight:
     """For lanes."""
-    size = max(leaf.shape[-1] for leaf in jax.tree.leaves((contact, world, plan, start)))
+    size = lane_count((contact, world, plan, start))
     contact, world, plan, start = full((contact, world, plan, start), size)
     ball, court, ends, substeps = (
         world.ball,
