@@ -22,21 +22,3 @@ settings.load_profile("default")
 def dtype(request):
     """Run the test once in each precision."""
     return request.param
-
-
-# Whole files that compile or start so much that the default run would not fit its time: slow, too.
-LONG = {
-    "test_gradients_blackbox_hang.py", "test_gradients_cases.py",
-    "test_gradients_properties.py", "test_gradients_sweep.py", "test_invertible_properties.py",
-    "test_losses_properties.py", "test_physics_properties.py", "test_physics_worlds.py",
-    "test_readers.py", "test_report_page.py", "test_tasks_arm.py", "test_tasks_mujoco.py",
-    "test_training_blackbox.py", "test_training_comparison.py", "test_training_sharding.py",
-    "test_training_soak.py",
-}  # fmt: skip
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.name in LONG:
-            item.add_marker(pytest.mark.slow)

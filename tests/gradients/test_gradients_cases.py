@@ -10,6 +10,8 @@ from diffsim.gradients.cases import CASES, Case, Measured, Published, ball_with_
 from diffsim.gradients.cases.friction import cost
 from diffsim.gradients.concentration import Bernstein
 
+pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+
 KEY = jax.random.key(0)
 
 

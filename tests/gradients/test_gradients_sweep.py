@@ -11,6 +11,8 @@ from diffsim.gradients import Gaussian, Pathwise, compare, sweep, verdict
 from diffsim.gradients.keep_up import KeepUp, contact
 from diffsim.physics import Compliant, Impulse, Smoothed
 
+pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+
 
 def test_keep_up_against_the_closed_form(monkeypatch):
     """On a paddle at rest the ball is at e^{2n} of its height when time is up."""

@@ -11,6 +11,8 @@ from diffsim.motion.arm import ArmPath
 from diffsim.tasks import ArmHitsTarget, HitToTarget
 from diffsim.training import Settings, Trainer
 
+pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+
 
 @pytest.fixture(scope="module")
 def task():

@@ -17,6 +17,8 @@ from diffsim.tasks.mujoco_rally import STEP, Rally, _scene
 from diffsim.tasks.mujoco_task import MujocoHits
 from diffsim.training import Settings, Trainer, evaluate
 
+pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+
 
 @pytest.fixture(scope="module")
 def task():

@@ -10,6 +10,8 @@ from test_training_loop import bits, settings, stop_at
 from diffsim.training import Trainer, evaluate, train
 from diffsim.training.metrics import read
 
+pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):

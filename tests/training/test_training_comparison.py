@@ -9,6 +9,8 @@ from diffsim.gradients import METHODS
 from diffsim.training import Trainer
 from diffsim.training.comparison import Plan, Run, differentiates, run
 
+pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+
 
 def plan(out, **changes):
     few = {"gradients": ("pathwise", "spsa"), "seeds": (0, 1), "steps": 8, "batch": 4}

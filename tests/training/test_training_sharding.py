@@ -20,6 +20,8 @@ from diffsim.training.metrics import read
 from diffsim.training.processes import Group, ProcessLostError, own, together
 from diffsim.training.sharding import averaged
 
+pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+
 ROOT = Path(__file__).parents[2]
 # Sums over serves come in another order; Adam divides by gradients that are small.
 GONE = "another one has gone or failed; start all again, with --resume"

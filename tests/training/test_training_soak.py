@@ -11,6 +11,8 @@ from test_training_sharding import final, processes, start_run
 from diffsim.training import Checkpoints
 from diffsim.training.metrics import read
 
+pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+
 KINDS = {
     "train": {"steps": 600},
     "closed-loop": {"steps": 600, "loop": True},
