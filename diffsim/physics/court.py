@@ -158,11 +158,6 @@ def wide(tree, shape: tuple[int, ...]):
     return jax.tree.map(widened, tree)
 
 
-def full(tree, size: int):
-    """Every leaf with all its lanes."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*leaf.shape[:-1], size)), tree)
-
-
 def pick(rows: jax.Array, index: jax.Array) -> jax.Array:
     """``rows[index]`` for each lane: (K, …, B) and (…′, B) to (…′, …, B); no derivative."""
     wide = rows.reshape(rows.shape[0], -1, rows.shape[-1])

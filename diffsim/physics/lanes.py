@@ -28,6 +28,11 @@ def lane_count(tree: Any) -> int:
     return max(leaf.shape[-1] for leaf in jax.tree.leaves(tree))
 
 
+def full(tree: Any, size: int) -> Any:
+    """Every leaf with all its lanes."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*leaf.shape[:-1], size)), tree)
+
+
 @functools.cache
 def sized(f: Callable, max_impacts: int) -> Callable:
     """The same object each time, so that equal calls of :func:`lanes` compile once."""
@@ -175,6 +180,14 @@ def where_any(needed: jax.Array, full: Callable, short: Callable, carry):
     if _launches.get():
         return full(carry)
     return jax.lax.cond(jnp.any(needed), full, short, carry)
+
+
+def again(step: Callable) -> Callable:
+    """A step of a loop whose derivative computes it once more instead of keeping what it needs.
+
+    On a CPU, which does the loop for one block of balls after the other, that is slower.
+    """
+    return jax.checkpoint(step) if _launches.get() else step
 
 
 def _on_accelerator(*args, **params):

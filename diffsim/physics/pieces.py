@@ -110,18 +110,17 @@ def rates(coefficients: jax.Array, x: jax.Array, half: jax.Array, orders: int) -
         half: half the length of the interval, (B,), s; where it is 0, so are the rates.
         orders: how many, the coordinates themselves included.
     """
-    columns = jnp.unstack(coefficients, axis=1)
-    terms = [jnp.ones_like(x), x]
+    columns, double = jnp.unstack(coefficients, axis=1), 2 * x
+    inverse = jnp.where(half > 0, 1 / jnp.where(half > 0, half, 1.0), 0.0)
+    terms, found = [jnp.ones_like(x), x], []
     while len(terms) <= NODES:
-        terms.append(2 * x * terms[-1] - terms[-2])
-    scale = jnp.where(half > 0, 1 / jnp.where(half > 0, half, 1.0), 0.0)
-    found = []
+        terms.append(double * terms[-1] - terms[-2])
     for order in range(orders):
-        found.append(sum(c * term for c, term in zip(columns, terms, strict=True)))
-        # T'_{m+1} = 2 T_m + 2 x T'_m - T'_{m-1}, and so on for the higher ones
-        new = [jnp.zeros_like(x), terms[0] if order == 0 else jnp.zeros_like(x)]
-        while len(new) <= NODES:
-            m = len(new)
-            new.append(2 * (order + 1) * terms[m - 1] + 2 * x * new[-1] - new[-2])
-        terms = [term * scale for term in new]
+        if order:  # T'_{m+1} = 2 T_m + 2 x T'_m - T'_{m-1}, and so on
+            new = [jnp.zeros_like(x), terms[0] if order == 1 else jnp.zeros_like(x)]
+            for term in terms[1:-1]:
+                new.append(2 * order * term + double * new[-1] - new[-2])
+            terms = new
+        total = sum(c * term for c, term in zip(columns[order:], terms[order:], strict=True))
+        found.append(total * inverse**order if order else total)
     return jnp.stack(found)

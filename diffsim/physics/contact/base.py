@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim.physics.lanes import full
 from diffsim.physics.state import Ball, BallState, Body
 from diffsim.physics.surfaces import Path, Proximity
 from diffsim.physics.vector import Vector
@@ -132,6 +133,7 @@ def collect(
     max_impacts: int,
 ) -> Flight:
     """The flight that rows (A, 16, B) make up, see :func:`row`; ``start`` has leaves (3, B)."""
+    start = full(start, rows.shape[-1])
 
     def at(values, index):  # (A, …, B), (n, B)
         index = jnp.clip(index, max=rows.shape[0] - 1)

@@ -10,8 +10,8 @@ from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
-from diffsim.physics.court import Court, chosen, full, pick, placed, shifted, wide
-from diffsim.physics.lanes import lane_count, lanes, sized, where_any
+from diffsim.physics.court import Court, chosen, pick, placed, shifted, wide
+from diffsim.physics.lanes import again, full, lane_count, lanes, sized, where_any
 from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, leaving, refined
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import gap
@@ -60,9 +60,11 @@ class Impulse:
     def fly(self, world, plan, state, max_impacts) -> Flight:
         """See :class:`~diffsim.physics.contact.base.Contact`."""
         fixed = jax.lax.stop_gradient((world, plan.data, state, jnp.asarray(self.rest_speed)))
-        flight, (tape, marks) = lanes(sized(_searched, max_impacts))(*fixed)
-        moving = _moving(plan, tape, marks, max_impacts)
-        return _differentiable((world, state, moving), (plan.data, flight, (tape, marks)))
+        record = lanes(sized(_searched, max_impacts))(*fixed)
+        moving = _moving(plan, record, max_impacts)
+        rows = _differentiable((world, state, moving), (plan.data, record))
+        flight = lanes(sized(collect, max_impacts))(state, rows, record.marks, plan.grid)
+        return dataclasses.replace(flight, coarse=record.coarse)
 
 
 @struct.dataclass
@@ -73,6 +75,8 @@ class Tape:
 
     Attributes:
         interval: on which of the plan's intervals the arc is.
+        begun: when that begins, s.
+        length: of the interval, s.
         s: where it ends, as a share of the arc without an impact.
         place: the same in the coordinate of the interval, from -1 to 1.
         surface: that it meets there, or rests on.
@@ -85,6 +89,8 @@ class Tape:
     """
 
     interval: jax.Array
+    begun: jax.Array
+    length: jax.Array
     s: jax.Array
     place: jax.Array
     surface: jax.Array
@@ -96,28 +102,46 @@ class Tape:
     stays: jax.Array
 
 
+@struct.dataclass
+class Record:
+    """A flight as the search found it.
+
+    Attributes:
+        rows: of :func:`~diffsim.physics.contact.base.collect`, (A, 16, B).
+        tape: what its derivative needs of it.
+        marks: how the rows make up the flight.
+        coarse: whether a step was too long for the air, (B,).
+    """
+
+    rows: jax.Array
+    tape: Tape
+    marks: Marks
+    coarse: jax.Array
+
+
 @jax.custom_jvp
-def _differentiable(inputs, found) -> Flight:
-    """The flight that was found, with derivatives in the inputs from its record: no search there.
+def _differentiable(inputs, found) -> jax.Array:
+    """The rows that were found, with derivatives in the inputs from the tape: no search there.
 
     Args:
         inputs: the world, the start, and how driven surfaces move where that counts.
-        found: the plan, the flight, its tape and marks.
+        found: the plan and the record.
     """
-    return found[1]
+    return found[1].rows
 
 
 def _differentiable_jvp(primals, tangents):
-    (inputs, (plan, flight, record)), (ways, _) = primals, tangents
+    (inputs, (plan, record)), (ways, _) = primals, tangents
     zero = jax.custom_derivatives.SymbolicZero
     leaves, tree = jax.tree.flatten(inputs)
     ways = jax.tree.leaves(ways, is_leaf=lambda x: isinstance(x, zero))
     moved = [i for i, way in enumerate(ways) if not isinstance(way, zero)]
-    replay = lanes(sized(_replayed, flight.impacts.valid.shape[0]))
 
     def along(*values):
         changed = dict(enumerate(leaves)) | dict(zip(moved, values, strict=True))
-        return replay(*jax.tree.unflatten(tree, changed.values()), plan, *record)
+        world, start, moving = jax.tree.unflatten(tree, changed.values())
+        jets = lanes(_jets)(world, moving, plan, record.tape, record.marks) if moving else None
+        return lanes(_replayed)(world, start, jets, plan, record.tape)
 
     change = jax.jvp(along, [leaves[i] for i in moved], [ways[i] for i in moved])[1]
     return _differentiable(*primals), change
@@ -126,14 +150,15 @@ def _differentiable_jvp(primals, tangents):
 _differentiable.defjvp(_differentiable_jvp, symbolic_zeros=True)
 
 
-def _moving(plan: Plan, tape: Tape, marks: Marks, max_impacts: int):
+def _moving(plan: Plan, record: Record, max_impacts: int):
     """Series of each driven surface on the intervals with an impact, and jets at all ends.
 
     Only there do derivatives need them: (max_impacts, 9, N + 1) and (K, 2, 9).
     """
-    rows = impact_rows(jax.tree.map(lambda leaf: leaf[:, None], marks), max_impacts)[:, 0]
+    marks = jax.tree.map(lambda leaf: leaf[:, None], record.marks)
+    rows, interval = impact_rows(marks, max_impacts)[:, 0], record.tape.interval
     ends = jax.lax.stop_gradient(plan.boundaries)
-    begin, end = ends[tape.interval[rows]], ends[tape.interval[rows] + 1]
+    begin, end = ends[interval[rows]], ends[interval[rows] + 1]
     at = pieces.nodes(begin, end)
 
     def moves(path):
@@ -146,8 +171,8 @@ def _moving(plan: Plan, tape: Tape, marks: Marks, max_impacts: int):
     return [moves(path) for path in plan.paths]
 
 
-def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
-    """Fly and search, arc by arc; for lanes. The flight, and its tape and marks."""
+def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int) -> Record:
+    """Fly and search, arc by arc; for lanes."""
     size = lane_count((world, plan, start, rest_speed))
     world, start, rest_speed = full((world, start, rest_speed), size)
     court, last, dtype = Court.of(world, plan), plan.grid[-1], start.position.dtype
@@ -155,7 +180,8 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
 
     def search(carry):
         body, interval, late, rest, gone, rough, impacts = carry
-        length = pick(court.lengths, interval)
+        begun = pick(plan.boundaries, interval)
+        length = pick(plan.boundaries, jnp.minimum(interval + 1, last)) - begun
         running = (interval < last) & stable(world, body, plan.step)
         duration = jnp.where(running, jnp.maximum(length - late, 0.0), 0.0)
         arc = _arc(world, body, running, duration)
@@ -198,7 +224,7 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
         slow = (restitution * -rate < rest_speed) & (restitution < 1)
         on_patch = near.margin >= 0
         tape = Tape(
-            interval=interval, s=s, place=place(s), surface=chosen,
+            interval=interval, begun=begun, length=length, s=s, place=place(s), surface=chosen,
             rest=jnp.where(held, rest, NO_SURFACE), running=running, found=found,
             hit=found & on_patch & ~(held & leaves),
             settles=slow | (-rate < GRAZING_SPEED) | leaves,
@@ -206,7 +232,7 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
         )  # fmt: skip
         late = late + s * duration
         body = choose(running, _after(world, court, tape, patch, near, before), body)
-        line = row(body, before, pick(plan.boundaries, interval) + late)
+        line = row(body, before, begun + late)
         settled = (tape.hit & tape.settles) | tape.stays
         carry = (
             body,
@@ -217,53 +243,58 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int):
             rough,
             impacts + tape.hit.astype(jnp.int32),
         )
-        return carry, (line, tape)
+        return carry, (line, tape, court.named(chosen))
 
     def wait(carry):
         body, interval, late, rest, *_ = carry
         no = jnp.zeros(size, bool)
-        tape = Tape(interval, 0 * late, 0 * late, rest, rest, no, no, no, no, no)
-        return carry, (row(body, body, late), tape)
+        tape = Tape(interval, late, late, late, late, rest, rest, no, no, no, no, no)
+        return carry, (row(body, body, late), tape, rest)
 
     def step(carry, _):
-        carry, out = where_any(carry[1] < last, search, wait, carry)
-        return carry, (*out, carry[1], carry[-1])
+        carry, (line, tape, name) = where_any(carry[1] < last, search, wait, carry)
+        return carry, (line, tape, Marks(carry[1], carry[-1], name))
 
     zero, number = jnp.zeros(size, dtype), jnp.zeros(size, jnp.int32)
     body = Body.of(start)
     carry = (body, number, zero, number + NO_SURFACE, number, jnp.zeros(size, bool), number)
     count = plan.boundaries.shape[0] - 1 + max_impacts
-    carry, (rows, tape, reached, impacts) = jax.lax.scan(step, carry, length=count)
-    marks = Marks(reached, impacts, court.named(tape.surface))
-    flight = collect(start, rows, marks, plan.grid, max_impacts)
-    return dataclasses.replace(flight, coarse=carry[5]), (tape, marks)
+    carry, (rows, tape, marks) = jax.lax.scan(step, carry, length=count)
+    return Record(rows, tape, marks, carry[5])
 
 
-def _replayed(
-    world, start, moving, plan: Plan, tape: Tape, marks: Marks, *, max_impacts: int
-) -> Flight:
-    """The same flight from its tape, with its derivatives; for lanes."""
-    size = lane_count((world, start, moving, tape))
-    world, start, tape = full((world, start, tape), size)
-    court, boundaries = Court.of(world, plan), plan.boundaries
-    length = pick(jnp.diff(boundaries, axis=0), tape.interval)
+def _jets(world, moving, plan: Plan, tape: Tape, marks: Marks):
+    """Where driven surfaces are at the ends of intervals and of arcs, (A, 2 and 4, 9, B)."""
+    court, max_impacts = Court.of(world, plan), moving[0][0].shape[0]
     rows = impact_rows(marks, max_impacts)
     at = [pick(x, rows) for x in (tape.interval, tape.surface, tape.place)]
     at_impact = court.jets_at([series for series, _ in moving], *at)
-    at_ends = court.jets_at_ends([jets for _, jets in moving], tape.interval, tape.rest)
+    ends = court.jets_at_ends([jets for _, jets in moving], tape.interval, tape.rest)
+    still = jnp.concatenate([ends, jnp.zeros_like(ends)], axis=1)
+    own = jnp.moveaxis(chosen(at_impact, marks.impacts - 1), 2, 0)
+    return ends, jnp.where(tape.hit[:, None, None], own, still)
+
+
+def _replayed(world, start, jets, plan: Plan, tape: Tape) -> jax.Array:
+    """The same rows from a tape, with their derivatives; for lanes.
+
+    Args:
+        jets: of driven surfaces, if there are any, see :func:`_jets`.
+    """
+    size = lane_count((world, start, jets, tape))
+    world, start, tape = full((world, start, tape), size)
+    court, still = Court.of(world, plan), jnp.zeros((4, 9, size), start.position.dtype)
 
     def step(carry, data):
-        body, late = carry
-        tape, length, begun, impact, end = data
-        duration = jnp.where(tape.running, length - late, 0.0)
+        (body, late), (tape, jets) = carry, data
+        end, own = (still[:2], still) if jets is None else jets
+        duration = jnp.where(tape.running, tape.length - late, 0.0)
         arc, one = _arc(world, body, tape.running, duration), jnp.ones_like(duration)
         free = arc(one)
         near = court.near(tape.rest, court.jet(tape.rest, end), free)
         velocity, spin, _ = _at_rest(world, court, tape.rest, near, free)
         arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
 
-        end = jnp.concatenate([end, jnp.zeros_like(end)])
-        own = jnp.where(tape.hit, chosen(at_impact, impact - 1), end)
         patch, jet = court.patch(tape.surface), court.jet(tape.surface, own)
         root = impact_time(tape.s, arc, late, jet, patch, court.radius)
         s = jnp.where(tape.hit & ~tape.stays, root, tape.s)
@@ -272,13 +303,11 @@ def _replayed(
         near = court.near(tape.surface, shifted(jet, late), before)
         after = _after(world, court, tape, patch, near, before)
         body = choose(tape.running, after, body)
-        line = row(body, before, begun + late)
+        line = row(body, before, tape.begun + late)
         return (body, jnp.where(tape.found, late, 0.0)), line
 
-    body = Body.of(start)
-    data = (tape, length, pick(boundaries, tape.interval), marks.impacts, at_ends)
-    rows = jax.lax.scan(step, (body, jnp.zeros(size, length.dtype)), data)[1]
-    return collect(start, rows, marks, plan.grid, max_impacts)
+    carry = Body.of(start), jnp.zeros(size, start.position.dtype)
+    return jax.lax.scan(again(step), carry, (tape, jets))[1]
 
 
 def _arc(world, body: Body, running, duration) -> Arc:

@@ -11,8 +11,8 @@ from jax.lax import stop_gradient
 from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, row
-from diffsim.physics.court import Court, full, pick, wide
-from diffsim.physics.lanes import lane_count, lanes, sized
+from diffsim.physics.court import Court, pick, wide
+from diffsim.physics.lanes import full, lane_count, lanes, sized
 from diffsim.physics.state import Ball, Body
 from diffsim.physics.surfaces import Patch, Proximity, gap
 from diffsim.physics.vector import Vector, choose
