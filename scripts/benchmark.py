@@ -6,25 +6,25 @@ from typing import Any
 def main() -> None:
     import tyro
 
-    import diffsim.delay.benchmark
-    import diffsim.invertible.benchmark
-    import diffsim.losses.benchmark
-    import diffsim.physics.mujoco_contact
-    import diffsim.quadrature.benchmark
-    import diffsim.report.accelerator
+    import studies.delay
+    import studies.invertible
+    import studies.losses
+    import diffsim.tasks.mujoco_contact
+    import studies.quadrature
+    import studies.accelerator
     import diffsim.report.closed_loop
-    import diffsim.report.scaling
+    import studies.scaling
 
     benchmarks: dict[str, Any] = {
-        "accelerator": diffsim.report.accelerator.benchmark,
+        "accelerator": studies.accelerator.benchmark,
         "closed-loop": diffsim.report.closed_loop.compare,
-        "delay": diffsim.delay.benchmark.benchmark,
-        "mujoco-contact": diffsim.physics.mujoco_contact.benchmark,
-        "infogain": diffsim.losses.benchmark.benchmark,
-        "invertible": diffsim.invertible.benchmark.main,
+        "delay": studies.delay.benchmark,
+        "mujoco-contact": diffsim.tasks.mujoco_contact.benchmark,
+        "infogain": studies.losses.benchmark,
+        "invertible": studies.invertible.main,
         "growth": diffsim.report.closed_loop.growth,
-        "scale": diffsim.report.scaling.benchmark,
-        "sphere": diffsim.quadrature.benchmark.main,
+        "scale": studies.scaling.benchmark,
+        "sphere": studies.quadrature.main,
     }
     tyro.extras.subcommand_cli_from_dict(benchmarks)
 

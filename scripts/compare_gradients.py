@@ -6,7 +6,7 @@ import tyro
 
 
 def main() -> int:
-    from diffsim.report import gradients as report
+    from studies.gradients import report
 
     options = tyro.cli(report.Options)
     try:

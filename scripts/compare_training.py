@@ -4,9 +4,9 @@ import dataclasses
 
 
 def main() -> None:
-    from diffsim.report import comparison
+    from studies.training import report
     from diffsim.training.command import command
-    from diffsim.training.comparison import Plan
+    from studies.training.plan import Plan
 
     @dataclasses.dataclass(frozen=True)
     class Options(Plan):

@@ -23,7 +23,7 @@ def main(directory: Path = Path("data"), seed: int = 0, noise: float = 2e-3) -> 
     from diffsim._files import folder, replacing
     from diffsim.identification import write
     from diffsim.identification.fit import put
-    from diffsim.identification.made import made
+    from studies.flights import made
     from diffsim.physics import World
 
     folder(directory)

@@ -145,7 +145,7 @@ def growth(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> f
         seed: of the starts.
 
     Returns:
-        The rate, 1/s; see :func:`diffsim.training.sensitivity.growth`.
+        The rate, 1/s; see :func:`studies.growth.growth`.
     """
     trainer = LoopTrainer.restored(folder)
     env: Any = trainer.env

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import script
 
-from diffsim.delay.benchmark import benchmark
+from studies.delay import benchmark
 from diffsim.delay.recording import load
 
 ROOT = Path(__file__).parents[2]

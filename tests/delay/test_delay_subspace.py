@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsim import delay
-from diffsim.delay.benchmark import _numpy_covariance, _numpy_root
+from studies.delay import _numpy_covariance, _numpy_root
 from diffsim.delay.eigenvalues import eigenvalues
 from diffsim.delay.music import _notch
 

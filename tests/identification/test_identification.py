@@ -26,7 +26,7 @@ from diffsim.identification import (
 from diffsim.identification.arcs import arcs, scatter
 from diffsim.identification.contacts import Arc, between, passes
 from diffsim.identification.fit import get, put
-from diffsim.identification.made import made
+from studies.flights import made
 from diffsim.physics import BallState, Paddle, Surface, World, floor, net, simulate, table
 from diffsim.physics.interpolate import states_at
 

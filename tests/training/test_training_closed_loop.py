@@ -16,7 +16,7 @@ from diffsim.training.critic import Critic, td_lambda
 from diffsim.training.episodes import Episodes
 from diffsim.training.loop_gradients import GRADIENTS, Loop
 from diffsim.training.metrics import read
-from diffsim.training.sensitivity import growth
+from studies.growth import growth
 from diffsim.training.unroll import Actor, discounted, unroll
 
 

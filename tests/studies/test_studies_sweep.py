@@ -8,7 +8,7 @@ import pytest
 import script
 
 from diffsim.gradients import Gaussian, Pathwise, compare, sweep, verdict
-from diffsim.gradients.keep_up import KeepUp, contact
+from studies.gradients.keep_up import KeepUp, contact
 from diffsim.physics import Compliant, Impulse, Smoothed
 
 pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow  # compiles or starts so much that the default run
 
 def test_keep_up_against_the_closed_form(monkeypatch):
     """On a paddle at rest the ball is at e^{2n} of its height when time is up."""
-    monkeypatch.setattr("diffsim.gradients.keep_up.HEAVE", 0.0)
+    monkeypatch.setattr("studies.gradients.keep_up.HEAVE", 0.0)
     loss = jax.jit(lambda weights, task: task(weights))
     for bounces in (1, 3):
         task = KeepUp.create(0.8, bounces)

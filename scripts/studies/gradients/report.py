@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from diffsim._files import replacing, save_figure, write_rows
-from diffsim.gradients import sweep, verdict
-from diffsim.gradients.cases import CASES
+from studies.gradients import sweep, verdict
+from studies.cases import CASES
 from diffsim.report import pages
 from diffsim.report.stage import COLORS, logarithmic, plain
 

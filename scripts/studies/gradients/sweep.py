@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim._files import read_json, replacing
-from diffsim.gradients import keep_up
+from studies.gradients import keep_up
 from diffsim.gradients.base import Method, estimate
 from diffsim.gradients.compare import compare
 from diffsim.gradients.laws import Gaussian

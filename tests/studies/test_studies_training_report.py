@@ -12,8 +12,8 @@ from point import Point
 from rich.console import Console
 from scipy.stats import t
 
-from diffsim.report import comparison
-from diffsim.training.comparison import Plan, Run
+from studies.training import report
+from studies.training.plan import Plan, Run
 from diffsim.training.evaluate import Measure
 
 ROOT = Path(__file__).parents[2]

@@ -27,7 +27,7 @@ def words(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> list[st
     """Sentences: one a method over all settings, then one an axis.
 
     Args:
-        rows: records of :func:`diffsim.gradients.sweep.sweep`.
+        rows: records of :func:`studies.gradients.sweep.sweep`.
         base: the setting that the axes vary.
     """
     groups: dict[tuple, list] = {}

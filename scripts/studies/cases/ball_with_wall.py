@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim.gradients.base import estimate
-from diffsim.gradients.cases.base import Case, Measured, Published
-from diffsim.gradients.cases.descent import contenders, descend
+from studies.cases.base import Case, Measured, Published
+from studies.cases.descent import contenders, descend
 
 SPEED, DISTANCE, HEIGHT, GRAVITY, SIGMA = 1.0, 0.06, 0.02, 9.81, 0.1
 PASSING = 921  # the step at which an exact descent passes .833

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from diffsim.gradients.cases.base import Case, Measured
-from diffsim.gradients.cases.descent import contenders, descend
+from studies.cases.base import Case, Measured
+from studies.cases.descent import contenders, descend
 
 MASS, STEP, WIDTH, SLIP, MU = 0.1, 0.005, 0.1, 0.1, 1.8
 LENGTH, SIGMA, BATCH, RATE, STEPS, GAMMA, LARGEST = 400, 0.1, 10, 1e-4, 101, 2e4, 100.0

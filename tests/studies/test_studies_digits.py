@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffsim.report import digits
+from studies import digits
 
 
 def test_measures_and_interval():

@@ -15,8 +15,8 @@ from diffsim._files import checked, save_figure, write_rows
 from diffsim.gradients import METHODS
 from diffsim.report.plots import AXES, SUFFIXES, run_quantiles
 from diffsim.report.stage import COLORS, logarithmic, plain
-from diffsim.training.comparison import Plan, Run, differentiates
-from diffsim.training.comparison import run as runs_of
+from studies.training.plan import Plan, Run, differentiates
+from studies.training.plan import run as runs_of
 from diffsim.training.evaluate import student_interval
 from diffsim.training.processes import first
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from diffsim.gradients.alpha_order import weight
-from diffsim.gradients.cases.base import Case, Measured, Published
+from studies.cases.base import Case, Measured, Published
 from diffsim.gradients.concentration import Bernstein
 
 STEP, LENGTH, DAMPING, RESTITUTION = 0.05, 200, 0.999, 1.0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diffsim.losses import benchmark
+from studies import losses as benchmark
 
 
 def test_ways_agree_and_the_table_is_complete(capsys):

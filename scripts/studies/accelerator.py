@@ -21,11 +21,11 @@ from rich.table import Column, Table
 
 from diffsim import delay, quadrature
 from diffsim._files import checked, replacing
-from diffsim.delay.benchmark import AMPLITUDES, ECHOES
+from studies.delay import AMPLITUDES, ECHOES
 from diffsim.invertible import LAYERS
-from diffsim.invertible.benchmark import STRUCTURED
+from studies.invertible import STRUCTURED
 from diffsim.losses import Dense, Diagonal, Smoothing, softmax_infogain
-from diffsim.losses.benchmark import LABELS, medians, naive
+from studies.losses import LABELS, medians, naive
 
 Made = tuple[Callable, tuple]  # a function, and its arguments in float32
 COLUMNS = ("kernel", "error", "time ms", "floor ms", "time / floor", "compile s")

@@ -7,7 +7,7 @@ from point import Point
 
 from diffsim.gradients import METHODS
 from diffsim.training import Trainer
-from diffsim.training.comparison import Plan, Run, differentiates, run
+from studies.training.plan import Plan, Run, differentiates, run
 
 pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from diffsim.gradients.base import posed
 from diffsim.gradients.baselines import Constant
-from diffsim.gradients.cases.base import Case, Measured, Published
+from studies.cases.base import Case, Measured, Published
 from diffsim.gradients.laws import Gaussian
 from diffsim.gradients.pathwise import Pathwise
 from diffsim.gradients.score_function import ScoreFunction

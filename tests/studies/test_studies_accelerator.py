@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsim.report import accelerator
+from studies import accelerator
 
 SMALL = accelerator.Sizes(((8, 20),), 16, 64, 2, 2, (12, 24), 2, 32, 1 << 10)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffsim.report import scaling
+from studies import scaling
 
 
 def test_efficiencies_of_known_times(tmp_path):

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from diffsim.gradients.base import posed
-from diffsim.gradients.cases.base import Case, Measured, Published
-from diffsim.gradients.cases.descent import contenders
+from studies.cases.base import Case, Measured, Published
+from studies.cases.descent import contenders
 
 MASS, STEP, DAMPING, REST = 0.1, 0.005, 0.998, 1.0
 LENGTH, FORCE, SIGMA, BATCH = 200, 0.1, 0.1, 10
