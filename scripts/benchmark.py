@@ -4,29 +4,29 @@ from typing import Any
 
 
 def main() -> None:
-    import tyro
-
+    import studies.accelerator
+    import studies.closed_loop
     import studies.delay
+    import studies.growth
     import studies.invertible
     import studies.losses
-    import diffsim.tasks.mujoco_contact
+    import studies.mujoco_contact
     import studies.quadrature
-    import studies.accelerator
-    import diffsim.report.closed_loop
     import studies.scaling
+    from studies.harness import command
 
     benchmarks: dict[str, Any] = {
         "accelerator": studies.accelerator.benchmark,
-        "closed-loop": diffsim.report.closed_loop.compare,
+        "closed-loop": studies.closed_loop.compare,
         "delay": studies.delay.benchmark,
-        "mujoco-contact": diffsim.tasks.mujoco_contact.benchmark,
+        "growth": studies.growth.benchmark,
         "infogain": studies.losses.benchmark,
-        "invertible": studies.invertible.main,
-        "growth": diffsim.report.closed_loop.growth,
+        "invertible": studies.invertible.benchmark,
+        "mujoco-contact": studies.mujoco_contact.benchmark,
         "scale": studies.scaling.benchmark,
-        "sphere": studies.quadrature.main,
+        "sphere": studies.quadrature.benchmark,
     }
-    tyro.extras.subcommand_cli_from_dict(benchmarks)
+    command(benchmarks)
 
 
 if __name__ == "__main__":

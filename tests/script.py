@@ -1,11 +1,18 @@
 """Runs a script in this process, as its command line does."""
 
 import importlib.util
+import os
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from unittest import mock
+
+import pytest
+
+from _entry import entry, grouped
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -22,6 +29,20 @@ def run(name: str, *arguments: object) -> int:
         except SystemExit as end:
             return int(end.code or 0)
     return 0
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, main: Callable, *words: str) -> object:
+    """The code with which a script of this main function and command line ends."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(sys, "argv", ["some.py", *words])
+    with pytest.raises(SystemExit) as end:
+        entry(main)
+    return end.value.code
+
+
+def command(kind: type, run: Callable, description: str | None, **options: Any) -> None:
+    """Ends as a training script does; its flags are those in ``sys.argv``."""
+    entry(lambda: grouped(kind, run, description, **options))
 
 
 def load(name: str) -> ModuleType:

@@ -11,9 +11,9 @@ import numpy as np
 
 from diffsim.motion.arm import SCENE, ArmGenerator
 from diffsim.physics import BallState
-from diffsim.tasks import mujoco_contact
 from diffsim.physics.flight import ConstantCoefficients
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
+from diffsim.tasks import mujoco_contact
 from diffsim.tasks.arm import ArmHitsTarget
 
 STEP = 2e-3  # s; of the arm and of free flight

@@ -1,6 +1,5 @@
 """What a machine does with every kernel: error against float64, time over the memory floor."""
 
-import json
 import platform
 import shutil
 import subprocess
@@ -17,18 +16,17 @@ import numpy as np
 import optax
 from flax import nnx
 from rich.console import Console
-from rich.table import Column, Table
 
 from diffsim import delay, quadrature
-from diffsim._files import checked, replacing
-from studies.delay import AMPLITUDES, ECHOES
+from diffsim._files import checked
 from diffsim.invertible import LAYERS
-from studies.invertible import STRUCTURED
 from diffsim.losses import Dense, Diagonal, Smoothing, softmax_infogain
-from studies.losses import LABELS, medians, naive
+from studies import harness
+from studies.delay import AMPLITUDES, ECHOES
+from studies.invertible import STRUCTURED
+from studies.losses import LABELS, naive
 
 Made = tuple[Callable, tuple]  # a function, and its arguments in float32
-COLUMNS = ("kernel", "error", "time ms", "floor ms", "time / floor", "compile s")
 
 
 @dataclass(frozen=True)
@@ -162,14 +160,14 @@ def _apart(found: Any, wanted: Any) -> float:
 
 def _seconds(call: Callable, longest: float = 1.0) -> float:
     """Median time of a call; short ones are sent several at a time, as on a card they queue."""
-    first = min(medians({"": lambda: jax.block_until_ready(call())}, 1, False, 0).values())
+    first = harness.timed(call, warm=True)()
     many = int(np.clip(5e-3 / first, 1, 50))
     rounds = int(np.clip(longest / (2 * many * first), 3, 15))
 
-    def queued() -> None:
-        jax.block_until_ready([call() for _ in range(many)][-1])
+    def queued() -> Any:
+        return [call() for _ in range(many)][-1]
 
-    return medians({"": queued}, rounds, False, 0)[""] / many
+    return harness.medians({"": queued}, rounds, warm=True)[""] / many
 
 
 def bandwidth(size: int) -> float:
@@ -248,27 +246,23 @@ def benchmark(
     about = machine()
     if sizes is None:
         sizes = Sizes() if about["platform"] == "cpu" else Sizes.large()
-    speed = bandwidth(sizes.copy)
-    title = ", ".join(f"{name} {value}" for name, value in about.items())
-    title = f"{title}; x + 1 at {speed / 1e9:.0f} GB/s"
-    table = Table(*(Column(name, no_wrap=True) for name in COLUMNS), title=title, box=None)
-    rows, left = [], []
-    with console.status("") as status:
+    speed, left = bandwidth(sizes.copy), []
+
+    def rows() -> Iterator[harness.Row]:
         for name, make in cases(sizes):
             if time.perf_counter() - start > limit:
                 left.append(name)
-                continue
-            status.update(name)
-            row = measured(name, make(), speed)
-            rows.append(row)
-            error = "no host" if row["error"] is None else f"{row['error']:.1e}"
-            numbers = (1e3 * row["seconds"], 1e3 * row["floor"], row["ratio"], row["compile"])
-            table.add_row(name, error, *(f"{number:.3g}" for number in numbers))
-    console.print(table)
+            else:
+                yield measured(name, make(), speed)
+
+    title = ", ".join(f"{name} {value}" for name, value in about.items())
+    found = harness.show(f"{title}; x + 1 at {speed / 1e9:.0f} GB/s", rows(), console)
     if left:
         console.print(f"not measured, as {limit:.0f} s were over: {', '.join(left)}")
-    report = {"machine": about, "bytes a second": speed, "rows": rows, "not measured": left}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=1))
+    (rows_found,) = found.values()
+    report = {
+        "machine": about, "bytes a second": speed, "rows": rows_found, "not measured": left,
+    }  # fmt: skip
+    harness.save(path, report)
     console.print(f"wrote {path} after {time.perf_counter() - start:.0f} s")
     return report

@@ -1,8 +1,9 @@
 """Accuracy and speed of the delay estimators beside NumPy's and doatools'."""
 
 import importlib.util
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from diffsim.delay.esprit import esprit
 from diffsim.delay.estimate import estimate_delays
 from diffsim.delay.music import root_music
 from diffsim.delay.samples import FrequencySamples
+from studies import harness
 
 GET_DOATOOLS = "pip install git+https://github.com/morriswmz/doatools.py"
 ECHOES = np.array([0.30, 0.30 + 1.5 / 256, 0.45])
@@ -22,7 +24,7 @@ AMPLITUDES = np.array([1.0, 0.8j, 0.5])
 
 def benchmark(
     scans: int = 200, size: int = 256, window: int = 128, noise: float = 0.1
-) -> list[tuple]:
+) -> harness.Found:
     """Print RMSE/√CRB and seconds per 1000 A-scans of three echoes, method by method.
 
     Ours run as one compiled batch on the default device, the others loop over the first ten
@@ -34,9 +36,6 @@ def benchmark(
         size: frequencies N.
         window: L of the smoothing.
         noise: deviation of a complex sample.
-
-    Returns:
-        rows (name, RMSE over √CRB pooled over the echoes, seconds per 1000).
     """
     rng = np.random.default_rng(0)
     frequencies = np.arange(size)
@@ -51,6 +50,29 @@ def benchmark(
     )
     deviation = np.sqrt(np.diagonal(np.asarray(bound)))
 
+    def row(name: str, call: Callable[[], Any], count: int) -> harness.Row:
+        found = call()  # compiles
+        seconds = harness.least({name: call}, 3)[name]
+        delays = np.sort(np.asarray(getattr(found, "delays", found)), axis=1)
+        error = (delays - ECHOES + 0.5) % 1 - 0.5
+        ratio = float(np.sqrt(np.mean((error / deviation) ** 2)))
+        return {"method": name, "RMSE/√CRB": ratio, "s per 1000": 1000 * seconds / count}
+
+    def rows() -> Iterator[harness.Row]:
+        values, few = jnp.asarray(data), data[:10]
+        for name, method in _ours(window).items():
+            yield row(name, partial(jax.jit(jax.vmap(method)), values), scans)
+        for name, textbook in (NUMPY | ({} if missing else DOATOOLS)).items():
+            yield row(name, partial(_looped, textbook, few, window), len(few))
+
+    missing = importlib.util.find_spec("doatools") is None
+    result = harness.show("three echoes", rows())
+    if missing:
+        print(f"{' and '.join(DOATOOLS)} are not installed ({GET_DOATOOLS})")
+    return result
+
+
+def _ours(window: int) -> dict[str, Callable]:
     def subspace(values):
         return signal_subspace(
             smoothed_covariance(values, window), ECHOES.size, centro_hermitian=True
@@ -60,52 +82,15 @@ def benchmark(
         samples = FrequencySamples.create(values)
         return estimate_delays(samples, ECHOES.size, window=window)
 
-    rows = []
-    compiled: dict[str, Callable] = {
+    return {
         "whole chain with maximum likelihood": whole,
         "root-MUSIC": lambda values: root_music(subspace(values)),
         "ESPRIT": lambda values: esprit(subspace(values)),
     }
-    values = jnp.asarray(data)
-    for name, method in compiled.items():
-        batch = jax.jit(jax.vmap(method))
-        jax.block_until_ready(batch(values))  # compiles
-        found, seconds = _best(lambda batch=batch: jax.block_until_ready(batch(values)))
-        rows.append((name, getattr(found, "delays", found), seconds, scans))
-
-    loops = {"NumPy grid MUSIC": _numpy_grid, "NumPy root-MUSIC": _numpy_root}
-    peers = {"doatools root-MUSIC": _doatools_root, "doatools ESPRIT": _doatools_esprit}
-    missing = importlib.util.find_spec("doatools") is None
-    loops |= {} if missing else peers
-    few = data[:10]
-    for name, method in loops.items():
-        found, seconds = _best(
-            lambda method=method: [
-                method(_numpy_covariance(row, window), ECHOES.size) for row in few
-            ]
-        )
-        rows.append((name, found, seconds, len(few)))
-
-    print(f"{'method':38s} RMSE/√CRB   s per 1000")
-    results = []
-    for name, found, seconds, number in rows:
-        error = (np.sort(np.asarray(found), axis=1) - ECHOES + 0.5) % 1 - 0.5
-        ratio = float(np.sqrt(np.mean((error / deviation) ** 2)))
-        results.append((name, ratio, 1000 * seconds / number))
-        print(f"{name:38s} {ratio:9.2f}   {results[-1][2]:10.3f}")
-    for name in peers if missing else ():
-        print(f"{name:38s} not installed ({GET_DOATOOLS})")
-    return results
 
 
-def _best(call, repeats=3):
-    """The result of a call, and the shortest of a few times it took, s."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = call()
-        seconds.append(time.perf_counter() - start)
-    return result, min(seconds)
+def _looped(method: Callable, rows: np.ndarray, window: int) -> list[np.ndarray]:
+    return [method(_numpy_covariance(row, window), ECHOES.size) for row in rows]
 
 
 def _numpy_covariance(values, window):
@@ -164,3 +149,7 @@ def _doatools_esprit(covariance, count):
 
     # Its default row weights multiply two views of one array in place, so shared rows get both.
     return _doatools_delays(Esprit1D(1.0).estimate(covariance, count, row_weights="none"))
+
+
+NUMPY = {"NumPy grid MUSIC": _numpy_grid, "NumPy root-MUSIC": _numpy_root}
+DOATOOLS = {"doatools root-MUSIC": _doatools_root, "doatools ESPRIT": _doatools_esprit}

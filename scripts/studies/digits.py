@@ -1,6 +1,7 @@
 """Real images: with H from class distances a network's mistakes become less severe."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from diffsim import _extra
 from diffsim._files import checked, save_figure
 from diffsim.losses import Dense, Diagonal, Infogain, from_distances, softmax_infogain
 from diffsim.training.evaluate import student_interval
+from studies import harness
 
 CLASSES, PIXELS = 10, 64
 # How wrong it is to read one digit as another, as when reading a meter.
@@ -140,19 +142,19 @@ def compare(options: Options) -> dict[str, Measures]:
     return found
 
 
-def table(found: dict[str, Measures]) -> str:
+def rows(found: dict[str, Measures]) -> Iterator[harness.Row]:
     """Both losses and their difference, with 95 % intervals over the seeds."""
     plain, ours = found.values()
-    rows = {name: (m.accuracy, m.severity) for name, m in found.items()}
-    rows["difference"] = (ours.accuracy - plain.accuracy, ours.severity - plain.severity)
-    lines = [f"{'loss':16}{'accuracy (%)':>18}{'|true - read| of mistakes':>30}"]
-    for name, (accuracy, severity) in rows.items():
+    measures = {name: (m.accuracy, m.severity) for name, m in found.items()}
+    measures["difference"] = (ours.accuracy - plain.accuracy, ours.severity - plain.severity)
+    for name, (accuracy, severity) in measures.items():
         percent, around = interval(100 * accuracy)
         mean, half = interval(severity)
-        lines.append(
-            f"{name:16}{f'{percent:.2f} ± {around:.2f}':>18}{f'{mean:.3f} ± {half:.3f}':>30}"
-        )
-    return "\n".join(lines)
+        yield {
+            "loss": name,
+            "accuracy (%)": f"{percent:.2f} ± {around:.2f}",
+            "|true - read| of mistakes": f"{mean:.3f} ± {half:.3f}",
+        }
 
 
 def picture(found: dict[str, Measures], path: str | os.PathLike) -> Path:
@@ -162,12 +164,7 @@ def picture(found: dict[str, Measures], path: str | os.PathLike) -> Path:
         ValueError: the name does not end in .png, .pdf or .svg.
     """
     file = checked(path, (".png", ".pdf", ".svg"))
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    figure = harness.figure(9, 4.4)
     shares = {
         name: 100 * np.mean(m.confusion / m.confusion.sum((1, 2), keepdims=True), axis=0)
         for name, m in found.items()
@@ -187,13 +184,13 @@ def picture(found: dict[str, Measures], path: str | os.PathLike) -> Path:
         axis.set_yticks(range(CLASSES))
     axes[0].set_ylabel("digit")
     figure.colorbar(drawn, ax=axes, label="% of the test images")
-    return save_figure(figure, file, dpi=150)
+    return save_figure(figure, file)
 
 
 def run(options: Options) -> None:
     """Print the table and write the picture."""
     checked(options.out, (".png", ".pdf", ".svg"))
     found = compare(options)
-    print(f"{options.seeds} seeds, {options.images} images to train on, 95 % intervals")
-    print(table(found))
+    title = f"{options.seeds} seeds, {options.images} images to train on, 95 % intervals"
+    harness.show(title, rows(found))
     print(f"picture: {picture(found, options.out)}")

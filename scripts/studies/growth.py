@@ -1,6 +1,7 @@
 """How fast gradients grow along a closed loop: the size of d(ball at t)/d(ball at 0)."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,6 +10,8 @@ import numpy as np
 
 from diffsim.envs import EnvState, PaddleEnv
 from diffsim.physics import BallState
+from diffsim.training.closed_loop import LoopTrainer
+from studies import harness
 
 
 def growth(
@@ -50,3 +53,23 @@ def growth(
     half = np.arange(length // 2, length)
     middle = np.nanmedian(np.log(norms[:, half]), axis=0)
     return norms, float(np.polyfit(env.period * half, middle, 1)[0])
+
+
+def benchmark(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> harness.Found:
+    """How fast d(ball at t)/d(ball at 0) grows along the episodes of a trained policy.
+
+    Args:
+        folder: of a run of train_closed_loop.py.
+        steps: control steps to follow.
+        starts: episodes.
+        seed: of the starts.
+    """
+    trainer = LoopTrainer.restored(folder)
+    env: Any = trainer.env
+    begin = jax.vmap(env.reset)(jax.random.split(jax.random.key(seed), starts))
+    norms, rate = growth(env, trainer.act, trainer.state.params["network"], begin, steps)
+    rows = (
+        {"seconds": step * env.period, "median size": float(np.nanmedian(norms[:, step - 1]))}
+        for step in range(steps // 8, steps + 1, steps // 8)
+    )
+    return harness.show(f"size of the Jacobian, growing by {rate:.2f} per second", rows)

@@ -2,8 +2,7 @@
 
 import functools
 import importlib.util
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -14,32 +13,13 @@ from diffsim.invertible.chain import Chain
 from diffsim.invertible.diagonal import Diagonal
 from diffsim.invertible.invert import invert
 from diffsim.invertible.table import LAYERS
+from studies import harness
 
-DEPTH = 4
+DEPTH, ROUNDS = 4, 5
 STRUCTURED = (
     "householder", "coupling-affine", "circulant", "tridiagonal", "kronecker", "butterfly",
     "low-rank", "monarch",
 )  # fmt: skip
-
-
-HEAD = f"  {'4 layers':28s}" + "".join(
-    f"{name:>{width}s}"
-    for name, width in (
-        ("fwd ms", 9), ("inv ms", 9), ("inv/fwd", 9), ("inv/dense", 10), ("error f32", 11),
-        ("error f64", 11), ("kept MiB", 10), ("temp MiB", 10),
-    )
-)  # fmt: skip
-
-
-def seconds(calls: dict[str, Callable], repeats: int = 5) -> dict[str, float]:
-    """Least time of each call that waits for its result; the calls take turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            times[name].append(time.perf_counter() - start)
-    return {name: min(taken) for name, taken in times.items()}
 
 
 def mebibytes(f: Any, *args: Any) -> float:
@@ -54,21 +34,28 @@ def distance(a: jax.Array, b: jax.Array) -> float:
 def row(
     name: str, forward: Any, inverse: Any, model: Any, factor: Any, x: jax.Array,
     dense: Callable | None = None, double: float | None = None,
-) -> None:  # fmt: skip
-    """Print one line; ``forward(model, x)`` and ``inverse(model, factor, y)`` are jitted."""
+) -> harness.Row:  # fmt: skip
+    """What is told of a layer; ``forward(model, x)`` and ``inverse(model, factor, y)`` are jitted.
+
+    Args:
+        dense: as many dense forward passes, timed in turns with it.
+        double: error of the round trip in float64.
+    """
     y = forward(model, x)
     back = inverse(model, factor, y)
     calls = {"there": lambda: forward(model, x), "back": lambda: inverse(model, factor, y)}
-    took = seconds(calls | ({"dense": dense} if dense else {}))
-    kept = sum(leaf.nbytes for leaf in jax.tree.leaves(factor)) / 2**20
-    beside = f"{took['back'] / took['dense']:10.2f}" if dense else " " * 10
-    exact = " " * 11 if double is None else f"{double:11.1e}"
-    print(
-        f"  {name:28s}{1e3 * took['there']:9.2f}{1e3 * took['back']:9.2f}"
-        f"{took['back'] / took['there']:9.2f}{beside}{distance(back, x):11.1e}{exact}"
-        f"{kept:10.1f}{mebibytes(inverse, model, factor, y):10.1f}",
-        flush=True,
-    )
+    took = harness.least(calls | ({"dense": dense} if dense else {}), ROUNDS)
+    return {
+        f"{DEPTH} layers": name,
+        "fwd ms": 1e3 * took["there"],
+        "inv ms": 1e3 * took["back"],
+        "inv/fwd": took["back"] / took["there"],
+        "inv/dense": took["back"] / took["dense"] if dense else None,
+        "error f32": distance(back, x),
+        "error f64": double,
+        "kept MiB": sum(leaf.nbytes for leaf in jax.tree.leaves(factor)) / 2**20,
+        "temp MiB": mebibytes(inverse, model, factor, y),
+    }
 
 
 def chain(name: str, size: int) -> Chain:
@@ -81,7 +68,9 @@ def chain(name: str, size: int) -> Chain:
     return Chain(layers)
 
 
-def ours(name: str, size: int, batch: int, dense: Callable | None, double: bool = True) -> None:
+def ours(
+    name: str, size: int, batch: int, dense: Callable | None, double: bool = True
+) -> harness.Row:
     """The row of one kind of layer, with its round trip in float64 unless that takes long."""
     forward = jax.jit(lambda chain, x: jax.vmap(chain)(x))
     inverse = jax.jit(lambda chain, f, y: jax.vmap(lambda y: chain.inverse(y, f))(y))
@@ -93,10 +82,10 @@ def ours(name: str, size: int, batch: int, dense: Callable | None, double: bool 
             error = distance(inverse(model, factorise(model), forward(model, x)), x)
     model, x = chain(name, size), jax.random.normal(jax.random.key(0), (batch, size))
     label = "householder × 32, diagonal" if name == "householder" else name
-    row(label, forward, inverse, model, factorise(model), x, dense, error)
+    return row(label, forward, inverse, model, factorise(model), x, dense, error)
 
 
-def peers(size: int, x: jax.Array, dense: Callable) -> None:
+def peers(size: int, x: jax.Array, dense: Callable) -> Iterator[harness.Row]:
     """The same depth of distrax's and flowjax's dense layers, where installed."""
     lower = (
         jnp.eye(size) + 0.3 * jnp.tril(jax.random.normal(jax.random.key(2), (size, size))) / size
@@ -110,7 +99,7 @@ def peers(size: int, x: jax.Array, dense: Callable) -> None:
             made = distrax.LowerUpperTriangularAffine(matrix, jnp.zeros(size))
             return made.inverse(x) if back else made.forward(x)
 
-        row("distrax LU", forward, inverse, [_Peer(layer, lower)] * DEPTH, (), x, dense)
+        yield row("distrax LU", forward, inverse, [_Peer(layer, lower)] * DEPTH, (), x, dense)
     if importlib.util.find_spec("flowjax"):
         from flowjax.bijections import TriangularAffine
 
@@ -119,7 +108,7 @@ def peers(size: int, x: jax.Array, dense: Callable) -> None:
             return made.inverse(x) if back else made.transform(x)
 
         model = [_Peer(layer, lower)] * DEPTH
-        row("flowjax triangular", forward, inverse, model, (), x, dense)
+        yield row("flowjax triangular", forward, inverse, model, (), x, dense)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -141,7 +130,7 @@ def _through(model: list[_Peer], x: jax.Array, back: bool) -> jax.Array:
     return x
 
 
-def generic(size: int, double: bool) -> None:
+def generic(size: int, double: bool) -> harness.Row:
     """A network known only as a function: tanh of monarch layers, inverted matrix-free."""
     with jax.enable_x64(double):
         layers = [LAYERS["monarch"](size, rngs=nnx.Rngs(k)) for k in range(3)]
@@ -159,42 +148,55 @@ def generic(size: int, double: bool) -> None:
         x = jax.random.normal(jax.random.key(1), (size,))
         y = network(layers, x)
         back, evaluations = solve(layers, y)
-        took = seconds({"f": lambda: network(layers, x), "x": lambda: solve(layers, y)[0]}, 3)
-        print(
-            f"  {size:7d} {x.dtype!s}: {took['x']:6.2f} s = {took['x'] / took['f']:5.0f} forward "
-            f"passes, {int(evaluations)} evaluations, error {distance(back, x):.1e}",
-            flush=True,
-        )
+        took = harness.least({"f": lambda: network(layers, x), "x": lambda: solve(layers, y)[0]}, 3)
+        return {
+            "size": f"{size} {x.dtype}",
+            "seconds": took["x"],
+            "forward passes": took["x"] / took["f"],
+            "evaluations": int(evaluations),
+            "error": distance(back, x),
+        }
 
 
-def main(
+def benchmark(
     sizes: tuple[int, ...] = (256, 1024, 4096),
     structured: int = 102_400,
     generic_size: int = 10_000,
-) -> None:
+) -> harness.Found:
     """Print all tables: dense layers (batch 64), structured ones (16), any network.
 
-    Times are of float32 with the factor kept, "inv/dense" over as many dense forward passes
-    taken in turns with it; "kept" is the factor's memory, "temp" what the inverse needs besides.
+    Times are the least of some turns, of float32 with the factor kept, "inv/dense" over as many
+    dense forward passes taken in turns with it; "kept" is the factor's memory, "temp" what the
+    inverse needs besides.
 
     Args:
         sizes: of dense layers; float64 is checked up to 1024.
         structured: of structured layers; the butterfly takes the next power of two.
         generic_size: of the network inverted as a mere function; and ten times that, in float32.
     """
+    found: harness.Found = {}
     for size in sizes:
-        print(f"\nn = {size}, batch 64\n{HEAD}", flush=True)
-        plain, x = chain("dense", size), jax.random.normal(jax.random.key(0), (64, size))
-        forward = jax.jit(lambda chain, x: jax.vmap(chain)(x))
-        dense = functools.partial(forward, plain, x)
-        jax.block_until_ready(dense())
-        for name in ("dense", "lu", "triangular"):
-            ours(name, size, 64, dense, double=size <= 1024)
-        peers(size, x, dense)
-    print(f"\nn = {structured}, batch 16\n{HEAD}", flush=True)
-    for name in STRUCTURED:
-        size = 1 << (structured - 1).bit_length() if name == "butterfly" else structured
-        ours(name, size, 16, None)
-    print("\nA network known only as a function, matrix-free", flush=True)
-    generic(generic_size, True)
-    generic(10 * generic_size, False)
+        found |= harness.show(f"n = {size}, batch 64", _dense(size))
+    found |= harness.show(
+        f"n = {structured}, batch 16",
+        (
+            ours(name, 1 << (structured - 1).bit_length(), 16, None)
+            if name == "butterfly"
+            else ours(name, structured, 16, None)
+            for name in STRUCTURED
+        ),
+    )
+    networks = ((generic_size, True), (10 * generic_size, False))
+    return found | harness.show(
+        "a network known only as a function, matrix-free", (generic(*one) for one in networks)
+    )
+
+
+def _dense(size: int) -> Iterator[harness.Row]:
+    plain, x = chain("dense", size), jax.random.normal(jax.random.key(0), (64, size))
+    forward = jax.jit(lambda chain, x: jax.vmap(chain)(x))
+    dense = functools.partial(forward, plain, x)
+    jax.block_until_ready(dense())
+    for name in ("dense", "lu", "triangular"):
+        yield ours(name, size, 64, dense, double=size <= 1024)
+    yield from peers(size, x, dense)

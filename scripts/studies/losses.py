@@ -2,7 +2,7 @@
 
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import optax
 
 from diffsim.losses.base import Dense, Diagonal, Infogain, Smoothing
 from diffsim.losses.infogain import softmax_infogain
+from studies import harness
 
 SHAPES = ((256, 1000), (4096, 1000), (16384, 100), (256, 32768))
 LABELS = 1000  # at most so many kinds of labels, as a square H of 32768 classes takes 4 GB
@@ -65,10 +66,7 @@ def candidates(shape: tuple[int, int], seed: int) -> dict[str, tuple[Callable, C
 
 def _compiled(f: Callable, x: jax.Array, labels: jax.Array, extra: Any):
     value, both = jax.jit(f), jax.jit(jax.value_and_grad(f))
-    return (
-        lambda: jax.block_until_ready(value(x, labels, extra)),
-        lambda: jax.block_until_ready(both(x, labels, extra)),
-    )
+    return lambda: value(x, labels, extra), lambda: both(x, labels, extra)
 
 
 def _torch(x: np.ndarray, labels: np.ndarray, values: np.ndarray):
@@ -90,50 +88,33 @@ def _torch(x: np.ndarray, labels: np.ndarray, values: np.ndarray):
     return {"torch": (integer, both(integer)), "torch soft": (soft, both(soft))}
 
 
-def medians(calls: dict[str, Callable], rounds: int, cpu: bool, seed: int) -> dict[str, float]:
-    """Median seconds of each call; they take turns in random order, each after an untimed one."""
-    clock = time.process_time if cpu else time.perf_counter
-    rng = np.random.default_rng(seed)
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name in rng.permutation(list(calls)):
-            calls[name]()
-            start = clock()
-            calls[name]()
-            seconds[name].append(clock() - start)
-    return {name: float(np.median(times)) for name, times in seconds.items()}
-
-
 def benchmark(
     rounds: int = 25,
     seed: int = 0,
     cpu: bool = False,
     shapes: tuple[tuple[int, int], ...] = SHAPES,
-) -> dict[str, dict[str, float]]:
+) -> harness.Found:
     """Print median times of value, and of value and gradient, over those of optax; float32.
 
     Torch takes part if installed (extra bench). H has at most 1000 rows.
 
     Args:
-        rounds: times that each is called.
+        rounds: times that each is called, in random order, each after an untimed call.
         seed: of logits, labels, H and the order of the calls.
         cpu: count processor time instead of wall time, for a machine that is busy.
         shapes: rows and classes.
-
-    Returns:
-        for every way, the ratios by "rows x classes" and what is timed.
     """
-    ratios: dict[str, dict[str, float]] = {}
-    for shape in shapes:
-        found = candidates(shape, seed)
-        for index, what in enumerate(("value", "value and gradient")):
-            seconds = medians(
-                {name: pair[index] for name, pair in found.items()}, rounds, cpu, seed
-            )
-            title = f"{shape[0]} x {shape[1]}, {what}"
-            print(f"{title}: optax {seconds[BASE] * 1e3:.2f} ms", flush=True)
-            for name in seconds:
-                ratios.setdefault(name, {})[title] = seconds[name] / seconds[BASE]
-            row = (f"{name} {seconds[name] / seconds[BASE]:.2f}" for name in seconds)
-            print("  " + "  ".join(row), flush=True)
-    return ratios
+    clock = time.process_time if cpu else time.perf_counter
+
+    def rows() -> Iterator[harness.Row]:
+        for shape in shapes:
+            found = candidates(shape, seed)
+            for index, what in enumerate(("value", "value and gradient")):
+                calls = {name: pair[index] for name, pair in found.items()}
+                seconds = harness.medians(calls, rounds, seed, clock=clock, warm=True)
+                label = f"{shape[0]} x {shape[1]}, {what}"
+                yield {"timed": label, "optax, ms": 1e3 * seconds[BASE]} | harness.ratios(
+                    seconds, BASE
+                )
+
+    return harness.show("median time over that of optax", rows())

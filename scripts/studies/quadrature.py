@@ -1,7 +1,6 @@
 """Samples needed for an accuracy, and seconds per step, against what users do instead."""
 
-import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -15,6 +14,7 @@ from diffsim.quadrature.grid import Grid, sphere_grid
 from diffsim.quadrature.lebedev import DEGREES
 from diffsim.quadrature.sphere import integrate
 from diffsim.quadrature.zoom import Zoom
+from studies import harness
 
 LEVELS = (1e-3, 1e-6, 1e-10)
 POINTS = ("thinned", "lebedev")
@@ -184,16 +184,14 @@ def seconds_per_step(shape: tuple[int, int] = (400, 200), repeats: int = 300) ->
     value = jax.jit(lambda f: integrate(f, grid).value)
     both = jax.jit(lambda f: integrate(f, grid))
     actions: dict[str, Callable[[], object]] = {
-        "value": lambda: jax.block_until_ready(value(device)),
-        "value and error": lambda: jax.block_until_ready(both(device)),
+        "value": lambda: value(device),
+        "value and error": lambda: both(device),
         "spline": lambda: RectBivariateSpline(theta, phi, samples),
     }
-    return {
-        name: min(timeit.repeat(run, number=1, repeat=repeats)) for name, run in actions.items()
-    }
+    return harness.least(actions, repeats)
 
 
-def main(largest: int = 190, orientations: int = 5, seed: int = 0) -> None:
+def benchmark(largest: int = 190, orientations: int = 5, seed: int = 0) -> harness.Found:
     """Print samples needed for relative 1e-3 / 1e-6 / 1e-10, and seconds per 400 × 200 step.
 
     Args:
@@ -203,19 +201,22 @@ def main(largest: int = 190, orientations: int = 5, seed: int = 0) -> None:
     """
     axes = integrands.axes(orientations, seed)
     table = methods(largest)
-    for measure in ("solid-angle", "flat"):
-        print(f"\nSamples for relative 1e-3 / 1e-6 / 1e-10, {measure}, worst of {orientations}")
-        print(f"{'':20s}" + "".join(f"{name:>22s}" for name in table))
+
+    def needed(measure: str) -> Iterator[harness.Row]:
         for name in integrands.INTEGRANDS:
-            row = f"{name:20s}"
+            row = {"integrand": name}
             for key, method in table.items():
-                if measure == "flat" and key in SOLID:
-                    row += f"{'':>22s}"
-                    continue
-                found = samples_needed(name, method, measure, axes)
-                row += f"{' / '.join('-' if n is None else str(n) for n in found):>22s}"
-            print(row, flush=True)
+                if measure == "solid-angle" or key not in SOLID:
+                    found = samples_needed(name, method, measure, axes)
+                    row[key] = " / ".join("–" if n is None else str(n) for n in found)
+            yield row
+
+    levels = " / ".join(f"{level:g}" for level in LEVELS)
+    found: harness.Found = {}
+    for measure in ("solid-angle", "flat"):
+        title = f"samples for relative {levels}, {measure}, worst of {orientations}"
+        found |= harness.show(title, needed(measure))
     steps = seconds_per_step()
-    print("\nSeconds per 400 x 200 step, least of one run")
-    for key, seconds in steps.items():
-        print(f"  {key:16s} {seconds:.3e}   spline is {steps['spline'] / seconds:.0f} times this")
+    slower = {name: 1 / ratio for name, ratio in harness.ratios(steps, "spline").items()}
+    rows = ({"step": k, "seconds": s, "spline takes, times": slower[k]} for k, s in steps.items())
+    return found | harness.show("seconds per 400 x 200 step, least of one run", rows)

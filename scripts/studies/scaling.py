@@ -5,15 +5,17 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from diffsim._files import checked, save_figure
+from studies import harness
 
 CLOCKS = ("wall", "cpu")
 
@@ -51,14 +53,12 @@ def benchmark(
         for child in children:
             _answer(child)
             bar.advance(compiling)
-        turns = bar.add_task("measuring", total=updates)
-        seconds = np.zeros((len(devices), updates, 2))
-        for turn in range(updates):
-            for number, child in enumerate(children):
-                seconds[number, turn] = _answer(child, "go")
-            bar.advance(turns)
+        calls = {str(i): partial(_answer, child, "go") for i, child in enumerate(children)}
+        rounds = bar.track(range(updates), description="measuring")
+        seconds = np.stack(list(harness.turns(calls, rounds).values()))
     rows, cores = _rows(devices, seconds), len(os.sched_getaffinity(0))
-    console.print(_table(rows, serves, cores))
+    title = f"Weak scaling: {serves} serves a device, least time, medians [quartiles]"
+    harness.show(title, _shown(rows, cores), console)
     _draw(rows, cores, path)
     console.print(f"wrote {path}")
     return rows
@@ -66,9 +66,11 @@ def benchmark(
 
 def _child(count: int, serves: int, gradient: str) -> subprocess.Popen:
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-    code = f"from diffsim.report import scaling; scaling.measure({serves}, {gradient!r})"
+    code = f"from studies import scaling; scaling.measure({serves}, {gradient!r})"
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    more = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
     return subprocess.Popen(
-        [sys.executable, "-c", code], env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        [sys.executable, "-c", code], env=os.environ | more,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -124,27 +126,24 @@ def _most(count: float, first: float, cores: int) -> float:
     return min(1, cores / count) / min(1, cores / first)
 
 
-def _table(rows: list[dict[str, float]], serves: int, cores: int) -> Table:
-    names = ("devices", "update", "efficiency", f"most on {cores} cores", "in the median turn",
-             "by processor time")  # fmt: skip
-    table = Table(*names, title=f"Weak scaling: {serves} serves a device, least time [quartiles]")
+def _shown(rows: list[dict[str, float]], cores: int) -> Iterator[harness.Row]:
     for row in rows:
         wall, cpu = (
-            "{:.2f}\n[{:.2f}, {:.2f}]".format(
-                *(row[f"{clock}_{end}"] for end in ("efficiency", "low", "high"))
-            )
+            tuple(row[f"{clock}_{end}"] for end in ("efficiency", "low", "high"))
             for clock in CLOCKS
         )
-        most = _most(row["devices"], rows[0]["devices"], cores)
-        update, least = f"{1e3 * row['least_seconds']:.1f} ms", f"{row['least_efficiency']:.2f}"
-        table.add_row(str(row["devices"]), update, least, f"{most:.2f}", wall, cpu)
-    return table
+        yield {
+            "devices": row["devices"],
+            "update, ms": 1e3 * row["least_seconds"],
+            "efficiency": row["least_efficiency"],
+            f"most on {cores} cores": _most(row["devices"], rows[0]["devices"], cores),
+            "in the median turn": wall,
+            "by processor time": cpu,
+        }
 
 
 def _draw(rows: list[dict[str, float]], cores: int, path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    figure = harness.figure(5, 3.2, dpi=120)
     axes = figure.subplots()
     counts = [row["devices"] for row in rows]
     for name, mark, label in (
@@ -163,4 +162,4 @@ def _draw(rows: list[dict[str, float]], cores: int, path: Path) -> None:
     axes.minorticks_off()
     axes.grid(alpha=0.25, linewidth=0.5)
     axes.legend(frameon=False)
-    save_figure(figure, path, dpi=120)
+    save_figure(figure, path)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from problems import fast_jit
 
+from diffsim.gradients.concentration import Bernstein
 from studies.cases import CASES, Case, Measured, Published, ball_with_wall, chaos, tennis
 from studies.cases.friction import cost
-from diffsim.gradients.concentration import Bernstein
 
 pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
 

@@ -8,8 +8,8 @@ import pytest
 import script
 
 from diffsim.gradients import Gaussian, Pathwise, compare, sweep, verdict
-from studies.gradients.keep_up import KeepUp, contact
 from diffsim.physics import Compliant, Impulse, Smoothed
+from studies.gradients.keep_up import KeepUp, contact
 
 pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
 

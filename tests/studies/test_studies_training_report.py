@@ -12,9 +12,10 @@ from point import Point
 from rich.console import Console
 from scipy.stats import t
 
+from diffsim.training.evaluate import Measure
+from studies import harness
 from studies.training import report
 from studies.training.plan import Plan, Run
-from diffsim.training.evaluate import Measure
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +45,7 @@ RUNS = [made("pathwise", seed, 0.02 + 0.002 * seed, 1) for seed in range(3)] + [
 
 
 def test_the_summary_counts_what_it_took():
-    fast, slow = comparison.summary(RUNS, 6.0)
+    fast, slow = report.summary(RUNS, 6.0)
     # 30 exp(−rate · step) ≤ 6: steps 81, 74 and 68, seen every 10 steps; legal from step 90 on.
     assert (fast["evaluations"], fast["evaluations_low"], fast["evaluations_high"]) == (90, 90, 90)
     assert (fast["reached"], fast["seeds"], fast["derivatives"]) == (3, 3, True)
@@ -55,21 +56,23 @@ def test_the_summary_counts_what_it_took():
     assert (slow["reached"], slow["derivatives"]) == (0, False)
     assert math.isinf(slow["evaluations"])
     assert fast["seconds"] == pytest.approx(0.9)
-    assert comparison.summary(RUNS, 6.0, "cpu_seconds")[0]["seconds"] == pytest.approx(0.45)
-    one = comparison.summary(RUNS[:1], 6.0)[0]
+    assert report.summary(RUNS, 6.0, "cpu_seconds")[0]["seconds"] == pytest.approx(0.45)
+    one = report.summary(RUNS[:1], 6.0)[0]
     assert math.isnan(one["landing_error_cm_low"])
-    mixed = comparison.summary([RUNS[0], made("pathwise", 1, 0.001, 1)], 6.0)[0]
+    mixed = report.summary([RUNS[0], made("pathwise", 1, 0.001, 1)], 6.0)[0]
     assert mixed["reached"] == 1
     assert math.isinf(mixed["evaluations"])  # the later of two
     assert mixed["evaluations_low"] == 90
 
 
 def test_the_table_reads(capsys):
-    console = Console(width=110)
-    console.print(comparison.table(comparison.summary(RUNS, 6.0), 6.0))
-    printed = capsys.readouterr().out
-    for text in ("(90 – 90)", "never", "0 of 3", "values only", "differentiates", "7 s", "3.00"):
-        assert text in printed
+    harness.show("until 6 cm", report.shown(report.summary(RUNS, 6.0)))
+    head, columns, fast, slow = capsys.readouterr().out.splitlines()
+    assert (head.strip(), columns.split()[0]) == ("until 6 cm", "gradient")
+    for text in ("derivatives", "3 of 3", "90 (90 – 90)", "3.00 ("):
+        assert text in fast
+    for text in ("values only", "0 of 3", "never", "7"):
+        assert text in slow
 
 
 def test_the_figure_has_both_panels_and_bands(tmp_path, monkeypatch):
@@ -82,7 +85,7 @@ def test_the_figure_has_both_panels_and_bands(tmp_path, monkeypatch):
         return subplots(figure, *args, **options)
 
     monkeypatch.setattr(Figure, "subplots", spy)
-    path = comparison.error_against_cost(RUNS, 6.0, path=tmp_path / "error.png")
+    path = report.error_against_cost(RUNS, 6.0, path=tmp_path / "error.png")
     assert path.stat().st_size > 5_000
     left, right = figures[0].axes
     for axes, cost in ((left, 10), (right, 0.1)):
@@ -95,16 +98,16 @@ def test_the_figure_has_both_panels_and_bands(tmp_path, monkeypatch):
         assert len(axes.collections) == len(axes.lines) - 1 == 2  # a band each, and the level
     assert "pathwise (compiles in 3 s)" in [text.get_text() for text in figures[0].legends[0].texts]
     with pytest.raises(ValueError, match="ending in"):
-        comparison.error_against_cost(RUNS, path=tmp_path / "error.bmp")
+        report.error_against_cost(RUNS, path=tmp_path / "error.bmp")
     never = [made("spsa", 0, 0.1, 1, steps=4)]  # no curve, but no error either
-    assert comparison.error_against_cost(never, path=tmp_path / "none.svg").exists()
+    assert report.error_against_cost(never, path=tmp_path / "none.svg").exists()
 
 
 def test_a_plan_runs_to_its_files(tmp_path, monkeypatch):
     monkeypatch.setattr("diffsim.training.settings.Settings.task", lambda settings: Point())
     plan = Plan(("spsa",), (0, 1), steps=4, batch=2, log_every=2, out=tmp_path)
     with (tmp_path / "log").open("w") as log:
-        comparison.run(plan, Console(file=log))
+        report.run(plan, Console(file=log))
     assert "wrote" in (tmp_path / "log").read_text()
     with (tmp_path / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -8,10 +8,10 @@ import numpy as np
 
 from diffsim.gradients.base import posed
 from diffsim.gradients.baselines import Constant
-from studies.cases.base import Case, Measured, Published
 from diffsim.gradients.laws import Gaussian
 from diffsim.gradients.pathwise import Pathwise
 from diffsim.gradients.score_function import ScoreFunction
+from studies.cases.base import Case, Measured, Published
 
 SIGMA, POINT = 2.0**-6, 0.3
 HORIZONS = (1, 3, 5, 7, 9, 11)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from diffsim.gradients.alpha_order import weight
-from studies.cases.base import Case, Measured, Published
 from diffsim.gradients.concentration import Bernstein
+from studies.cases.base import Case, Measured, Published
 
 STEP, LENGTH, DAMPING, RESTITUTION = 0.05, 200, 0.999, 1.0
 REACH, THICKNESS = 0.8 + 0.15, 0.05 + 0.15  # half the paddle and the ball's radius

@@ -1,9 +1,7 @@
 """The comparison of gradients as a person sees it: progress, tables, figures, and an answer."""
 
 import dataclasses
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,16 +10,15 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from diffsim._files import replacing, save_figure, write_rows
-from studies.gradients import sweep, verdict
-from studies.cases import CASES
+from diffsim._files import replacing, save_figure
 from diffsim.report import pages
 from diffsim.report.stage import COLORS, logarithmic, plain
+from studies import harness
+from studies.cases import CASES
+from studies.gradients import sweep, verdict
 
 CaseName = Literal["ball-with-wall", "pushing", "friction", "tennis", "chaos"]
-COLUMNS = ("method", "setting", "bias", "deviation", "cosine", "verdict", "to 10 % error")
 LABELS = {
     "horizon": "horizon (s)", "bounces": "bounces", "contact": "contact model",
     "radius": "paddle radius (m)", "sigma": "noise σ", "samples": "samples",
@@ -88,10 +85,11 @@ def _case(options: Options, console: Console) -> bool:
     console.print(f"{case.about}\nSource: {case.source}")
     with console.status("running …"):
         rows = case.rows(jax.random.key(options.seed), options.effort)
-    table = Table("", "published", "ours", "", title=case.name)
-    for row in rows:
-        table.add_row(row.what, str(row.published or "–"), str(row.ours), row.verdict)
-    console.print(table)
+    told_rows = (
+        {"what": r.what, "published": r.published and str(r.published), "ours": str(r.ours),
+         "": r.verdict} for r in rows
+    )  # fmt: skip
+    harness.show(case.name, told_rows, console)
     if case.note:
         console.print(case.note)
     told = [row.agrees for row in rows if row.agrees is not None]
@@ -133,7 +131,7 @@ def _sweep(options: Options, console: Console) -> bool:
     base = dataclasses.asdict(options.base)
     told = ", ".join(f"{axis} {value}" for axis, value in base.items())
     console.print(f"the base setting: {told}", highlight=False)
-    console.print(_table(rows, base))
+    harness.show("in units of the smoothed loss's gradient", _shown(rows, base), console)
     answer = verdict.words(rows, base)
     console.print("\nWhen is which gradient right, and what does it cost?")
     for line in answer:
@@ -151,29 +149,24 @@ def _sweep(options: Options, console: Console) -> bool:
     return True
 
 
-def _table(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> Table:
-    table = Table(*COLUMNS, title="in units of the smoothed loss's gradient")
+def _shown(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> Iterator[harness.Row]:
     for row in rows:
-        cost = "never" if row["seconds_to_tenth"] is None else f"{row['seconds_to_tenth']:.2g} s"
-        table.add_row(
-            row["method"], verdict.place(row, base),
-            f"{row['relative_bias']:.2g}", f"{row['relative_deviation']:.2g}",
-            f"{row['cosine']:.2f}", row["verdict"] or "–", cost,
-        )  # fmt: skip
-    return table
+        yield {
+            "method": row["method"],
+            "setting": verdict.place(row, base),
+            "bias": row["relative_bias"],
+            "deviation": row["relative_deviation"],
+            "cosine": row["cosine"],
+            "verdict": row["verdict"],
+            "seconds to 10 % error": row["seconds_to_tenth"],
+        }
 
 
 def _save(stem: Path, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """One table as CSV and as JSON."""
-    write_rows(stem.with_name(stem.name + ".csv"), rows)
-    with replacing(stem.with_name(stem.name + ".json")) as path:
-        finite = [{k: v if _finite(v) else None for k, v in row.items()} for row in rows]
-        path.write_text(json.dumps(finite, indent=1))
+    for suffix in (".csv", ".json"):
+        harness.save(stem.with_name(stem.name + suffix), rows)
     console.print(f"wrote {stem}.csv and .json")
-
-
-def _finite(value: Any) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _band(points: Sequence[tuple[Any, Sequence[Mapping]]], method: str) -> np.ndarray:
@@ -193,13 +186,9 @@ def _band(points: Sequence[tuple[Any, Sequence[Mapping]]], method: str) -> np.nd
 
 def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path) -> Path:
     """Bias, deviation and cost along each axis, one line a method."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     axes = [axis for axis in verdict.AXES if len(verdict.varied(rows, base, axis)) > 1]
     axes = axes or ["samples"]
-    figure = Figure((2.5 * len(axes) + 0.6, 6.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = harness.figure(2.5 * len(axes) + 0.6, 6.6)
     panels = figure.subplots(len(PANELS), len(axes), squeeze=False, sharex="col", sharey="row")
     methods = list(dict.fromkeys(row["method"] for row in rows))
     for column, axis in zip(panels.T, axes):

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim._files import read_json, replacing
-from studies.gradients import keep_up
 from diffsim.gradients.base import Method, estimate
 from diffsim.gradients.compare import compare
 from diffsim.gradients.laws import Gaussian
 from diffsim.gradients.measure_valued import MeasureValued
 from diffsim.gradients.registry import METHODS, method
+from studies.gradients import keep_up
 
 LEFT_OUT = ("complex-step",)  # the simulator is not written for complex numbers
 

@@ -2,23 +2,23 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from diffsim._files import checked, save_figure, write_rows
+from diffsim._files import checked, save_figure
 from diffsim.gradients import METHODS
 from diffsim.report.plots import AXES, SUFFIXES, run_quantiles
 from diffsim.report.stage import COLORS, logarithmic, plain
-from studies.training.plan import Plan, Run, differentiates
-from studies.training.plan import run as runs_of
 from diffsim.training.evaluate import student_interval
 from diffsim.training.processes import first
+from studies import harness
+from studies.training.plan import Plan, Run, differentiates
+from studies.training.plan import run as runs_of
 
 
 def run(plan: Plan, console: Console | None = None) -> list[Run]:
@@ -28,8 +28,6 @@ def run(plan: Plan, console: Console | None = None) -> list[Run]:
     first one prints and writes.
     """
     console = console or Console(quiet=not first())
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # a file is as wide as the table
     total = len(plan.gradients) * len(plan.seeds) * plan.steps
     columns = (
         TextColumn("{task.fields[state]}"),
@@ -51,10 +49,14 @@ def run(plan: Plan, console: Console | None = None) -> list[Run]:
     if not first():
         return done
     records = summary(done, plan.error, plan.clock)
-    console.print(table(records, plan.error))
-    write_rows(plan.out / "summary.csv", records)
-    write_rows(plan.out / "curves.csv", [{"gradient": r.gradient, "seed": r.seed} | row
-                                    for r in done for row in r.rows])  # fmt: skip
+    title = (
+        f"until {plan.error:g} cm with 90 % legal: median over the seeds (least – most)\n"
+        "on 1,000 fresh serves at the end: mean over the seeds (95 % interval)"
+    )
+    harness.show(title, shown(records), console)
+    curves = [{"gradient": r.gradient, "seed": r.seed} | row for r in done for row in r.rows]
+    harness.save(plan.out / "summary.csv", records)
+    harness.save(plan.out / "curves.csv", curves)
     error_against_cost(done, plan.error, plan.clock, path=plan.out / "error.png")
     for name in ("summary.csv", "curves.csv", "error.png"):
         console.print(f"wrote {plan.out / name}")
@@ -92,35 +94,25 @@ def summary(runs: Sequence[Run], error: float, clock: str = "seconds") -> list[d
     return records
 
 
-def table(records: Sequence[dict[str, Any]], error: float) -> Table:
-    """The records for a person to read."""
-    shown = Table(
-        title=f"Until {error:g} cm with 90 % legal: median over the seeds (least – most)\n"
-        "On 1,000 fresh serves at the end: mean over the seeds (95 % interval)",
-        caption="A simulation counts once, differentiated or not. Seconds are those of updates.",
-    )
-    for heading in ("gradient", "reached", "simulations", "seconds", "compiling", "error, cm",
-                    "legal, %"):  # fmt: skip
-        shown.add_column(heading, justify="left" if heading == "gradient" else "right")
+def shown(records: Sequence[dict[str, Any]]) -> Iterator[harness.Row]:
+    """The records for a person to read; a simulation counts once, differentiated or not."""
     for record in records:
-        how = "differentiates" if record["derivatives"] else "values only"
-        shown.add_row(
-            f"{record['gradient']}\n{how}",
-            f"{record['reached']} of {record['seeds']}",
-            _span(record, "evaluations", ",.0f"),
-            _span(record, "seconds", ".1f"),
-            f"{record['compile_seconds']:.0f} s",
-            _span(record, "landing_error_cm", ".2f"),
-            _span(record, "legal_rate", ".1f", 100),
-        )
-    return shown
+        never = math.isinf(record["evaluations_low"])
+        yield {
+            "gradient": record["gradient"],
+            "uses": "derivatives" if record["derivatives"] else "values only",
+            "reached": f"{record['reached']} of {record['seeds']}",
+            "simulations": "never" if never else _span(record, "evaluations", ",.0f"),
+            "seconds of updates": "never" if never else _span(record, "seconds", ".1f"),
+            "compiling, s": record["compile_seconds"],
+            "error, cm": _span(record, "landing_error_cm", ".2f"),
+            "legal, %": _span(record, "legal_rate", ".1f", 100),
+        }
 
 
 def _span(record: dict[str, Any], column: str, form: str, scale: float = 1) -> str:
     value, low, high = (scale * record[column + end] for end in ("", "_low", "_high"))
-    if math.isinf(low):
-        return "never"
-    return f"{value:{form}}\n({low:{form}} – {high:{form}})"
+    return f"{value:{form}} ({low:{form}} – {high:{form}})"
 
 
 def error_against_cost(
@@ -148,14 +140,11 @@ def error_against_cost(
     Raises:
         ValueError: another suffix.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter
 
     file = checked(path, SUFFIXES)
-    figure = Figure((7.2, 3.1), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = harness.figure(7.2, 3.1)
     both = figure.subplots(1, 2, sharey=True)
     handles = []
     for number, name in enumerate(dict.fromkeys(run.gradient for run in runs)):

@@ -1,14 +1,14 @@
-"""A training script's flags, and how it ends."""
+"""Scripts of several processes: flags, and how they end."""
 
 import dataclasses
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from script import ended
 
-from diffsim.training.command import command
-from diffsim.training.processes import Group, ProcessLostError
+from _entry import grouped
+from diffsim.training.processes import Group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,35 +25,24 @@ class Little:
             raise ValueError(f"steps: expected > 0, got {self.steps}")
 
 
-def ended(monkeypatch, run, *flags, **options):
-    """The code with which the script ends."""
-    monkeypatch.setattr(sys, "argv", ["little.py", *flags])
-    with pytest.raises(SystemExit) as end:
-        command(Little, run, "Does little.", **options)
-    return end.value.code
+def grouped_ended(monkeypatch, run, *flags, kind=Little, **options):
+    """The code with which a script of several processes ends."""
+    main = lambda: grouped(kind, run, "Does little.", **options)  # noqa: E731
+    return ended(monkeypatch, main, *flags)
 
 
 def test_run_gets_its_own_settings_alone(monkeypatch):
     seen = []
-    assert ended(monkeypatch, seen.append, "--steps", "5") == 0
-    assert ended(monkeypatch, seen.append, default=lambda: Little(7)) == 0
+    assert grouped_ended(monkeypatch, seen.append, "--steps", "5") == 0
+    assert grouped_ended(monkeypatch, seen.append, default=lambda: Little(7)) == 0
     assert seen == [Little(5), Little(7)]
     assert {type(one) for one in seen} == {Little}
 
 
 def test_help_tells_settings_and_processes_apart(monkeypatch, capsys):
-    assert ended(monkeypatch, print, "--help") == 0
+    assert grouped_ended(monkeypatch, print, "--help") == 0
     out = capsys.readouterr().out
     assert out.index("--steps") < out.index("group options") < out.index("--coordinator")
-
-
-@pytest.mark.parametrize("kind", [ProcessLostError, FloatingPointError, FileExistsError])
-def test_an_error_is_one_line(monkeypatch, capsys, kind):
-    def run(settings):
-        raise kind("no luck")
-
-    assert ended(monkeypatch, run) == 2
-    assert capsys.readouterr().err == "error: no luck\n"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +53,7 @@ def test_an_error_is_one_line(monkeypatch, capsys, kind):
     ],
 )
 def test_a_bad_flag_is_explained(monkeypatch, capsys, flags, message):
-    assert ended(monkeypatch, print, *flags) == 2
+    assert grouped_ended(monkeypatch, print, *flags) == 2
     assert message in " ".join(capsys.readouterr().err.split())
 
 
@@ -72,7 +61,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     def run(settings):
         raise KeyboardInterrupt
 
-    assert ended(monkeypatch, run, "--out", "there") == 130
+    assert grouped_ended(monkeypatch, run, "--out", "there") == 130
     assert capsys.readouterr().err == "\ninterrupted; go on with --resume --out there\n"
 
     @contextmanager
@@ -81,7 +70,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
         yield
 
     monkeypatch.setattr(Group, "connected", connected)
-    assert ended(monkeypatch, run) == 130
+    assert grouped_ended(monkeypatch, run) == 130
     assert capsys.readouterr().err == "\ninterrupted\n"
 
 
@@ -99,11 +88,11 @@ def test_of_several_processes_one_that_fails_does_not_wait_for_the_others(monkey
     monkeypatch.setattr(Group, "connected", connected)
     monkeypatch.setattr("os._exit", leave)
     flags = "--coordinator", "localhost:1", "--processes", "2", "--process", "1"
-    assert ended(monkeypatch, run, *flags) == -1
+    assert grouped_ended(monkeypatch, run, *flags) == -1
     assert "LookupError: of a simulator" in capsys.readouterr().err
-    assert ended(monkeypatch, run, *flags, "--steps", "0") == -2
+    assert grouped_ended(monkeypatch, run, *flags, "--steps", "0") == -2
     with pytest.raises(LookupError):
-        ended(monkeypatch, run)
+        grouped_ended(monkeypatch, run)
 
 
 def test_processes_meet_before_settings_are_made(monkeypatch):
@@ -121,7 +110,5 @@ def test_processes_meet_before_settings_are_made(monkeypatch):
             assert met == ["auto"]
 
     monkeypatch.setattr(Group, "connected", connected)
-    monkeypatch.setattr(sys, "argv", ["little.py", "--coordinator", "auto", "--steps", "5"])
-    with pytest.raises(SystemExit) as end:
-        command(Computing, print, "Computes.")
-    assert end.value.code == 0
+    flags = "--coordinator", "auto", "--steps", "5"
+    assert grouped_ended(monkeypatch, print, *flags, kind=Computing) == 0

@@ -6,8 +6,8 @@ import pytest
 from drift import Drift
 
 from diffsim import envs
-from diffsim.report.closed_loop import compare
 from diffsim.training.metrics import read
+from studies.closed_loop import compare
 
 
 @pytest.mark.slow
