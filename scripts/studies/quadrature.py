@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim.quadrature import integrands
 from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import SPHERE
 from diffsim.quadrature.grid import Grid, sphere_grid
 from diffsim.quadrature.lebedev import DEGREES
 from diffsim.quadrature.sphere import integrate
 from diffsim.quadrature.zoom import Zoom
-from studies import harness
+from studies import harness, integrands
 
 LEVELS = (1e-3, 1e-6, 1e-10)
 POINTS = ("thinned", "lebedev")

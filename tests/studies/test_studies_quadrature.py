@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from diffsim.quadrature import integrands, sphere_grid
+from diffsim.quadrature import sphere_grid
+from studies import integrands
 from studies import quadrature as benchmark
 
 

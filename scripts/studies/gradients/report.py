@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from diffsim._files import replacing, save_figure
-from diffsim.report import pages
+from diffsim.report import html
 from diffsim.report.stage import COLORS, logarithmic, plain
 from studies import harness
 from studies.cases import CASES
 from studies.gradients import sweep, verdict
 
 CaseName = Literal["ball-with-wall", "pushing", "friction", "tennis", "chaos"]
+TITLE = "in units of the smoothed loss's gradient"
 LABELS = {
     "horizon": "horizon (s)", "bounces": "bounces", "contact": "contact model",
     "radius": "paddle radius (m)", "sigma": "noise σ", "samples": "samples",
@@ -131,7 +132,7 @@ def _sweep(options: Options, console: Console) -> bool:
     base = dataclasses.asdict(options.base)
     told = ", ".join(f"{axis} {value}" for axis, value in base.items())
     console.print(f"the base setting: {told}", highlight=False)
-    harness.show("in units of the smoothed loss's gradient", _shown(rows, base), console)
+    harness.show(TITLE, _shown(rows, base), console)
     answer = verdict.words(rows, base)
     console.print("\nWhen is which gradient right, and what does it cost?")
     for line in answer:
@@ -141,12 +142,25 @@ def _sweep(options: Options, console: Console) -> bool:
         file.write_text("\n".join(answer) + "\n")
     for suffix in (".png", ".pdf"):
         console.print(f"wrote {_draw(rows, base, options.out / f'comparison{suffix}')}")
-    page = pages.comparison(
-        options.out / "report.html", rows, answer,
-        lambda file: _draw(rows, base, file), lambda row: verdict.place(row, base),
-    )  # fmt: skip
-    console.print(f"wrote {page}")
+    console.print(f"wrote {_page(options.out / 'report.html', rows, answer, base)}")
     return True
+
+
+def _page(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    answer: Sequence[str],
+    base: Mapping[str, Any],
+) -> Path:
+    """The answer in words, the curves, a table to sort."""
+    table = list(_shown(rows, base))
+    return html.write(path, "Which gradient, when?", {
+        "In words": html.prose(answer),
+        "Along each axis": html.figure(
+            lambda file: _draw(rows, base, file), "bias, deviation and cost of each method"
+        ),
+        TITLE: html.table(list(table[0]), [list(row.values()) for row in table]),
+    })  # fmt: skip
 
 
 def _shown(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> Iterator[harness.Row]:
