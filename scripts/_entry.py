@@ -92,8 +92,7 @@ def grouped(
     except BaseException as error:
         if group.coordinator is None:
             raise
-        stops = isinstance(error, SystemExit)  # after --help or a bad flag
-        code = int(error.code or 0) if stops else _told(error)
+        code = _told(error)
         if code is None:
             traceback.print_exc()
         if code != 0:
@@ -111,11 +110,12 @@ def hinting(again: str) -> Iterator[None]:
         raise
 
 
-def _parsed(kind: type, default: Any, description: str | None, group: Any) -> Any:
+def _parsed(kind: Any, default: Any, description: str | None, group: Any) -> Any:
     """The settings alone; --help shows the flags of the group as well."""
     import tyro
 
-    beside: Any = ("group", tyro.conf.OmitArgPrefixes[group], group())
+    flags: Any = tyro.conf.OmitArgPrefixes
+    beside: Any = ("group", flags[group], group())
     both = dataclasses.make_dataclass(kind.__name__, [beside], bases=(kind,), frozen=True)
     names = [field.name for field in dataclasses.fields(kind)]
     default = _resumed(kind, default)
@@ -200,6 +200,8 @@ def _flags(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _told(error: BaseException) -> int | None:
     """Say how the program ends in one line, and with which code; None where it is a fault of it."""
+    if isinstance(error, SystemExit):  # after --help or a bad flag
+        return int(error.code or 0)
     if isinstance(error, KeyboardInterrupt):
         return _said("; ".join(["\ninterrupted", *getattr(error, "__notes__", [])]), 130)
     if not isinstance(error, ERRORS) and type(error).__name__ != "ProcessLostError":

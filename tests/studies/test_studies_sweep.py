@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import pytest
 import script
 
-from diffsim.gradients import Gaussian, Pathwise, compare, sweep, verdict
+from diffsim.gradients import Gaussian, Pathwise, compare
 from diffsim.physics import Compliant, Impulse, Smoothed
+from studies.gradients import sweep, verdict
 from studies.gradients.keep_up import KeepUp, contact
 
 pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
