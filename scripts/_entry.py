@@ -216,9 +216,7 @@ def _told(error: BaseException) -> int | None:
 
 def _line(text: str) -> str:
     """The text on one printable line of at most 1000 characters."""
-    printable = "".join(c if c.isprintable() else " " for c in text[:20_000])
-    line = " ".join(printable.split())
-    return line if len(line) <= 1000 else line[:999] + "…"
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())
 
 
 def _warned(message, category, filename, lineno, file=None, line=None) -> None:
