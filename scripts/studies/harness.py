@@ -62,9 +62,9 @@ def medians(
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
-def least(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Least seconds of each call, taken in :func:`turns`: other work on the machine only adds."""
-    seconds = turns({name: timed(f) for name, f in calls.items()}, range(rounds))
+def least(calls: Mapping[str, Callable[[], Any]], rounds: int, **how: Any) -> dict[str, float]:
+    """Least seconds of each call, as of :func:`medians`: other work on the machine only adds."""
+    seconds = turns({name: timed(f, **how) for name, f in calls.items()}, range(rounds))
     return {name: float(values.min()) for name, values in seconds.items()}
 
 
