@@ -1,13 +1,16 @@
 """How every script begins and ends: flags that all share, errors in one line."""
 
+import dataclasses
 import hashlib
 import json
 import os
 import platform
 import sys
 import tomllib
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,8 @@ SHARED = """every script also takes
 def entry(main: Callable[[], object]) -> None:
     """Run a script's main function, and end the program with the code it returns, if any.
 
-    Takes ``--config``, ``--quiet``, ``--no-cache`` and ``--debug`` from the command line.
+    An error that is the user's to mend is one line and code 2, an interrupt code 130, a warning a
+    line. Takes ``--config``, ``--quiet``, ``--no-cache`` and ``--debug`` from the command line.
 
     Args:
         main: imports what it needs, parses ``sys.argv`` and does the work.
@@ -30,30 +34,113 @@ def entry(main: Callable[[], object]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     if not _taken("--no-cache"):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache()))
-    debug, code, stack = _taken("--debug"), None, ExitStack()
-    if debug:
+    if _taken("--debug"):
         os.environ["DIFFSIM_DEBUG"] = "1"
-    try:
-        sys.argv[1:] = _configured(sys.argv[1:])
-        if _taken("--quiet"):
-            os.environ["TERM"] = "dumb"  # no bars, which go where errors go
-            if "--json" not in sys.argv:
-                nowhere = stack.enter_context(Path(os.devnull).open("w"))  # noqa: SIM115
-                stack.enter_context(redirect_stdout(nowhere))
-        code = main()
-    except SystemExit as end:
-        if not end.code and {"-h", "--help"} & set(sys.argv):
-            print(SHARED)
-        raise
-    except KeyboardInterrupt:
-        code = _said("\ninterrupted", 130)
-    except ERRORS as error:
-        if debug:
+    code: object = 0
+    with ExitStack() as stack:
+        try:
+            sys.argv[1:] = _configured(sys.argv[1:])
+            if _taken("--quiet"):
+                os.environ["TERM"] = "dumb"  # no bars, which go where errors go
+                if "--json" not in sys.argv:
+                    nowhere = stack.enter_context(Path(os.devnull).open("w"))
+                    stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.showwarning = _warned
+            code = main()
+        except SystemExit as end:
+            if not end.code and {"-h", "--help"} & set(sys.argv):
+                print(SHARED)
             raise
-        code = _said("error: " + (" ".join(str(error).split()) or type(error).__name__), 2)
-    finally:
-        stack.close()
+        except (KeyboardInterrupt, Exception) as error:
+            code = _told(error)
+            if code is None:
+                raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def grouped(
+    kind: type,
+    run: Callable[[Any], object],
+    description: str | None,
+    *,
+    default: Callable[[], Any] | None = None,
+    again: str = "go on with --resume --out {out}",
+) -> None:
+    """Parse the flags, join the other processes of the run if there are any, and ``run(settings)``.
+
+    With ``--resume``, what no flag says is as in the run's ``settings.json``.
+
+    Args:
+        kind: a frozen dataclass, the settings of the run, from which the flags are made.
+        run: what to do with them.
+        description: for --help.
+        default: makes the settings that hold unless a flag says otherwise, by default ``kind``.
+        again: how to go on after an interrupt; ``{out}`` is the folder.
+    """
+    import tyro
+
+    from diffsim.training.processes import Group
+
+    # Before the settings, whose checks may compute.
+    group, _ = tyro.cli(Group, add_help=False, return_unknown_args=True)
+    try:
+        with group.connected():
+            settings = _parsed(kind, (default or kind)(), description, Group)
+            with hinting(again.format(out=settings.out)):
+                run(settings)
+    except BaseException as error:
+        if group.coordinator is None:
+            raise
+        code = _told(error)
+        if code is None:
+            traceback.print_exc()
+        if code != 0:
+            os._exit(1 if code is None else code)  # an orderly end would wait for the others
+        raise
+
+
+@contextmanager
+def hinting(again: str) -> Iterator[None]:
+    """Within, an interrupt is told with how to go on after it."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(again)
+        raise
+
+
+def _parsed(kind: Any, default: Any, description: str | None, group: Any) -> Any:
+    """The settings alone; --help shows the flags of the group as well."""
+    import tyro
+
+    flags: Any = tyro.conf.OmitArgPrefixes
+    beside: Any = ("group", flags[group], group())
+    both = dataclasses.make_dataclass(kind.__name__, [beside], bases=(kind,), frozen=True)
+    names = [field.name for field in dataclasses.fields(kind)]
+    default = _resumed(kind, default)
+    held = both(**{name: getattr(default, name) for name in names})
+    options = tyro.cli(both, default=held, description=description)
+    return kind(**{name: getattr(options, name) for name in names})
+
+
+def _resumed(kind: Any, default: Any) -> Any:
+    """The settings of the run that the flags resume, else the default."""
+    import tyro
+
+    from diffsim.training.stored import Stored
+
+    if not issubclass(kind, Stored):
+        return default
+    where: Any = dataclasses.make_dataclass(
+        "Where", [("out", Path, default.out), ("resume", bool, False)]
+    )
+    asked, _ = tyro.cli(where, add_help=False, return_unknown_args=True)
+    path = asked.out / "settings.json"
+    if not asked.resume or not path.is_file():
+        return default
+    stored: Any = kind.load(path)
+    return dataclasses.replace(stored, out=asked.out)
 
 
 def _cache() -> Path:
@@ -109,6 +196,31 @@ def _flags(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
         elif value is not None:
             yield f"--{flag}"
             yield from map(str, value) if isinstance(value, list) else [str(value)]
+
+
+def _told(error: BaseException) -> int | None:
+    """Say how the program ends in one line, and with which code; None where it is a fault of it."""
+    if isinstance(error, SystemExit):  # after --help or a bad flag
+        return int(error.code or 0)
+    if isinstance(error, KeyboardInterrupt):
+        return _said("; ".join(["\ninterrupted", *getattr(error, "__notes__", [])]), 130)
+    if not isinstance(error, ERRORS) and type(error).__name__ != "ProcessLostError":
+        return None
+    if os.environ.get("DIFFSIM_DEBUG"):
+        traceback.print_exc()
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return _said("error: " + (_line(text) or type(error).__name__), 2)
+
+
+def _line(text: str) -> str:
+    """The text on one printable line of at most 1000 characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())
+
+
+def _warned(message, category, filename, lineno, file=None, line=None) -> None:
+    _said(f"warning: {_line(str(message))}", 0)
 
 
 def _said(text: str, code: int) -> int:

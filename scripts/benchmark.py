@@ -4,29 +4,29 @@ from typing import Any
 
 
 def main() -> None:
-    import tyro
-
-    import diffsim.delay.benchmark
-    import diffsim.invertible.benchmark
-    import diffsim.losses.benchmark
-    import diffsim.physics.mujoco_contact
-    import diffsim.quadrature.benchmark
-    import diffsim.report.accelerator
-    import diffsim.report.closed_loop
-    import diffsim.report.scaling
+    import studies.accelerator
+    import studies.closed_loop
+    import studies.delay
+    import studies.growth
+    import studies.invertible
+    import studies.losses
+    import studies.mujoco_contact
+    import studies.quadrature
+    import studies.scaling
+    from studies.harness import command
 
     benchmarks: dict[str, Any] = {
-        "accelerator": diffsim.report.accelerator.benchmark,
-        "closed-loop": diffsim.report.closed_loop.compare,
-        "delay": diffsim.delay.benchmark.benchmark,
-        "mujoco-contact": diffsim.physics.mujoco_contact.benchmark,
-        "infogain": diffsim.losses.benchmark.benchmark,
-        "invertible": diffsim.invertible.benchmark.main,
-        "growth": diffsim.report.closed_loop.growth,
-        "scale": diffsim.report.scaling.benchmark,
-        "sphere": diffsim.quadrature.benchmark.main,
+        "accelerator": studies.accelerator.benchmark,
+        "closed-loop": studies.closed_loop.compare,
+        "delay": studies.delay.benchmark,
+        "growth": studies.growth.benchmark,
+        "infogain": studies.losses.benchmark,
+        "invertible": studies.invertible.benchmark,
+        "mujoco-contact": studies.mujoco_contact.benchmark,
+        "scale": studies.scaling.benchmark,
+        "sphere": studies.quadrature.benchmark,
     }
-    tyro.extras.subcommand_cli_from_dict(benchmarks)
+    command(benchmarks)
 
 
 if __name__ == "__main__":

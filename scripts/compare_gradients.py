@@ -1,19 +1,15 @@
 """Compare gradients: python scripts/compare_gradients.py, or --case ball-with-wall."""
 
-import sys
-
 import tyro
 
 
 def main() -> int:
-    from diffsim.report import gradients as report
+    from _entry import hinting
+    from studies.gradients import report
 
     options = tyro.cli(report.Options)
-    try:
+    with hinting("run the same command again to go on"):
         return 0 if report.run(options) else 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to go on", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import dataclasses
 
 
 def main() -> None:
-    from diffsim.report import comparison
-    from diffsim.training.command import command
-    from diffsim.training.comparison import Plan
+    from _entry import grouped
+    from studies.training import report
+    from studies.training.plan import Plan
 
     @dataclasses.dataclass(frozen=True)
     class Options(Plan):
@@ -18,9 +18,9 @@ def main() -> None:
             options = dataclasses.replace(
                 options, seeds=(0, 1), steps=150, batch=64, out=options.out / "quick"
             )
-        comparison.run(options)
+        report.run(options)
 
-    command(Options, run, __doc__, again="the same command goes on from here")
+    grouped(Options, run, __doc__, again="the same command goes on from here")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 def main() -> None:
     import tyro
 
-    from diffsim.report import digits
+    from studies import digits
 
     digits.run(tyro.cli(digits.Options))
 

@@ -23,8 +23,8 @@ def main(directory: Path = Path("data"), seed: int = 0, noise: float = 2e-3) -> 
     from diffsim._files import folder, replacing
     from diffsim.identification import write
     from diffsim.identification.fit import put
-    from diffsim.identification.made import made
     from diffsim.physics import World
+    from studies.flights import made
 
     folder(directory)
     world = put(World.create(), list(TRUTH), jnp.array(list(TRUTH.values())))

@@ -25,7 +25,7 @@ def main(directory: Path = Path("data")) -> None:
 
     jax.config.update("jax_enable_x64", True)
     from diffsim._files import folder, replacing
-    from diffsim.delay.gpr import Layers, a_scan, layer_echoes
+    from studies.gpr import Layers, a_scan, layer_echoes
 
     folder(directory)
     position = np.linspace(0.0, 1.0, TRACES)[:, None]

@@ -7,11 +7,11 @@ import sys
 
 
 def main() -> None:
+    from _entry import grouped
     from diffsim.report import training
     from diffsim.training import Settings
-    from diffsim.training.command import command
 
-    command(Settings, training.run, __doc__, default=lambda: Settings.defaults(sys.argv))
+    grouped(Settings, training.run, __doc__, default=lambda: Settings.defaults(sys.argv))
 
 
 if __name__ == "__main__":

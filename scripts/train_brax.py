@@ -62,10 +62,11 @@ def run(options: Options) -> None:
 
 
 def main() -> None:
-    warnings.filterwarnings("ignore", category=DeprecationWarning)  # brax's own
-    from diffsim.training.command import command
+    from _entry import grouped
 
-    command(Options, run, __doc__, again="brax's trainers keep no checkpoints; start again")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)  # brax's own
+
+    grouped(Options, run, __doc__, again="brax's trainers keep no checkpoints; start again")
 
 
 if __name__ == "__main__":

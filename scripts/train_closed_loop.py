@@ -2,11 +2,11 @@
 
 
 def main() -> None:
+    from _entry import grouped
     from diffsim.report import closed_loop
     from diffsim.training import LoopSettings
-    from diffsim.training.command import command
 
-    command(LoopSettings, closed_loop.run, __doc__)
+    grouped(LoopSettings, closed_loop.run, __doc__)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """Runs a script in this process, as its command line does."""
 
-import importlib.util
+import os
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 from unittest import mock
+
+import pytest
+
+from _entry import entry, grouped
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -13,10 +18,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 def run(name: str, *arguments: object) -> int:
     """The exit code of scripts/``name``.py."""
     file = SCRIPTS / f"{name}.py"
-    with (
-        mock.patch.object(sys, "argv", [str(file), *map(str, arguments)]),
-        mock.patch.object(sys, "path", [str(SCRIPTS), *sys.path]),
-    ):
+    with mock.patch.object(sys, "argv", [str(file), *map(str, arguments)]):
         try:
             runpy.run_path(str(file), run_name="__main__")
         except SystemExit as end:
@@ -24,11 +26,15 @@ def run(name: str, *arguments: object) -> int:
     return 0
 
 
-def load(name: str) -> ModuleType:
-    """scripts/``name``.py as a module."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def ended(monkeypatch: pytest.MonkeyPatch, main: Callable, *words: str) -> object:
+    """The code with which a script of this main function and command line ends."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(sys, "argv", ["some.py", *words])
+    with pytest.raises(SystemExit) as end:
+        entry(main)
+    return end.value.code
+
+
+def command(kind: type, run: Callable, description: str | None, **options: Any) -> None:
+    """Ends as a training script does; its flags are those in ``sys.argv``."""
+    entry(lambda: grouped(kind, run, description, **options))

@@ -74,7 +74,8 @@ def test_every_extra_that_an_error_names_exists():
     extras = PROJECT["optional-dependencies"]
     used = [
         extra
-        for file in ROOT.glob("diffsim/**/*.py")
+        for folder in ("diffsim", "scripts")
+        for file in ROOT.glob(f"{folder}/**/*.py")
         for extra in re.findall(r"_extra\.missing\([^)]*, \"(\w+)\"\)", file.read_text())
     ]
     assert {"gym", "hdf5", "rf", "video", "demo"} <= set(used)

@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import integrate
 from diffsim.delay import recording
 from diffsim.identification import observations
 from diffsim.physics import scene
-from diffsim.quadrature import command
-from diffsim.training import LoopSettings, Settings, comparison, metrics
+from diffsim.training import LoopSettings, Settings, metrics
+from studies.training import plan
 
 pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
 
@@ -84,7 +85,7 @@ READERS = {
     "array": Reader(recording.load, ".npy", NUMBERS, NESTED),
     "touchstone": Reader(recording.load, ".s1p", [TOUCHSTONE.encode()], [*TEXT, b"!", b"DB", b"Y"]),
     "gprmax": Reader(recording.load, ".out", [gprmax()], ANY),
-    "samples": Reader(command.load, ".npy", NUMBERS, NESTED),
+    "samples": Reader(integrate.load, ".npy", NUMBERS, NESTED),
     "observations": Reader(observations.read, ".csv", [seen()], TEXT),
     "metrics": Reader(
         metrics.read, ".csv", [table((0, 1.5), (5, "nan"), (10, 0.25), header="step,loss\n")], TEXT
@@ -92,7 +93,7 @@ READERS = {
     "settings": Reader(Settings.load, ".json", [stored(Settings)], NESTED),
     "loop settings": Reader(LoopSettings.load, ".json", [stored(LoopSettings)], NESTED),
     "comparison": Reader(
-        comparison.finished, ".json",
+        plan.finished, ".json",
         [b'{"compile_seconds": 1.5, "final": {"hit_rate": [0.5, 0.4, 0.6]}}'], NESTED,
     ),
 }  # fmt: skip

@@ -1,61 +1,144 @@
-"""Every script ends as the shared entry says: 2 and one line, 130, or a traceback if asked for."""
+"""How every script begins and ends: help, flags from files, one line and 2, or 130."""
 
-import importlib.util
+import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
+import jax
 import pytest
 import script
+from script import ended
 
+import _entry
 from diffsim.training.checkpoint import _SUM
+from diffsim.training.processes import ProcessLostError
 
 SCRIPTS = sorted(path.stem for path in script.SCRIPTS.glob("[a-z]*.py"))
+FAST = ("simulate", "train", "benchmark", "compare_gradients", "integrate")
+BENCHMARKS = ("accelerator", "closed-loop", "growth", "invertible", "sphere")
+KINDS = (
+    ValueError, TypeError, FileNotFoundError, ImportError, FloatingPointError, ProcessLostError,
+)  # fmt: skip
 
 
 @pytest.fixture
-def entry(monkeypatch):
-    spec = importlib.util.spec_from_file_location("_entry", script.SCRIPTS / "_entry.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    return module
+def scene(tmp_path):
+    file = tmp_path / "scene.toml"
+    file.write_text("duration = 0.2\n[ball]\nposition = [0, 0, 1]\n")
+    return file
 
 
-def ended(entry, monkeypatch, main, *words):
-    monkeypatch.setattr(sys, "argv", ["some.py", *words])
-    with pytest.raises(SystemExit) as end:
-        entry.entry(main)
-    return end.value.code
+@pytest.fixture(autouse=True)
+def same_environment(monkeypatch):
+    for name in ("TERM", "DIFFSIM_DEBUG", "TF_CPP_MIN_LOG_LEVEL"):
+        monkeypatch.setenv(name, "")
+    precision = jax.config.jax_enable_x64
+    yield  # what a script sets is taken back
+    jax.config.update("jax_enable_x64", precision)
 
 
-def test_how_a_script_ends(entry, monkeypatch, capsys):
-    def fails(error):
-        def main():
-            raise error
+@pytest.mark.parametrize("words", [(n,) for n in FAST] + [("benchmark", n) for n in BENCHMARKS])
+def test_help_has_no_markup_and_tells_the_shared_flags(words, capsys):
+    assert script.run(*words, "--help") == 0
+    text = capsys.readouterr().out
+    assert "`" not in text
+    assert ":func:" not in text
+    assert "--config FILE" in text
+    if len(words) == 2:
+        assert words[1] in text
+        assert "--" in text.split("every script")[0].replace("--help", "")  # its own flags
 
-        return main
 
-    assert ended(entry, monkeypatch, lambda: None) == 0
-    assert ended(entry, monkeypatch, lambda: 3) == 3
-    for kind in (ValueError, TypeError, FileNotFoundError, ImportError, FloatingPointError):
-        assert ended(entry, monkeypatch, fails(kind("no\nluck"))) == 2
+def test_a_file_gives_flags_and_the_command_line_overrides_it(scene, tmp_path, capsys):
+    config = tmp_path / "flags.toml"
+    config.write_text("json = true\n")
+    assert script.run("simulate", scene, "--config", config) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "ok"
+    words = _entry._configured(["scene", f"--config={config}", "--no-json"])
+    assert words == ["scene", "--json", "--no-json"]  # the last one counts
+
+
+def test_a_run_s_settings_come_back(tmp_path):
+    from diffsim.training import Settings
+
+    written = Settings(steps=7, hidden=(8, 8), robot="arm", target=(0.5, 0.1), out=tmp_path)
+    written.save(tmp_path / "settings.json")
+    words = _entry._configured(["--config", str(tmp_path / "settings.json"), "--steps", "9"])
+    import tyro
+
+    read = tyro.cli(Settings, args=words)
+    assert (read.steps, read.hidden, read.robot, read.target) == (9, (8, 8), "arm", (0.5, 0.1))
+    assert read.out == tmp_path
+    assert read.sigma is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("steps = ", "expected TOML"), (None, "No such file"), ("stepz = 1\n", "stepz")],
+)
+def test_a_file_that_cannot_be_used_is_told(text, told, scene, tmp_path, capsys):
+    config = tmp_path / "bad.toml"
+    if text is not None:
+        config.write_text(text)
+    assert script.run("simulate", scene, "--config", config) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_quiet_says_nothing_but_what_json_asks_for(scene, capsys):
+    assert script.run("simulate", scene, "--quiet") == 0
+    assert capsys.readouterr().out == ""
+    assert script.run("simulate", scene, "--quiet", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "ok"
+
+
+def fails(error):
+    def main():
+        raise error
+
+    return main
+
+
+def test_how_a_script_ends(monkeypatch, capsys):
+    assert ended(monkeypatch, lambda: None) == 0
+    assert ended(monkeypatch, lambda: 3) == 3
+    for kind in KINDS:
+        assert ended(monkeypatch, fails(kind("no\nluck"))) == 2
         assert capsys.readouterr().err == "error: no luck\n"
-    assert ended(entry, monkeypatch, fails(KeyboardInterrupt())) == 130
+    assert ended(monkeypatch, fails(FileNotFoundError(2, "No such file", "it"))) == 2
+    assert capsys.readouterr().err == "error: it: No such file\n"
+    assert ended(monkeypatch, fails(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "\ninterrupted\n"
 
 
-def test_debug_shows_where_it_happened(entry, monkeypatch):
-    seen = []
+def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["some.py"])
+    with pytest.raises(LookupError):
+        _entry.entry(fails(LookupError("a slip")))
 
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     def main():
-        seen.append(sys.argv)
-        raise ValueError("no luck")
+        with _entry.hinting("do it again"):
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "argv", ["some.py", "--steps", "3", "--debug"])
-    with pytest.raises(ValueError, match="no luck"):
-        entry.entry(main)
-    assert seen == [["some.py", "--steps", "3"]]
+    assert ended(monkeypatch, main) == 130
+    assert capsys.readouterr().err == "\ninterrupted; do it again\n"
+
+
+def test_debug_shows_where_it_happened(monkeypatch, capsys):
+    assert ended(monkeypatch, fails(ValueError("no luck")), "--steps", "3", "--debug") == 2
+    assert sys.argv == ["some.py", "--steps", "3"]
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.endswith("error: no luck\n")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line(monkeypatch, capsys):
+    assert ended(monkeypatch, lambda: warnings.warn("mind\nthe gap", stacklevel=1)) == 0
+    assert capsys.readouterr().err == "warning: mind the gap\n"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -96,7 +179,7 @@ def test_what_cannot_be_is_said_before_the_work(words, message, tmp_path, monkey
     assert message in said.err
 
 
-def test_what_is_compiled_is_kept_unless_asked_not_to(entry, monkeypatch, tmp_path):
+def test_what_is_compiled_is_kept_unless_asked_not_to(monkeypatch, tmp_path):
     seen = []
     monkeypatch.delitem(os.environ, "JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path))
@@ -104,7 +187,7 @@ def test_what_is_compiled_is_kept_unless_asked_not_to(entry, monkeypatch, tmp_pa
     def main():
         seen.append(os.environ.get("JAX_COMPILATION_CACHE_DIR"))
 
-    assert ended(entry, monkeypatch, main, "--no-cache") == 0
-    assert ended(entry, monkeypatch, main) == 0
+    assert ended(monkeypatch, main, "--no-cache") == 0
+    assert ended(monkeypatch, main) == 0
     assert seen[0] is None
     assert Path(seen[1]).parent == tmp_path / "diffsim"

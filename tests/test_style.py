@@ -1,5 +1,6 @@
 """The code is clean under its own tools, imports lightly, and the README tells the truth."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -28,6 +29,35 @@ def test_import_is_light():
     assert done.stdout.strip() == "set()", done.stdout + done.stderr
 
 
+def imported(folder: str) -> set[tuple[str, str]]:
+    """What the files of a folder import, anywhere in them: dotted names, each with its file."""
+    found = set()
+    for file in (ROOT / folder).glob("**/*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {(alias.name, file.name) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found |= {(f"{node.module}.{alias.name}", file.name) for alias in node.names}
+    assert len(found) > 10
+    return found
+
+
+@pytest.mark.parametrize("kernel", ["delay", "gradients", "invertible", "losses", "quadrature"])
+def test_a_kernel_imports_nothing_of_the_house_but_its_helpers(kernel):
+    own = {name.split(".")[1] for name, _ in imported(f"diffsim/{kernel}") if "diffsim." in name}
+    assert own <= {kernel, "_check", "_extra", "_files", "_linalg", "_show", "_text"}
+
+
+def test_gradients_draw_nothing():
+    drawn = {one for one in imported("diffsim/gradients") if one[0].startswith("matplotlib")}
+    assert drawn == set()
+
+
+def test_the_package_imports_no_study():
+    outside = {"studies", *(path.stem for path in (ROOT / "scripts").glob("*.py"))}
+    assert {one for one in imported("diffsim") if one[0].split(".")[0] in outside} == set()
+
+
 def test_ci_runs_the_command_of_the_readme():
     commands = re.findall(r"^python3.11 -m venv .*$", (ROOT / "README.md").read_text(), re.M)
     assert len(commands) == 2
@@ -37,7 +67,7 @@ def test_ci_runs_the_command_of_the_readme():
 
 def test_no_file_holds_two_ideas():
     """Past 400 lines a file is two ideas."""
-    files = [*ROOT.glob("diffsim/**/*.py"), *ROOT.glob("scripts/*.py")]
+    files = [*ROOT.glob("diffsim/**/*.py"), *ROOT.glob("scripts/**/*.py")]
     long = {str(f.relative_to(ROOT)): len(f.read_text().splitlines()) for f in files}
     assert len(files) > 20
     assert {name: lines for name, lines in long.items() if lines > 400} == {}

@@ -40,8 +40,8 @@ Two things that go wrong most often: derivatives of a loss that jumps have no va
 wrong mean, so a low variance proves nothing; and a baseline or weight computed from the very
 sample it multiplies is biased (here they are left-one-out or cross-fitted).
 
-``diffsim.gradients.cases`` runs published comparisons again beside their figures, and
-``diffsim.gradients.sweep`` compares estimators on a ball kept up by a paddle.
+``scripts/compare_gradients.py`` compares estimators on a ball kept up by a paddle, and runs
+published comparisons again beside their figures.
 
 For many rows, vmap the surrogate with one key a row: all perturbations of all rows are then
 evaluated in one batch. ``chunk`` bounds how many evaluations of a row are in memory at once.

@@ -137,25 +137,6 @@ class Comparison:
                 json.dumps({"replications": self.replications, "rows": finite}, indent=1)
             )
 
-    def plot(self) -> Any:
-        """A matplotlib Figure: bias beside deviation, and error against evaluations."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(11, 0.4 * len(self.rows) + 2.5), layout="constrained")
-        bars, cost = figure.subplots(1, 2)
-        shown = [row for row in self.rows if not np.isnan(row.bias.value)]
-        place = np.arange(len(shown))
-        bars.barh(place - 0.2, [row.bias.value for row in shown], 0.4, label="bias")
-        deviation = [row.variance.value**0.5 for row in shown]
-        bars.barh(place + 0.2, deviation, 0.4, label="standard deviation")
-        bars.set_yticks(place, [row.name for row in shown])
-        bars.legend()
-        for row in shown:
-            cost.plot(row.evaluations, row.mse.value, "o")
-            cost.annotate(row.name, (row.evaluations, row.mse.value))
-        cost.set(xlabel="evaluations", ylabel="mean squared error", xscale="log", yscale="log")
-        return figure
-
 
 def compare(
     loss: Callable,

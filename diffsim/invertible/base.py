@@ -94,11 +94,18 @@ def largest_gain(f: Callable, x: jax.Array, iterations: int = 60) -> jax.Array:
     return jax.lax.fori_loop(0, iterations, body, (v, jnp.zeros((), x.dtype)))[1]
 
 
+_COMPUTING = (
+    "forward", "backward", "volume", "forward_and_volume", "backward_and_volume", "factor",
+    "log_abs_det", "condition",
+)  # fmt: skip
+
+
 class Layer(nnx.Module):
     """y = f(x) with an inverse; for one vector, so ``jax.vmap`` it for a batch.
 
     To add one: subclass with ``forward``, ``backward`` and ``volume`` (log |det ∂y/∂x|), and a
-    line in the constructor table, from which it inherits its tests. What the inverse needs beyond
+    line in the constructor table, from which it inherits its tests; ``forward_and_volume`` and
+    ``backward_and_volume`` only where they share work. What the inverse needs beyond
     the weights is ``factor()``, a pytree: make it once and pass it to every ``inverse``.
     Products in a layer are at full precision on every backend, whatever JAX's default.
 
@@ -114,7 +121,7 @@ class Layer(nnx.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("forward", "backward", "volume", "factor", "log_abs_det", "condition"):
+        for name in _COMPUTING:
             if name in vars(cls):
                 setattr(cls, name, _linalg.full_precision(vars(cls)[name]))
 
@@ -130,6 +137,15 @@ class Layer(nnx.Module):
     def log_det(self, x: jax.Array) -> jax.Array:
         """log |det ∂y/∂x| at x, (); −inf where the layer is singular."""
         return self.volume(self._vector("x", x, self.size))
+
+    def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """y and log |det ∂y/∂x| at x, with what both need done once."""
+        return self.forward_and_volume(self._vector("x", x, self.size))
+
+    def inverse_and_log_det(self, y: jax.Array, factor: Any = None) -> tuple[jax.Array, jax.Array]:
+        """x and log |det ∂x/∂y| at y, the latter minus ``log_det(x)``, with what both need once."""
+        y = self._vector("y", y, self.outputs or self.size)
+        return self.backward_and_volume(y, self.factor() if factor is None else factor)
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
         """κ = ‖J‖₂‖J⁻¹‖₂ of the Jacobian at x, by power iteration unless a layer knows better.
@@ -157,6 +173,13 @@ class Layer(nnx.Module):
 
     def volume(self, x: jax.Array) -> jax.Array:
         raise NotImplementedError
+
+    def forward_and_volume(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self.forward(x), self.volume(x)
+
+    def backward_and_volume(self, y: jax.Array, factor: Any) -> tuple[jax.Array, jax.Array]:
+        x = self.backward(y, factor)
+        return x, -self.volume(x)
 
     def _vector(self, name: str, value: jax.Array, size: int | None) -> jax.Array:
         array = _check.floating(name, value)

@@ -55,11 +55,21 @@ class Chain(Layer):
         return y
 
     def volume(self, x: jax.Array) -> jax.Array:
+        return self.forward_and_volume(x)[1]
+
+    def forward_and_volume(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         total = jnp.zeros((), x.dtype)
         for layer in self.layers:
-            total = total + layer.log_det(x)
-            x = layer(x)
-        return total
+            x, change = layer.forward_and_log_det(x)
+            total = total + change
+        return x, total
+
+    def backward_and_volume(self, y: jax.Array, factor: Any) -> tuple[jax.Array, jax.Array]:
+        total = jnp.zeros((), y.dtype)
+        for layer, kept in reversed(list(zip(self.layers, factor))):
+            y, change = layer.inverse_and_log_det(y, kept)
+            total = total + change
+        return y, total
 
 
 def drift(chain: Chain, x: jax.Array) -> jax.Array:

@@ -77,16 +77,32 @@ class Coupling(Layer):
             )
         return found.reshape(count)
 
+    def _joined(self, stays: jax.Array, moved: jax.Array) -> jax.Array:
+        return jnp.concatenate([moved, stays] if self.flip else [stays, moved])
+
     def _move(self, x: jax.Array, how: Any) -> jax.Array:
         stays, moves = self._split(x)
-        moved = jax.vmap(how)(moves, self._parameters(stays))
-        return jnp.concatenate([moved, stays] if self.flip else [stays, moved])
+        return self._joined(stays, jax.vmap(how)(moves, self._parameters(stays)))
 
     def forward(self, x: jax.Array) -> jax.Array:
         return self._move(x, self.transformer.forward)
 
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
         return self._move(y, self.transformer.backward)
+
+    def forward_and_volume(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        stays, moves = self._split(x)
+        parameters = self._parameters(stays)
+        moved = jax.vmap(self.transformer.forward)(moves, parameters)
+        slopes = jax.vmap(self.transformer.log_slope)(moves, parameters)
+        return self._joined(stays, moved), jnp.sum(slopes)
+
+    def backward_and_volume(self, y: jax.Array, factor: Any) -> tuple[jax.Array, jax.Array]:
+        stays, moved = self._split(y)
+        parameters = self._parameters(stays)
+        moves = jax.vmap(self.transformer.backward)(moved, parameters)
+        slopes = jax.vmap(self.transformer.log_slope)(moves, parameters)
+        return self._joined(stays, moves), -jnp.sum(slopes)
 
     def volume(self, x: jax.Array) -> jax.Array:
         stays, moves = self._split(x)
@@ -140,11 +156,21 @@ class Autoregressive(Layer):
         return jax.vmap(self.transformer.forward)(x, self._parameters(x))
 
     def backward(self, y: jax.Array, factor: Any) -> jax.Array:
-        def step(before, entry):
-            x = self.transformer.backward(entry, self.conditioner(before))
-            return jnp.append(before[1:], x), x
+        return self.backward_and_volume(y, factor)[0]
 
-        return jax.lax.scan(step, jnp.zeros(self.window, y.dtype), y)[1]
+    def forward_and_volume(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        parameters = self._parameters(x)
+        y = jax.vmap(self.transformer.forward)(x, parameters)
+        return y, jnp.sum(jax.vmap(self.transformer.log_slope)(x, parameters))
+
+    def backward_and_volume(self, y: jax.Array, factor: Any) -> tuple[jax.Array, jax.Array]:
+        def step(before, entry):
+            parameters = self.conditioner(before)
+            x = self.transformer.backward(entry, parameters)
+            return jnp.append(before[1:], x), (x, parameters)
+
+        x, parameters = jax.lax.scan(step, jnp.zeros(self.window, y.dtype), y)[1]
+        return x, -jnp.sum(jax.vmap(self.transformer.log_slope)(x, parameters))
 
     def volume(self, x: jax.Array) -> jax.Array:
         return jnp.sum(jax.vmap(self.transformer.log_slope)(x, self._parameters(x)))

@@ -1,6 +1,5 @@
-"""Runs in a step-wise task as a person sees them: one, or several gradients side by side."""
+"""A run in a step-wise task as a person sees it."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -12,22 +11,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from diffsim import envs
-from diffsim._files import read_json, replacing
 from diffsim.envs import EnvState
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.report import pages
 from diffsim.report.film import Motion, placed
-from diffsim.report.plots import learning_curves
 from diffsim.report.track import Track
-from diffsim.training import sensitivity
-from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.closed_loop import LoopSettings, LoopTrainer
-from diffsim.training.episodes import Episodes
-from diffsim.training.evaluate import Measure, as_measures
+from diffsim.training.evaluate import Measure
 from diffsim.training.folder import ready
 from diffsim.training.loop import train
-from diffsim.training.metrics import MetricsWriter, read
+from diffsim.training.metrics import read
 from diffsim.training.processes import first
 
 FRESH = 2_000_003  # seed of the starts used to evaluate, never those of training
@@ -42,10 +35,10 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
         pass  # what cannot be is told before it costs anything
     console = console or Console()
     trainer = LoopTrainer(settings)
-    _train(trainer, console)
+    trained(trainer, console)
     if first():
-        measures = _fresh(trainer)
-        console.print(_table(settings.env, {settings.gradient: measures}))
+        measures = fresh(trainer)
+        console.print(table(settings.env, {settings.gradient: measures}))
         console.print(f"wrote {_page(trainer, measures)}")
 
 
@@ -84,83 +77,8 @@ def episode(
     return Track.joined(pieces, env.period), Motion(env.period * np.arange(steps), paddles)
 
 
-def compare(
-    env: str = "paddle-juggle",
-    gradients: tuple[str, ...] = ("analytic", "shac", "reinforce", "ppo"),
-    seeds: int = 3,
-    steps: int = 300,
-    ppo_steps: int = 1_000_000,
-    out: Path = Path("runs/compare-loop"),
-) -> None:
-    """Return against control steps and seconds, each gradient with several seeds.
-
-    Runs already finished in the folder are not repeated.
-
-    Args:
-        env: the task.
-        gradients: of our trainer, and "ppo" for brax's.
-        seeds: runs of each; the curves are their median and range.
-        steps: updates of our trainer.
-        ppo_steps: control steps of PPO.
-        out: folder for the runs, steps.png and seconds.png.
-    """
-    console = Console()
-    curves: dict[str, list] = {}
-    last: dict[str, dict[str, Measure]] = {}
-    for name in gradients:
-        for seed in range(seeds):
-            folder = out / f"{name}-{seed}"
-            file = folder / "measures.json"
-            if not file.exists():
-                console.print(f"{name}, seed {seed}")
-                if name == "ppo":
-                    measures = _ppo(env, ppo_steps, seed, folder)
-                else:
-                    settings = LoopSettings(
-                        env=env, gradient=name, steps=steps, seed=seed, out=folder,
-                        checkpoint_every=steps,
-                        resume=bool(Checkpoints(folder / "checkpoints").steps()),
-                    )  # fmt: skip
-                    # Anew for each seed, so that every run's seconds count its compilation.
-                    trainer = LoopTrainer(settings)
-                    _train(trainer, console)
-                    measures = _fresh(trainer)
-                with replacing(file) as temporary:
-                    temporary.write_text(json.dumps(measures))
-            last[f"{name}, seed {seed}"] = as_measures(read_json(file), file)
-            rows = read(folder / "metrics.csv")
-            curves.setdefault(name, []).append({key: [r[key] for r in rows] for key in rows[0]})
-    console.print(_table(env, last))
-    for x, picture in (("control_steps", "steps.png"), ("seconds", "seconds.png")):
-        console.print(f"wrote {learning_curves(curves, path=out / picture, x=x)}")
-
-
-def growth(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> float:
-    """How fast d(ball at t)/d(ball at 0) grows along the episodes of a trained policy.
-
-    Args:
-        folder: of a run of train_closed_loop.py.
-        steps: control steps to follow.
-        starts: episodes.
-        seed: of the starts.
-
-    Returns:
-        The rate, 1/s; see :func:`diffsim.training.sensitivity.growth`.
-    """
-    trainer = LoopTrainer.restored(folder)
-    env: Any = trainer.env
-    begin = jax.vmap(env.reset)(jax.random.split(jax.random.key(seed), starts))
-    norms, rate = sensitivity.growth(
-        env, trainer.act, trainer.state.params["network"], begin, steps
-    )
-    for step in range(steps // 8, steps + 1, steps // 8):
-        middle = np.nanmedian(norms[:, step - 1])
-        print(f"{step * env.period:5.2f} s  median size of the Jacobian {middle:10.3g}")
-    print(f"growth rate {rate:.2f} per second")
-    return rate
-
-
-def _train(trainer: LoopTrainer, console: Console) -> None:
+def trained(trainer: LoopTrainer, console: Console) -> None:
+    """Train, telling how it goes."""
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
                TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console) as bar:
@@ -179,38 +97,19 @@ def _train(trainer: LoopTrainer, console: Console) -> None:
         train(cast(Any, trainer), progress=progress)
 
 
-def _fresh(trainer: LoopTrainer) -> dict[str, Measure]:
+def fresh(trainer: LoopTrainer) -> dict[str, Measure]:
+    """Measures of the policy on 1,000 fresh starts."""
     return trainer.evaluate(jax.random.key(FRESH))
 
 
-def _ppo(name: str, budget: int, seed: int, folder: Path) -> dict[str, Measure]:
-    """brax's PPO; its seconds are those of training, without evaluation, as are ours."""
-    from diffsim.envs import brax_adapter
-
-    env = envs.make(name)
-    with MetricsWriter(folder) as metrics:
-
-        def progress(step: int, row: dict) -> None:
-            metrics.write({
-                "step": step, "control_steps": step,
-                "seconds": float(row.get("training/walltime", 0.0)),
-                "return": float(row["eval/episode_reward"]),
-                "seconds_up": env.period * float(row["eval/avg_episode_length"]),
-            })  # fmt: skip
-
-        policy = brax_adapter.train(
-            env, "ppo", budget, seed=seed, evaluations=11, progress=progress
-        )
-    return Episodes(env, lambda _, obs: policy(obs)).evaluate(None, jax.random.key(FRESH))
-
-
-def _table(name: str, measures: dict[str, dict[str, Measure]]) -> Table:
-    table = Table("", "to the end", "seconds", "return", title=f"{name}: 1,000 fresh starts, 95 %")
+def table(name: str, measures: dict[str, dict[str, Measure]]) -> Table:
+    """Measures of several runs, one a row."""
+    made = Table("", "to the end", "seconds", "return", title=f"{name}: 1,000 fresh starts, 95 %")
     for label, row in measures.items():
         rate = [f"{100 * x:.1f}" for x in row["survival_rate"]]
         numbers = [
             f"{row[key].value:.2f} [{row[key].low:.2f}, {row[key].high:.2f}]"
             for key in ("seconds", "return")
         ]
-        table.add_row(label, f"{rate[0]} % [{rate[1]}, {rate[2]}]", *numbers)
-    return table
+        made.add_row(label, f"{rate[0]} % [{rate[1]}, {rate[2]}]", *numbers)
+    return made

@@ -1,4 +1,4 @@
-"""The pages that runs leave: a training, a scene, a comparison of gradients, a closed loop."""
+"""The pages that runs leave: a training, a scene, a closed loop."""
 
 from __future__ import annotations
 
@@ -79,29 +79,6 @@ def training(
         )
     parts["Settings"] = html.facts(dataclasses.asdict(settings))
     return html.write(path, f"Training: {settings.out.name}", parts)
-
-
-def comparison(
-    path: Path,
-    rows: Sequence[Mapping[str, Any]],
-    answer: Sequence[str],
-    draw: Any,
-    place: Any,
-) -> Path:
-    """A comparison of gradients: the answer in words, the curves, a table to sort.
-
-    Args:
-        draw: writes the curves to the .svg file it is given.
-        place: names the setting of a row.
-    """
-    columns = ["relative_bias", "relative_deviation", "cosine", "verdict", "seconds_to_tenth"]
-    heads = ["method", "setting", "bias", "deviation", "cosine", "verdict", "seconds to 10 % error"]
-    body = [[row["method"], place(row), *(row[column] for column in columns)] for row in rows]
-    return html.write(path, "Which gradient, when?", {
-        "In words": html.prose(answer),
-        "Along each axis": html.figure(draw, "bias, deviation and cost of each method"),
-        "All settings, in units of the smoothed loss's gradient": html.table(heads, body),
-    })  # fmt: skip
 
 
 def closed_loop(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from diffsim.report.stage import (
     targets_of,
 )
 from diffsim.report.track import Track, tracks
+
+if TYPE_CHECKING:
+    from diffsim.gradients import Comparison
 
 SUFFIXES = (".png", ".pdf", ".svg")
 SPEED = COLORS[3]
@@ -221,6 +224,37 @@ def learning_curves(
         for number, label in enumerate(labelled)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return save_figure(figure, file)
+
+
+def comparison(found: Comparison, *, path: str | os.PathLike) -> Path:
+    """Draw estimators side by side: bias beside deviation, and squared error against evaluations.
+
+    Args:
+        found: of :func:`diffsim.gradients.compare`; rank-shaped objectives are left out.
+        path: the file, .png, .pdf or .svg.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    file = checked(path, SUFFIXES)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = [row for row in found.rows if not np.isnan(row.bias.value)]
+    figure = Figure((11, 0.4 * len(shown) + 2.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    bars, cost = figure.subplots(1, 2)
+    place = np.arange(len(shown))
+    bars.barh(place - 0.2, [row.bias.value for row in shown], 0.4, label="bias")
+    deviation = [row.variance.value**0.5 for row in shown]
+    bars.barh(place + 0.2, deviation, 0.4, label="standard deviation")
+    bars.set_yticks(place, [row.name for row in shown])
+    bars.legend()
+    for row in shown:
+        cost.plot(row.evaluations, row.mse.value, "o")
+        cost.annotate(row.name, (row.evaluations, row.mse.value))
+    cost.set(xlabel="evaluations", ylabel="mean squared error", xscale="log", yscale="log")
     return save_figure(figure, file)
 
 

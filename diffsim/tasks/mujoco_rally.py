@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim.motion.arm import SCENE, ArmGenerator
-from diffsim.physics import BallState, mujoco_contact
+from diffsim.physics import BallState
 from diffsim.physics.flight import ConstantCoefficients
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
+from diffsim.tasks import mujoco_contact
 from diffsim.tasks.arm import ArmHitsTarget
 
 STEP = 2e-3  # s; of the arm and of free flight
@@ -30,7 +31,7 @@ class Rally:
     given every 2 ms and whose torques are held to the motors' limits, so that it follows about as
     well as a real one. The ball flies with MuJoCo's own drag and Magnus force. Near a surface the
     step is a twentieth of the time of contact; the contact is tuned to the world's restitution
-    and friction (:mod:`diffsim.physics.mujoco_contact`).
+    and friction (:mod:`diffsim.tasks.mujoco_contact`).
 
     The loss is taken in a practice world as :class:`~diffsim.tasks.HitToTarget` has: a wide
     paddle, a wide table, no net. It holds arrays and numbers only: it can be pickled, and a worker

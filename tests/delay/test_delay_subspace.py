@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffsim import delay
-from diffsim.delay.benchmark import _numpy_covariance, _numpy_root
 from diffsim.delay.eigenvalues import eigenvalues
 from diffsim.delay.music import _notch
+from studies.delay import _numpy_covariance, _numpy_root
 
 DELAYS = np.array([0.1, 0.13, 0.6])
 AMPLITUDES = np.array([1.0, 1j, 0.5 + 0.5j])

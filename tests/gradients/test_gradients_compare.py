@@ -18,6 +18,7 @@ from diffsim.gradients import (
     mixtures,
     recommend,
 )
+from diffsim.report import comparison
 
 KEY = jax.random.key(0)
 Q = quadratic()
@@ -65,9 +66,9 @@ def test_prints_saves_and_plots(table, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.csv", "t.json"]
     with pytest.raises(ValueError, match=r"\.csv or \.json"):
         table.save(tmp_path / "t.txt")
-    figure = table.plot()
-    figure.savefig(tmp_path / "t.png")
-    assert (tmp_path / "t.png").stat().st_size > 1_000
+    assert comparison(table, path=tmp_path / "t.png").stat().st_size > 1_000
+    with pytest.raises(ValueError, match="ending in"):
+        comparison(table, path=tmp_path / "t.bmp")
 
 
 def test_reference_method_and_rank_shaping():

@@ -26,9 +26,9 @@ from diffsim.identification import (
 from diffsim.identification.arcs import arcs, scatter
 from diffsim.identification.contacts import Arc, between, passes
 from diffsim.identification.fit import get, put
-from diffsim.identification.made import made
 from diffsim.physics import BallState, Paddle, Surface, World, floor, net, simulate, table
 from diffsim.physics.interpolate import states_at
+from studies.flights import made
 
 NAMES = ("drag", "magnus", "table.restitution", "table.friction")
 TRUTH = np.array([0.45, 0.5, 0.87, 0.12])

@@ -9,7 +9,6 @@ from diffsim.quadrature import (
     RULES,
     Flag,
     explain,
-    integrands,
     integrate,
     parity,
     recognise,
@@ -17,6 +16,7 @@ from diffsim.quadrature import (
 )
 from diffsim.quadrature.base import SPHERE
 from diffsim.quadrature.tail import Colatitude, Decay, Halving, _margin
+from studies import integrands
 
 FLOOR = 4e-15  # relative roundoff: below it neither errors nor estimates mean anything
 

@@ -10,7 +10,6 @@ from diffsim.quadrature import (
     Symmetry,
     Zoom,
     explain,
-    integrands,
     integrate,
     recognise,
     sphere_grid,
@@ -18,6 +17,7 @@ from diffsim.quadrature import (
 )
 from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import PointRule
+from studies import integrands
 
 AXES = integrands.axes(5, seed=0)
 INTEGRANDS = integrands.INTEGRANDS

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsim.quadrature import Symmetry, integrands, integrate, sphere_grid, weights
+from diffsim.quadrature import Symmetry, integrate, sphere_grid, weights
 from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import zonal, zonal_integral
+from studies import integrands
 
 AXES = integrands.axes(4, seed=8)
 

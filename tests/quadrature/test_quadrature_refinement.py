@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsim.quadrature import Symmetry, integrands, refine, sphere_grid, suggest, weights
+from diffsim.quadrature import Symmetry, refine, sphere_grid, suggest, weights
+from studies import integrands
 
 AXIS = integrands.axes(1, seed=5)[0]
 

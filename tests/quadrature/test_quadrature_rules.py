@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from diffsim.quadrature import RULES, Symmetry, Zoom, integrands, sphere_grid
+from diffsim.quadrature import RULES, Symmetry, Zoom, sphere_grid
 from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import SPHERE, PointRule, zonal, zonal_integral
 from diffsim.quadrature.gregory import _line
+from studies import integrands
 
 AXES = integrands.axes(4, seed=3)
 CASES = [(name, measure) for name, rule in RULES.items() for measure in rule.measures]

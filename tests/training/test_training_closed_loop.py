@@ -16,7 +16,6 @@ from diffsim.training.critic import Critic, td_lambda
 from diffsim.training.episodes import Episodes
 from diffsim.training.loop_gradients import GRADIENTS, Loop
 from diffsim.training.metrics import read
-from diffsim.training.sensitivity import growth
 from diffsim.training.unroll import Actor, discounted, unroll
 
 
@@ -212,15 +211,3 @@ def test_juggling_is_learned(gradient, tmp_path):
     for _ in range(300):
         trainer.update()
     assert trainer.evaluate(jax.random.key(3), 500)["survival_rate"].low > 0.9
-
-
-@pytest.mark.slow
-def test_growth_of_the_jacobian():
-    """A ball in free flight over a still paddle: dx/dv = t, and the loop without policy."""
-    env = envs.make("paddle-juggle", height=3.0)
-    starts = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 3))
-    norms, _ = growth(env, lambda _, obs: jnp.zeros(5), None, starts, 8)
-    time = env.period * np.arange(1, 9)
-    unit = np.asarray(env.ball_scale)[:2]
-    moved = 9 + np.outer(time**2, unit[1] ** 2 / unit[0] ** 2).sum(axis=1)
-    np.testing.assert_allclose(norms, np.tile(np.sqrt(moved), (3, 1)), rtol=0.05)  # drag

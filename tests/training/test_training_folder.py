@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 from point import Point
+from script import command
 from test_training_loop import bits, settings, stop_at
 
 from diffsim.training import Checkpoints, LoopSettings, Settings, Trainer, train
-from diffsim.training.command import command
 from diffsim.training.folder import locked, ready
 from diffsim.training.metrics import MetricsWriter, read
 

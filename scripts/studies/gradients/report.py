@@ -1,0 +1,234 @@
+"""The comparison of gradients as a person sees it: progress, tables, figures, and an answer."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from diffsim._files import replacing, save_figure
+from diffsim.report import html
+from diffsim.report.stage import COLORS, logarithmic, plain
+from studies import harness
+from studies.cases import CASES
+from studies.gradients import sweep, verdict
+
+CaseName = Literal["ball-with-wall", "pushing", "friction", "tennis", "chaos"]
+TITLE = "in units of the smoothed loss's gradient"
+LABELS = {
+    "horizon": "horizon (s)", "bounces": "bounces", "contact": "contact model",
+    "radius": "paddle radius (m)", "sigma": "noise σ", "samples": "samples",
+}  # fmt: skip
+PANELS = {
+    "relative_bias": "bias / gradient",
+    "relative_deviation": "deviation / gradient",
+    "seconds_to_tenth": "seconds to 10 % error",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare gradient estimators on a ball kept up by a paddle, or on a published case.
+
+    By default the base setting is varied along one axis at a time. Every finished measurement is
+    kept in OUT/finished.json and reused, so an interrupted run goes on where it stopped.
+    """
+
+    case: CaseName | None = None
+    """Run this published case instead, and print its figures beside ours."""
+    effort: int | None = None
+    """Samples of the case: trials, batches, draws or iterations; default as in the source."""
+    methods: tuple[str, ...] = ("pathwise", "score-function")
+    """Estimators by name, see diffsim.gradients.METHODS, or all."""
+    base: sweep.Setting = dataclasses.field(default_factory=sweep.Setting)
+    """What is varied."""
+    horizon: tuple[float, ...] = (0.4, 0.8, 1.6)
+    """Horizons, s."""
+    bounces: tuple[int, ...] = (1, 2, 4, 8)
+    """Numbers of bounces within the horizon."""
+    contact: tuple[str, ...] = ("impulse", "compliant:100", "compliant:1000", "smoothed:1000")
+    """Contact models: impulse, compliant:STIFFNESS (N/m), smoothed:SHARPNESS (1/m)."""
+    radius: tuple[float, ...] = (0.08, 0.25)
+    """Radii of the paddle, m; the small one is missed now and then."""
+    sigma: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
+    """Standard deviations of the noise on the weights."""
+    samples: tuple[int, ...] = (64, 256)
+    """Samples of one estimate."""
+    full: bool = False
+    """All combinations of the axes, not one axis at a time."""
+    replications: int = 128
+    """Independent estimates that each figure rests on."""
+    reference_samples: int = 65536
+    """Evaluations that each reference gradient rests on."""
+    seed: int = 0
+    """Of everything drawn at random."""
+    out: Path = Path("runs/gradients")
+    """Folder for the table (CSV, JSON) and the figures."""
+
+
+def run(options: Options, console: Console | None = None) -> bool:
+    """Do what the options say; False if a published figure is not met.
+
+    Raises:
+        ValueError: an option that cannot be used.
+    """
+    console = console or Console()
+    return _case(options, console) if options.case else _sweep(options, console)
+
+
+def _case(options: Options, console: Console) -> bool:
+    case = CASES[str(options.case)]
+    console.print(f"{case.about}\nSource: {case.source}")
+    with console.status("running …"):
+        rows = case.rows(jax.random.key(options.seed), options.effort)
+    told_rows = (
+        {"what": r.what, "published": r.published and str(r.published), "ours": str(r.ours),
+         "": r.verdict} for r in rows
+    )  # fmt: skip
+    harness.show(case.name, told_rows, console)
+    if case.note:
+        console.print(case.note)
+    told = [row.agrees for row in rows if row.agrees is not None]
+    if told:
+        console.print(f"{sum(told)} of {len(told)} published figures agree.")
+    _save(
+        options.out / case.name,
+        [
+            {
+                "what": row.what,
+                "published": str(row.published or ""),
+                **dataclasses.asdict(row.ours),
+                "verdict": row.verdict,
+            }
+            for row in rows
+        ],
+        console,
+    )
+    return all(told)
+
+
+def _sweep(options: Options, console: Console) -> bool:
+    axes = {axis: getattr(options, axis) for axis in verdict.AXES}
+    points = sweep.settings(options.base, axes, options.full)
+    methods = sweep.names(options.methods)
+    store = sweep.Store(options.out / "finished.json")
+    work = sweep.sweep(
+        points, methods, store, seed=options.seed, replications=options.replications,
+        reference_samples=options.reference_samples,
+    )  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())  # fmt: skip
+    with Progress(*columns, console=console) as bar:
+        job = bar.add_task("comparing", total=len(points) * len(methods))
+        for row in work:
+            rows.append(row)
+            bar.advance(job)
+    base = dataclasses.asdict(options.base)
+    told = ", ".join(f"{axis} {value}" for axis, value in base.items())
+    console.print(f"the base setting: {told}", highlight=False)
+    harness.show(TITLE, _shown(rows, base), console)
+    answer = verdict.words(rows, base)
+    console.print("\nWhen is which gradient right, and what does it cost?")
+    for line in answer:
+        console.print(f"• {line}", highlight=False, emoji=False)
+    _save(options.out / "comparison", rows, console)
+    with replacing(options.out / "answer.txt") as file:
+        file.write_text("\n".join(answer) + "\n")
+    for suffix in (".png", ".pdf"):
+        console.print(f"wrote {_draw(rows, base, options.out / f'comparison{suffix}')}")
+    console.print(f"wrote {_page(options.out / 'report.html', rows, answer, base)}")
+    return True
+
+
+def _page(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    answer: Sequence[str],
+    base: Mapping[str, Any],
+) -> Path:
+    """The answer in words, the curves, a table to sort."""
+    table = list(_shown(rows, base))
+    return html.write(path, "Which gradient, when?", {
+        "In words": html.prose(answer),
+        "Along each axis": html.figure(
+            lambda file: _draw(rows, base, file), "bias, deviation and cost of each method"
+        ),
+        TITLE: html.table(list(table[0]), [list(row.values()) for row in table]),
+    })  # fmt: skip
+
+
+def _shown(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> Iterator[harness.Row]:
+    for row in rows:
+        yield {
+            "method": row["method"],
+            "setting": verdict.place(row, base),
+            "bias": row["relative_bias"],
+            "deviation": row["relative_deviation"],
+            "cosine": row["cosine"],
+            "verdict": row["verdict"],
+            "seconds to 10 % error": row["seconds_to_tenth"],
+        }
+
+
+def _save(stem: Path, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """One table as CSV and as JSON."""
+    for suffix in (".csv", ".json"):
+        harness.save(stem.with_name(stem.name + suffix), rows)
+    console.print(f"wrote {stem}.csv and .json")
+
+
+def _band(points: Sequence[tuple[Any, Sequence[Mapping]]], method: str) -> np.ndarray:
+    """Ends of the interval of a method's bias at each point, (2, points), NaN where unknown.
+
+    An interval from zero is drawn from a hundredth of its end: the axis is logarithmic.
+    """
+    ends = []
+    for _, group in points:
+        row = next((row for row in group if row["method"] == method), None)
+        low, high = (np.nan, np.nan) if row is None else (
+            row["relative_bias_low"], row["relative_bias_high"]
+        )  # fmt: skip
+        ends.append((max(low, high / 100), high))
+    return np.transpose(ends)
+
+
+def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path) -> Path:
+    """Bias, deviation and cost along each axis, one line a method."""
+    axes = [axis for axis in verdict.AXES if len(verdict.varied(rows, base, axis)) > 1]
+    axes = axes or ["samples"]
+    figure = harness.figure(2.5 * len(axes) + 0.6, 6.6)
+    panels = figure.subplots(len(PANELS), len(axes), squeeze=False, sharex="col", sharey="row")
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    for column, axis in zip(panels.T, axes):
+        points = verdict.varied(rows, base, axis)
+        places = range(len(points))
+        for panel, figure_name in zip(column, PANELS):
+            plain(panel)
+            panel.set_yscale("log")
+            for number, name in enumerate(methods):
+                found = [
+                    next((row[figure_name] for row in group if row["method"] == name), None)
+                    for _, group in points
+                ]
+                heights = [value or float("nan") for value in found]
+                style = "-o" if number < len(COLORS) else "--s"
+                hue = COLORS[number % len(COLORS)]
+                panel.plot(places, heights, style, ms=4, lw=1.2, color=hue, label=name)
+                if figure_name == "relative_bias":
+                    panel.fill_between(places, *_band(points, name), color=hue, alpha=0.18, lw=0)
+            logarithmic(panel.yaxis)
+        column[0].axhline(0.1, color="#202020", lw=0.6, ls=":")
+        column[-1].set_xlabel(LABELS[axis])
+        turned = {"rotation": 30, "ha": "right"} if axis == "contact" else {}
+        column[-1].set_xticks(places, [str(value) for value, _ in points], **turned)
+    for panel, label in zip(panels[:, 0], PANELS.values()):
+        panel.set_ylabel(label)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center",
+                  ncols=4, frameon=False, fontsize=8)  # fmt: skip
+    return save_figure(figure, path)

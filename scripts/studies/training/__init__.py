@@ -1,0 +1,1 @@
+"""One task learned by several gradients from several seeds."""
