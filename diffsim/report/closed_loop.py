@@ -22,11 +22,11 @@ from diffsim.report.plots import learning_curves
 from diffsim.report.track import Track
 from diffsim.training import sensitivity
 from diffsim.training.checkpoint import Checkpoints
-from diffsim.training.closed_loop import LoopSettings, LoopTrainer
+from diffsim.training.closed_loop import LoopSettings
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure, as_measures
 from diffsim.training.folder import ready
-from diffsim.training.loop import train
+from diffsim.training.loop import Trainer, train
 from diffsim.training.metrics import MetricsWriter, read
 from diffsim.training.processes import first
 
@@ -41,7 +41,7 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
     with ready(settings):
         pass  # what cannot be is told before it costs anything
     console = console or Console()
-    trainer = LoopTrainer(settings)
+    trainer = Trainer(settings.player(), settings)
     _train(trainer, console)
     if first():
         measures = _fresh(trainer)
@@ -49,11 +49,10 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
         console.print(f"wrote {_page(trainer, measures)}")
 
 
-def _page(trainer: LoopTrainer, measures: dict[str, Measure], count: int = 3) -> Path:
-    settings, env = trainer.settings, cast(PaddleEnv, trainer.env)
+def _page(trainer: Trainer, measures: dict[str, Measure], count: int = 3) -> Path:
+    settings, env = trainer.settings, cast(PaddleEnv, trainer.player.env)
     keys = jax.random.split(jax.random.key(FRESH + 1), count)
-    network = trainer.state.params["network"]
-    played = [episode(env, lambda obs: trainer.act(network, obs), key) for key in keys]
+    played = [episode(env, trainer.policy(), key) for key in keys]
     told = [
         (name.replace("_", " "), f"{m.value:.3g} [{m.low:.3g}, {m.high:.3g}]")
         for name, m in measures.items()
@@ -86,7 +85,7 @@ def episode(
 
 def compare(
     env: str = "paddle-juggle",
-    gradients: tuple[str, ...] = ("analytic", "shac", "reinforce", "ppo"),
+    gradients: tuple[str, ...] = ("pathwise", "shac", "score-function", "ppo"),
     seeds: int = 3,
     steps: int = 300,
     ppo_steps: int = 1_000_000,
@@ -122,7 +121,7 @@ def compare(
                         resume=bool(Checkpoints(folder / "checkpoints").steps()),
                     )  # fmt: skip
                     # Anew for each seed, so that every run's seconds count its compilation.
-                    trainer = LoopTrainer(settings)
+                    trainer = Trainer(settings.player(), settings)
                     _train(trainer, console)
                     measures = _fresh(trainer)
                 with replacing(file) as temporary:
@@ -147,11 +146,11 @@ def growth(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> f
     Returns:
         The rate, 1/s; see :func:`diffsim.training.sensitivity.growth`.
     """
-    trainer = LoopTrainer.restored(folder)
-    env: Any = trainer.env
+    trainer = Trainer.restored(folder, LoopSettings)
+    env: Any = trainer.player.env
     begin = jax.vmap(env.reset)(jax.random.split(jax.random.key(seed), starts))
     norms, rate = sensitivity.growth(
-        env, trainer.act, trainer.state.params["network"], begin, steps
+        env, trainer.player.act, trainer.state.params["network"], begin, steps
     )
     for step in range(steps // 8, steps + 1, steps // 8):
         middle = np.nanmedian(norms[:, step - 1])
@@ -160,7 +159,7 @@ def growth(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -> f
     return rate
 
 
-def _train(trainer: LoopTrainer, console: Console) -> None:
+def _train(trainer: Trainer, console: Console) -> None:
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
                TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console) as bar:
@@ -176,10 +175,10 @@ def _train(trainer: LoopTrainer, console: Console) -> None:
                     f"to the end {100 * row['survival_rate']:5.1f} %"
                 )
 
-        train(cast(Any, trainer), progress=progress)
+        train(trainer, progress=progress)
 
 
-def _fresh(trainer: LoopTrainer) -> dict[str, Measure]:
+def _fresh(trainer: Trainer) -> dict[str, Measure]:
     return trainer.evaluate(jax.random.key(FRESH))
 
 

@@ -93,7 +93,7 @@ def test_settings_choose_what_hits_and_where():
 @pytest.mark.slow
 def test_training_the_arm_learns_to_hit(tmp_path):
     settings = Settings(robot="arm", steps=300, out=tmp_path)
-    trainer = Trainer(settings.task(), settings)
+    trainer = Trainer(settings.player(), settings)
     assert trainer.measure()["legal_rate"] == 0
     for _ in range(settings.steps):
         trainer.update()

@@ -8,7 +8,7 @@ import pytest
 from diffsim.physics import BallState, World
 from diffsim.physics.surfaces import TABLE_HEIGHT
 from diffsim.tasks import HitToTarget, Serves
-from diffsim.training.evaluate import outcomes
+from diffsim.training import Traced
 
 # A serve, and weights found by descent that return it to within a centimetre of the target.
 SERVE = BallState(
@@ -56,7 +56,7 @@ def rallies(task, starts):
     ]
     balls = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
     terms = jax.jit(jax.vmap(task.terms))(weights, balls)
-    return weights, balls, jax.device_get(terms), outcomes(task, weights, balls)
+    return weights, balls, jax.device_get(terms), Traced(task).outcomes(weights, balls)
 
 
 def test_serves_lie_in_their_ranges_and_bounce_where_aimed(task, starts):
