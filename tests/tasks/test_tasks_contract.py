@@ -91,7 +91,7 @@ def test_measures_are_what_happened_and_numbers(case):
     found = jax.eval_shape(case.task.measures, case.weights[0], case.starts[0])
     scalars = [found[name].dtype for name in found if found[name].shape == ()]
     assert scalars
-    assert {dtype == bool or jnp.issubdtype(dtype, jnp.floating) for dtype in scalars} == {True}
+    assert all(dtype.kind in "bf" for dtype in scalars)
 
 
 class Throw(Task):
