@@ -56,6 +56,12 @@ def test_workers_give_the_same_update(tmp_path):
     )
     assert one.update() == other.update()
     assert bits(one.state) == bits(other.state)
+    workers = other.player.box._host.pool._workers
+    processes = [worker.process for worker in workers]
+    assert len(processes) == 1
+    other.player.close()
+    assert not workers
+    assert not processes[0].is_alive()
 
 
 def test_an_error_of_the_simulator_ends_the_run_and_keeps_the_state(tmp_path):
