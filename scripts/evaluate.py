@@ -1,5 +1,6 @@
 """Measure a trained policy on fresh serves, with 95 % intervals."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +22,14 @@ class Options:
 def main(options: Options) -> None:
     import jax
 
-    from diffsim.training import Trainer, evaluate
+    from diffsim.training import Trainer
     from diffsim.training.evaluate import rows
 
     if options.serves < 1:
         raise ValueError(f"serves: expected at least 1, got {options.serves}")
     trainer = Trainer.restored(options.checkpoint)
-    key = jax.random.key(options.seed)
-    measures = evaluate(trainer.task, trainer.policy(), key, options.serves)
+    with closing(trainer.player):
+        measures = trainer.evaluate(jax.random.key(options.seed), options.serves)
     print(f"{options.serves} fresh serves after {int(trainer.state.step)} updates, 95 % intervals")
     for name, text in rows(measures):
         print(f"{name:15} {text}")

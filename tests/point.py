@@ -63,6 +63,6 @@ class HostPoint:
     workers: int = 0
     weight_count: int = 2
     terms: tuple = ("distance", "size")
-    measures: tuple = ("hit", "legal", "landing_error")
+    measures = {"hit": bool, "legal": bool, "landing_error": float}  # noqa: RUF012
     sample = Point.sample
     observe = Point.observe

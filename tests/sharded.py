@@ -30,11 +30,12 @@ def settings(out, loop=False, **changes):
 def trainer(chosen, host=False, workers=0):
     from point import HostPoint, Point
 
-    from diffsim.training import LoopSettings, LoopTrainer, Trainer
+    from diffsim.training import Hosted, LoopSettings, Traced, Trainer
 
     if isinstance(chosen, LoopSettings):
-        return LoopTrainer(chosen)
-    return Trainer(HostPoint(workers=workers) if host else Point(), chosen)
+        return Trainer(chosen.player(), chosen)
+    player = Hosted(HostPoint(workers=workers)) if host else Traced(Point())
+    return Trainer(player, chosen)
 
 
 def numbers(trainer):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,10 @@ from diffsim.envs.paddle import PaddleEnv
 from diffsim.report import pages
 from diffsim.report.film import Motion, placed
 from diffsim.report.track import Track
-from diffsim.training.closed_loop import LoopSettings, LoopTrainer
+from diffsim.training.closed_loop import LoopSettings
 from diffsim.training.evaluate import Measure
 from diffsim.training.folder import ready
-from diffsim.training.loop import train
+from diffsim.training.loop import Trainer, train
 from diffsim.training.metrics import read
 from diffsim.training.processes import first
 
@@ -34,7 +34,7 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
     with ready(settings):
         pass  # what cannot be is told before it costs anything
     console = console or Console()
-    trainer = LoopTrainer(settings)
+    trainer = Trainer(settings.player(), settings)
     trained(trainer, console)
     if first():
         measures = fresh(trainer)
@@ -42,11 +42,10 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
         console.print(f"wrote {_page(trainer, measures)}")
 
 
-def _page(trainer: LoopTrainer, measures: dict[str, Measure], count: int = 3) -> Path:
-    settings, env = trainer.settings, cast(PaddleEnv, trainer.env)
+def _page(trainer: Trainer, measures: dict[str, Measure], count: int = 3) -> Path:
+    settings, env = trainer.settings, cast(PaddleEnv, trainer.player.env)
     keys = jax.random.split(jax.random.key(FRESH + 1), count)
-    network = trainer.state.params["network"]
-    played = [episode(env, lambda obs: trainer.act(network, obs), key) for key in keys]
+    played = [episode(env, trainer.policy(), key) for key in keys]
     told = [
         (name.replace("_", " "), f"{m.value:.3g} [{m.low:.3g}, {m.high:.3g}]")
         for name, m in measures.items()
@@ -77,7 +76,7 @@ def episode(
     return Track.joined(pieces, env.period), Motion(env.period * np.arange(steps), paddles)
 
 
-def trained(trainer: LoopTrainer, console: Console) -> None:
+def trained(trainer: Trainer, console: Console) -> None:
     """Train, telling how it goes."""
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
                TimeRemainingColumn())  # fmt: skip
@@ -94,10 +93,10 @@ def trained(trainer: LoopTrainer, console: Console) -> None:
                     f"to the end {100 * row['survival_rate']:5.1f} %"
                 )
 
-        train(cast(Any, trainer), progress=progress)
+        train(trainer, progress=progress)
 
 
-def fresh(trainer: LoopTrainer) -> dict[str, Measure]:
+def fresh(trainer: Trainer) -> dict[str, Measure]:
     """Measures of the policy on 1,000 fresh starts."""
     return trainer.evaluate(jax.random.key(FRESH))
 

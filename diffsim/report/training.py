@@ -1,5 +1,6 @@
 """A training run as a person sees it: a progress bar, a table before and after, and pictures."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from rich.table import Table
 from diffsim.report import pages
 from diffsim.report.plots import learning_curves, rallies
 from diffsim.report.replay import animate
+from diffsim.tasks import HitToTarget
 from diffsim.training import Settings, Trainer, train
-from diffsim.training.evaluate import FRESH, play, rows, summary
+from diffsim.training.evaluate import FRESH, rows, summary
 from diffsim.training.folder import ready
-from diffsim.training.host import is_host
 from diffsim.training.metrics import read
 from diffsim.training.processes import first
 
@@ -31,11 +32,16 @@ def run(settings: Settings, console: Console | None = None) -> None:
     with ready(settings):
         pass  # what cannot be is told before it costs anything
     console = console or Console(quiet=not first())
-    task = settings.task()
-    trainer = Trainer(task, settings)
+    trainer = Trainer(settings.player(), settings)
+    with closing(trainer.player):
+        _run(settings, trainer, console)
+
+
+def _run(settings: Settings, trainer: Trainer, console: Console) -> None:
+    player = trainer.player
     serves = jax.random.key(settings.seed + FRESH)
     console.print("measuring 1,000 fresh serves before training …")
-    before = rows(summary(play(task, trainer.policy(), serves))) if first() else []
+    before = rows(summary(player.play(trainer.policy(), serves))) if first() else []
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -58,7 +64,7 @@ def run(settings: Settings, console: Console | None = None) -> None:
         train(trainer, progress=progress)
     if not first():
         return
-    played = play(task, trainer.policy(), serves)
+    played = player.play(trainer.policy(), serves)
     table = Table("", "before", "after", title="1,000 fresh serves, 95 % intervals")
     after = rows(summary(played))
     measures = [(name, old, new) for (name, old), (_, new) in zip(before, after, strict=True)]
@@ -80,10 +86,10 @@ def pictures(
 
     Args:
         measures: name, before and after.
-        outcome: of the serves after training, see :func:`diffsim.training.evaluate.play`.
+        outcome: of the serves after training, see :meth:`diffsim.training.Traced.play`.
         count: rallies on the page; four of them are in the picture, two in the animation.
     """
-    task: Any = trainer.task
+    task: Any = trainer.player.task
     policy = trainer.policy()
     history = read(settings.out / "metrics.csv")
     curves = {name: [row[name] for row in history] for name in history[0]}
@@ -92,7 +98,7 @@ def pictures(
         learning_curves({settings.gradient: curves}, path=out / f"learning{suffix}")
         for suffix in SUFFIXES
     ]
-    if is_host(task):  # its rallies are not the event-driven world's to draw
+    if not isinstance(task, HitToTarget):  # its rallies are not the event-driven world's to draw
         page = pages.training(out / "report.html", settings, history, measures, None)
         return [*done, page, out / "checkpoints"]
     keys = jax.random.split(jax.random.key(settings.seed + FRESH + 1), count)

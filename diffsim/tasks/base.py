@@ -1,45 +1,49 @@
 """The contract of a task: starts to draw, what the network sees, and a loss for its answer."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 
-from diffsim.physics import BallState
-
 
 class Serving(Protocol):
-    """What every task has: starts, and what the network sees of them."""
+    """What every task has: starts, a tree of arrays each, and what the network sees of them."""
 
     @property
     def weight_count(self) -> int:
-        """Length of the trajectory's weight vector: the network's output."""
+        """Length of the weight vector, the network's output: the loss takes any, so no one else
+        can tell."""
         ...
 
-    def sample(self, key: jax.Array) -> BallState:
+    def sample(self, key: jax.Array) -> Any:
         """One start, drawn at random."""
         ...
 
-    def observe(self, start: BallState) -> jax.Array:
+    def observe(self, start: Any) -> jax.Array:
         """What the network sees of it, (observations,), of order 1."""
         ...
 
 
 class Task(Serving, Protocol):
-    """Something to achieve with one trajectory, decided at the start."""
+    """Something to achieve with one trajectory, decided at the start.
 
-    def loss(self, weights: jax.Array, start: BallState) -> jax.Array:
+    A class that derives from it needs no :meth:`terms`.
+    """
+
+    def loss(self, weights: jax.Array, start: Any) -> jax.Array:
         """The loss of one trajectory, (); its negative is the reward."""
         ...
 
-    def terms(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
+    def terms(self, weights: jax.Array, start: Any) -> dict[str, jax.Array]:
         """The summands of the loss by name, each ()."""
-        ...
+        return {"loss": self.loss(weights, start)}
 
-    def measures(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
-        """What to report: ``hit``, ``legal`` (bool) and ``landing_error`` (m, NaN if none).
+    def measures(self, weights: jax.Array, start: Any) -> dict[str, jax.Array]:
+        """What to report of what really happens, by name.
 
-        Also ``sound`` (bool), False where the simulation does not vouch for that.
+        Whether something happened is a bool, (), of which a rate is told; a number, (), is NaN
+        where there is none, and its mean is told. Other shapes are for drawing. ``sound`` (bool)
+        is False where the simulation does not vouch for the rest, ``landing_error`` is in m.
         """
         ...
 
@@ -63,6 +67,6 @@ class HostTask(Serving, Protocol):
         ...
 
     @property
-    def measures(self) -> tuple[str, ...]:
-        """Names of what to report, found where ``real`` is True: see :meth:`Task.measures`."""
+    def measures(self) -> dict[str, type]:
+        """What to report, found where ``real`` is True, by name: bool or float."""
         ...

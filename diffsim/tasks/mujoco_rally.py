@@ -18,7 +18,7 @@ from diffsim.tasks.arm import ArmHitsTarget
 
 STEP = 2e-3  # s; of the arm and of free flight
 TERMS = ("landing", "miss", "net", "torque", "limits")
-MEASURES = ("hit", "legal", "landing_error")
+MEASURES: dict[str, type] = {"hit": bool, "legal": bool, "landing_error": float}
 _EVERY = 10  # steps between two looks at the torques
 _WIDE, _FLAT = 0.6, 5.0  # m; radius of the practice paddle, half extents of the practice table
 

@@ -26,8 +26,8 @@ class MujocoHits:
     arm: ArmHitsTarget
     simulator: Callable[..., dict[str, float]]
     workers: int = 0
-    terms: tuple[str, ...] = TERMS
-    measures: tuple[str, ...] = MEASURES
+    terms = TERMS
+    measures = MEASURES
 
     @classmethod
     def create(cls, arm: ArmHitsTarget | None = None, workers: int = 0) -> "MujocoHits":

@@ -1,21 +1,26 @@
-"""Training: one loop, any task, any gradient estimator; in one trajectory or step by step."""
+"""Training: one trainer, any player, any gradient estimator."""
 
 from diffsim.training.checkpoint import Checkpoints
-from diffsim.training.closed_loop import LoopSettings, LoopTrainer
+from diffsim.training.closed_loop import ClosedLoop, LoopSettings
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure, evaluate
 from diffsim.training.loop import Trainer, TrainState, train
+from diffsim.training.player import Hosted, Player, Traced
 from diffsim.training.policy import MLP
-from diffsim.training.settings import Settings
+from diffsim.training.settings import RunSettings, Settings
 
 __all__ = [
     "MLP",
     "Checkpoints",
+    "ClosedLoop",
     "Episodes",
+    "Hosted",
     "LoopSettings",
-    "LoopTrainer",
     "Measure",
+    "Player",
+    "RunSettings",
     "Settings",
+    "Traced",
     "TrainState",
     "Trainer",
     "evaluate",

@@ -1,7 +1,6 @@
 """How well a policy plays on fresh serves, with 95 % intervals."""
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +9,6 @@ import jax
 import numpy as np
 
 from diffsim._text import short
-from diffsim.tasks import HostTask, Task
-from diffsim.training import host
 
 FRESH = 1_000_003  # added to a run's seed for the serves that judge it, never those of training
 
@@ -39,67 +36,43 @@ def as_measures(stored: Any, path: Path) -> dict[str, Measure]:
 
 
 def evaluate(
-    task: Task | HostTask, policy: Any, key: jax.Array, count: int = 1000
+    player: Any, policy: Callable, key: jax.Array, count: int = 1000
 ) -> dict[str, Measure]:
-    """Play ``count`` serves in the real world.
-
-    A serve that cannot be hit counts as not hit. The rates have Wilson intervals (E. B. Wilson,
-    J. Am. Stat. Assoc. 22 (1927) 209), the mean landing error, over legal landings, a normal one.
+    """Play ``count`` fresh serves in the real world, see :func:`summary`.
 
     Args:
+        player: of one trajectory a serve, :class:`~diffsim.training.player.Traced` or ``Hosted``.
         policy: observation to trajectory weights.
         count: serves.
-
-    Returns:
-        ``hit_rate``, ``legal_rate`` (of all serves) and ``landing_error_cm`` (NaN without any);
-        ``sound_rate``, of the serves for which the simulation vouches, where it says so.
     """
-    return summary(play(task, policy, key, count))
+    return summary(player.play(policy, key, count))
 
 
-def play(
-    task: Task | HostTask, policy: Any, key: jax.Array, count: int = 1000
-) -> dict[str, np.ndarray]:
-    """The task's measures of each of ``count`` serves: see :meth:`Task.measures`."""
-    starts = jax.vmap(task.sample)(jax.random.split(key, count))
-    weights = jax.vmap(lambda start: policy(task.observe(start)))(starts)
-    return outcomes(task, weights, starts)
+# A distance is told in cm.
+_CENTIMETRES = {"landing_error": "landing_error_cm"}
 
 
 def summary(outcome: dict[str, np.ndarray]) -> dict[str, Measure]:
-    """What :func:`evaluate` returns, of measures played."""
-    errors, count = 100 * outcome["landing_error"][outcome["legal"]], len(outcome["hit"])
-    return {
-        "hit_rate": wilson(int(outcome["hit"].sum()), count),
-        "legal_rate": wilson(int(outcome["legal"].sum()), count),
-        "landing_error_cm": mean_interval(errors),
-    } | ({"sound_rate": wilson(int(outcome["sound"].sum()), count)} if "sound" in outcome else {})
+    """A task's measures, one row a serve, with 95 % intervals.
 
+    Of what happens or not, ``hit``, the rate among all serves, ``hit_rate``, with its Wilson
+    interval (E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209); of a number its mean where it is
+    not NaN, with a normal one, NaN if there is none. What is no number is left out.
 
-_CHUNK = 128  # rows played by one call, so that any number of them compiles once
-
-
-_players: dict[int, tuple[Task, Callable]] = {}
-
-
-def _player(task: Any) -> Callable:
-    """The compiled measures of a batch, one for each task; its settings are constants in it."""
-    if id(task) not in _players:  # the task is kept with its id, so that the id stays its own
-        _players[id(task)] = task, jax.jit(jax.vmap(task.measures))
-    return _players[id(task)][1]
-
-
-def outcomes(task: Task | HostTask, weights: jax.Array, starts: Any) -> dict[str, np.ndarray]:
-    """The task's measures of each row, on the host."""
-    if host.is_host(task):
-        return host.results(task, weights, starts, real=True)
-    count = weights.shape[0]
-    rows = np.arange(-(-count // _CHUNK) * _CHUNK) % count  # the last chunk filled up
-    play, chunks = _player(task), []
-    for chunk in rows.reshape(-1, _CHUNK):
-        part = jax.tree.map(operator.itemgetter(chunk), (weights, starts))
-        chunks.append(jax.device_get(play(*part)))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *chunks)
+    >>> legal, error = np.array([True, False]), np.array([0.5, np.nan])
+    >>> found = summary({"legal": legal, "landing_error": error})
+    >>> found["legal_rate"].value, found["landing_error_cm"].value
+    (0.5, 50.0)
+    """
+    rates, means = {}, {}
+    for name, values in outcome.items():
+        if values.ndim == 1 and values.dtype == bool:
+            rates[f"{name}_rate"] = wilson(int(values.sum()), len(values))
+        elif values.ndim == 1:
+            told = values[~np.isnan(values)]
+            scale = 100 if name in _CENTIMETRES else 1
+            means[_CENTIMETRES.get(name, name)] = mean_interval(scale * told)
+    return rates | means
 
 
 def wilson(successes: int, count: int, z: float = 1.959964) -> Measure:
@@ -129,16 +102,24 @@ def mean_interval(values: np.ndarray, z: float = 1.959964) -> Measure:
     return Measure(mean, mean - half, mean + half)
 
 
+_LABELS = {"legal_rate": "legal landings", "landing_error_cm": "landing error",
+           "sound_rate": "sound simulations"}  # fmt: skip
+
+
 def rows(measures: dict[str, Measure]) -> list[tuple[str, str]]:
     """The measures as text, for a table."""
-    told = [
-        ("hit rate", _percent(measures["hit_rate"])),
-        ("legal landings", _percent(measures["legal_rate"])),
-        ("landing error", _centimetres(measures["landing_error_cm"])),
+    return [
+        (_LABELS.get(name, name.replace("_", " ")), _told(name, measure))
+        for name, measure in measures.items()
     ]
-    if "sound_rate" in measures and measures["sound_rate"].value < 1:
-        told.append(("sound simulations", _percent(measures["sound_rate"])))
-    return told
+
+
+def _told(name: str, measure: Measure) -> str:
+    if name.endswith("_rate"):
+        return _percent(measure)
+    if name.endswith("_cm"):
+        return _centimetres(measure)
+    return "{:.3g} [{:.3g}, {:.3g}]".format(*measure)
 
 
 def _percent(measure: Measure) -> str:

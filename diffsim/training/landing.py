@@ -42,15 +42,9 @@ class Settings:
 
 
 def landing(task: HitToTarget, weights: jax.Array, serve: BallState) -> jax.Array:
-    """(x, y) of the return's landing on the other half in the real world, m; NaN if it does not."""
-    impacts = task.play(weights, serve, task.step).impacts
-    names = [surface.name for surface in task.world.surfaces]
-    driven = [surface.driven for surface in task.world.surfaces].index(True)
-    hit = impacts.valid & (impacts.surface == driven)
-    after = jnp.concatenate([jnp.zeros(1, bool), hit[:-1]]) & impacts.valid
-    legal = after & (impacts.surface == names.index("table")) & (impacts.before.position[:, 0] > 0)
-    where = jnp.sum(jnp.where(legal[:, None], impacts.before.position[:, :2], 0), axis=0)
-    return jnp.where(jnp.sum(legal) == 1, where, jnp.nan)
+    """(x, y) of a legal return's landing in the real world, m; NaN if it is none."""
+    found = task.measures(weights, serve)
+    return jnp.where(found["legal"], found["landing"][:2], jnp.nan)
 
 
 def slopes_of(task: HitToTarget, serve: BallState) -> Callable:

@@ -1,6 +1,5 @@
-"""The training loop: any task, any gradient estimator, the network always by backpropagation."""
+"""The trainer and its loop: any player, any gradient estimator; it knows of nothing else."""
 
-import functools
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,16 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx, struct
+from flax import struct
 
-from diffsim.gradients import estimate, surrogate
-from diffsim.tasks import HostTask, Task
-from diffsim.training import folder, host, processes, sharding
+from diffsim.envs.base import strong
+from diffsim.training import folder, processes, sharding
 from diffsim.training.checkpoint import Checkpoints
-from diffsim.training.evaluate import mean_interval, outcomes
+from diffsim.training.evaluate import Measure
 from diffsim.training.metrics import MetricsWriter
-from diffsim.training.policy import MLP
-from diffsim.training.settings import Settings
+from diffsim.training.player import KEYS, Player
+from diffsim.training.settings import RunSettings, Settings
 
 
 @struct.dataclass
@@ -28,60 +26,60 @@ class TrainState:
     """Everything a run needs to go on, bit for bit.
 
     Attributes:
-        params: of the network.
+        params: what is learned.
         optimizer: state of the optimiser.
-        key: random key of the next step.
+        memory: what the player carries from one update to the next.
+        key: random key of the next update.
         step: updates done, ().
     """
 
     params: Any
     optimizer: Any
+    memory: Any
     key: jax.Array
     step: jax.Array
 
 
 class Trainer:
-    """One run: builds the network and the update from settings, and keeps its state.
+    """One run: makes the update of a player from settings, and keeps its state.
 
     Args:
-        task: what to learn.
-        settings: how.
+        player: what to learn, and how that is played.
+        settings: how to learn.
     """
 
-    def __init__(self, task: Task | HostTask, settings: Settings):
-        self.task: Any = task
-        self._terms: Callable
-        warm = min(50, settings.steps // 10)
-        schedule = optax.warmup_cosine_decay_schedule(
-            0.0 if warm else settings.learning_rate, settings.learning_rate, warm,
-            settings.steps, 0.01 * settings.learning_rate,
-        )  # fmt: skip
-        self._optimizer = optax.chain(
-            optax.clip_by_global_norm(settings.clip), optax.adam(schedule)
-        )
-        self._draw, self._apply = jax.jit(self._drawn), jax.jit(self._applied)
-        if host.is_host(task):
-            self._slope = host.box(task).value_and_grad(self._answers, settings.method())
-            self._update = self._host_step
-            self._terms = functools.partial(host.results, task, real=False)
-        else:
-            plain: Any = task
-            self._loss = plain.loss
-            self._update = jax.jit(self._step)
-            self._terms = jax.jit(jax.vmap(plain.terms))
+    def __init__(self, player: Player, settings: RunSettings):
+        self.player: Any = player.bound(settings.filled())
+        self._optimizer = settings.optimizer()
+        self._applied = jax.jit(self._apply)
+        self._update = self.player.compiled(self._step)
         self.begin(settings)
 
-    def begin(self, settings: Settings) -> None:
+    def begin(self, settings: RunSettings) -> None:
         """Start over, with what is compiled; only seed, folder and resuming may have changed."""
-        self.settings = settings
-        key, network_key, probe_key = jax.random.split(jax.random.key(settings.seed), 3)
+        self.settings: Any = settings.filled()
+        key, *keys = jax.random.split(jax.random.key(settings.seed), 1 + KEYS)
         self._validation = jax.random.fold_in(key, 1)
-        inputs = self.task.observe(self.task.sample(probe_key)).size
-        seed = nnx.Rngs(network_key)
-        network = MLP(inputs, settings.hidden, self.task.weight_count, rngs=seed)
-        self._graph, params = nnx.split(network)
-        state = TrainState(params, self._optimizer.init(params), key, jnp.zeros((), int))
-        self.state = sharding.replicated(state)
+        params, memory = self.player.begin(keys)
+        step, optimizer = jnp.zeros((), int), self._optimizer.init(params)
+        self.state = sharding.replicated(strong(TrainState(params, optimizer, memory, key, step)))
+
+    @classmethod
+    def restored(cls, folder: Path, kind: type[RunSettings] = Settings) -> "Trainer":
+        """The run in ``folder`` (or whose checkpoints are in it) at its last checkpoint.
+
+        Args:
+            kind: of its settings.
+
+        Raises:
+            FileNotFoundError: no settings or no checkpoint there.
+            ValueError: it is a run of another kind.
+        """
+        folder = folder.parent if folder.name == "checkpoints" else folder
+        settings = kind.load(folder / "settings.json")
+        trainer = cls(settings.player(), settings)
+        restore(trainer, Checkpoints(folder / "checkpoints"))
+        return trainer
 
     def compile(self) -> float:
         """Compile the update without doing one; the seconds that took."""
@@ -89,92 +87,29 @@ class Trainer:
         jax.block_until_ready(self._update(self.state)[1])
         return time.perf_counter() - start
 
-    @classmethod
-    def restored(cls, folder: Path) -> "Trainer":
-        """The run in ``folder`` (or whose checkpoints are in it) at its last checkpoint.
-
-        Raises:
-            FileNotFoundError: no settings or no checkpoint there.
-        """
-        folder = folder.parent if folder.name == "checkpoints" else folder
-        settings = Settings.load(folder / "settings.json")
-        trainer = cls(settings.task(), settings)
-        restore(trainer, Checkpoints(folder / "checkpoints"))
-        return trainer
-
     def policy(self, params: Any = None) -> Callable[[jax.Array], jax.Array]:
-        """Observation to trajectory weights, with the present or other parameters."""
-        params = sharding.local(self.state.params) if params is None else params
-        return nnx.merge(self._graph, params)
+        """From what is seen to what is done, with the present or other parameters."""
+        return self.player.policy(self._params if params is None else params)
 
-    def serves(self, key: jax.Array) -> Any:
-        """A batch of starts."""
-        keys = jax.random.split(key, self.settings.batch)
-        return jax.vmap(self.task.sample)(keys)
+    def evaluations_per_step(self) -> int:
+        """Simulations, or control steps, of an update, a derivative counted as one."""
+        return self.player.evaluations()
 
-    def _answers(self, params, starts):
-        network = nnx.merge(self._graph, params)
-        return jax.vmap(lambda start: network(self.task.observe(start)))(starts)
+    @property
+    def _params(self) -> Any:
+        return sharding.local(self.state.params)
 
-    def _drawn(self, state: TrainState):
-        key, serve_key, noise_key = jax.random.split(state.key, 3)
-        return key, self.serves(serve_key), noise_key
+    def _step(self, state: TrainState):
+        key, *keys = jax.random.split(state.key, 1 + KEYS)
+        value, slope, memory = self.player.gradient(state.params, state.memory, keys)
+        return self._applied(state, key, slope, memory), value, optax.tree.norm(slope)
 
-    def _applied(self, state: TrainState, key, slope) -> TrainState:
+    def _apply(self, state: TrainState, key, slope, memory) -> TrainState:
         with jax.numpy_dtype_promotion("standard"):  # optax mixes precisions
             updates, optimizer = self._optimizer.update(slope, state.optimizer, state.params)
             params = optax.apply_updates(state.params, updates)
-        return TrainState(params, optimizer, key, state.step + 1)
-
-    def _step(self, state: TrainState):
-        key, *keys = jax.random.split(state.key, 3)
-        rows = [jax.random.split(each, self.settings.batch) for each in keys]
-        value, slope = sharding.averaged(self._value_and_slope)(state.params, rows)
-        return self._applied(state, key, slope), value, optax.tree.norm(slope)
-
-    def _value_and_slope(self, params, keys):
-        """Over serves and noise drawn from these keys, whichever device has them."""
-        serve_keys, noise_keys = keys
-        starts = jax.vmap(self.task.sample)(serve_keys)
-        loss = surrogate(self._loss, self.settings.method())
-
-        def objective(params):
-            weights = self._answers(params, starts)
-            return jnp.mean(
-                jax.vmap(lambda w, s, k: loss(w, s, key=k))(weights, starts, noise_keys)
-            )
-
-        return jax.value_and_grad(objective)(params)
-
-    def _host_step(self, state: TrainState):
-        """The same with the simulator between the compiled forward pass and pullback.
-
-        Every process simulates its share of the serves; its devices do not matter.
-        """
-        state = sharding.local(state)
-        key, starts, noise_key = self._draw(state)
-        noise_keys = jax.random.split(noise_key, self.settings.batch)
-        starts, noise_keys = processes.own((starts, noise_keys))
-        practice = host.world(starts.position, False)
-        value, slope = processes.averaged(
-            self._slope(state.params, starts, args=(starts, practice), key=noise_keys)
-        )
-        new = sharding.replicated(self._apply(state, key, slope))
-        return new, value, optax.tree.norm(slope)
-
-    def evaluations_per_step(self) -> int:
-        """Simulations an update takes, a derivative counted as one."""
-        start = self.task.sample(self._validation)
-        weights = jnp.zeros(self.task.weight_count, start.position.dtype)
-        if host.is_host(self.task):
-            each = host.box(self.task).evaluations(weights, self.settings.method())
-            return each * self.settings.batch
-        one = jax.eval_shape(
-            lambda: estimate(self._loss, self.settings.method())(
-                weights, start, key=self._validation
-            )
-        )
-        return one.evaluations * self.settings.batch
+        params = self.player.limited(params)
+        return strong(TrainState(params, optimizer, memory, key, state.step + 1))
 
     @processes.together()
     def update(self) -> tuple[float, float]:
@@ -186,39 +121,25 @@ class Trainer:
         """
         new, value, size = self._update(self.state)
         value, size = float(value), float(size)
-        if not (jnp.isfinite(value) and jnp.isfinite(size)):
-            raise FloatingPointError(self._blame(value, size))
+        if not (np.isfinite(value) and np.isfinite(size)):
+            state = sharding.local(self.state)
+            where = self.player.blame(state.params, jax.random.split(state.key, 1 + KEYS)[1:])
+            raise FloatingPointError(
+                f"step {int(state.step)}: loss {value}, gradient norm {size}: not finite {where}"
+            )
         self.state = new
         return value, size
 
-    def _blame(self, value: float, size: float) -> str:
-        state = sharding.local(self.state)
-        _, serve_key, _ = jax.random.split(state.key, 3)
-        starts = self.serves(serve_key)
-        terms = self._terms(self._answers(state.params, starts), starts)
-        bad = [name for name, term in terms.items() if not bool(jnp.all(jnp.isfinite(term)))]
-        where = f"in the loss term {' and '.join(bad)}" if bad else "in the gradient"
-        return (
-            f"step {int(self.state.step)}: loss {value}, gradient norm {size}: not finite {where}"
-        )
-
     def measure(self) -> dict[str, float]:
-        """Loss terms and real-world measures on one fixed batch of serves."""
-        starts = self.serves(self._validation)
-        weights = self._answers(sharding.local(self.state.params), starts)
-        terms, outcome = self._terms(weights, starts), outcomes(self.task, weights, starts)
-        means = {name: float(jnp.mean(term)) for name, term in terms.items()}
-        return {
-            "loss": sum(means.values()),
-            "hit_rate": float(outcome["hit"].mean()),
-            "legal_rate": float(outcome["legal"].mean()),
-            "landing_error_cm": mean_interval(100 * outcome["landing_error"][outcome["legal"]])[0],
-            **({"sound_rate": float(outcome["sound"].mean())} if "sound" in outcome else {}),
-            **{f"term_{name}": value for name, value in means.items()},
-        }
+        """How it goes on one fixed batch of starts, as a row of metrics tells."""
+        return self.player.measure(self._params, self._validation, int(self.state.step))
+
+    def evaluate(self, key: jax.Array, count: int = 1000) -> dict[str, Measure]:
+        """How well ``count`` fresh starts are played, with 95 % intervals."""
+        return self.player.evaluate(self._params, key, count)
 
 
-def restore(trainer: Any, checkpoints: Checkpoints) -> np.ndarray:
+def restore(trainer: Trainer, checkpoints: Checkpoints) -> np.ndarray:
     """Put a trainer's state to that of the last checkpoint; the (wall, processor) seconds spent.
 
     Raises:

@@ -1,7 +1,8 @@
 """Gradients of a closed loop's return in the policy's parameters: one function for each.
 
 All share one objective, the return of a stretch of T steps (:func:`unroll.discounted`), so they
-can be compared; only how they get its gradient differs.
+can be compared; only how they get its gradient differs. Their names are those of
+:data:`diffsim.gradients.METHODS`, but for shac, which has a critic.
 """
 
 from collections.abc import Callable
@@ -113,7 +114,7 @@ def _score(loop, stretch: Stretch) -> tuple[Callable, tuple[jax.Array, ...]]:
     return scored, (stretch.obs, stretch.command, weights)
 
 
-def analytic(loop, params, critic, states, noise, key) -> Slope:
+def pathwise(loop, params, critic, states, noise, key) -> Slope:
     """Backpropagation through policy and physics over the stretch, which is simply cut."""
     return _backpropagated(loop, params, None, states, noise)
 
@@ -123,7 +124,7 @@ def shac(loop, params, critic, states, noise, key) -> Slope:
     return _backpropagated(loop, params, critic, states, noise)
 
 
-def reinforce(loop, params, critic, states, noise, key) -> Slope:
+def score_function(loop, params, critic, states, noise, key) -> Slope:
     """The score function with reward-to-go and a leave-one-out baseline: values only."""
     costs, end, stretch = _values_only(loop, params, states, noise)
     scored, rows = _score(loop, stretch)
@@ -134,8 +135,8 @@ def reinforce(loop, params, critic, states, noise, key) -> Slope:
     return Slope(jnp.mean(costs), averaged(jax.grad(mean))(params, rows), end, stretch)
 
 
-def interpolated(loop, params, critic, states, noise, key) -> Slope:
-    """Analytic and score function weighted by inverse variance, cross-fitted over rollouts."""
+def inverse_variance(loop, params, critic, states, noise, key) -> Slope:
+    """Pathwise and score function weighted by inverse variance, cross-fitted over rollouts."""
     count = noise.shape[0]
     if count % FOLDS:
         raise ValueError(f"batch: expected a multiple of {FOLDS}, got {count}")
@@ -173,10 +174,10 @@ def by_method(method: gradients.Method) -> Callable[..., Slope]:
 
 
 GRADIENTS: dict[str, Callable[..., Slope]] = {
-    "analytic": analytic,
+    "pathwise": pathwise,
     "shac": shac,
-    "reinforce": reinforce,
-    "interpolated": interpolated,
+    "score-function": score_function,
+    "inverse-variance": inverse_variance,
     "evolution-strategies": by_method(gradients.EvolutionStrategies(sigma=0.03, samples=8)),
 }
 

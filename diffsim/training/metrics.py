@@ -40,6 +40,7 @@ class MetricsWriter:
             raise ValueError(
                 f"{self.path}: expected the columns {', '.join(self.rows[0])}, got {', '.join(row)}"
             )
+        row = {name: row[name] for name in (self.rows or [row])[0]}  # in the file's order
         with self.path.open("a", newline="") as file:
             _write(file, [row], header=not self.rows)
         self.rows.append(row)

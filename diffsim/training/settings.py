@@ -1,41 +1,93 @@
 """All settings of a training run, from which flags, checkpoints and evaluation are made."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+import optax
 import tyro
 
 from diffsim import gradients
 from diffsim.motion import GENERATORS
 from diffsim.motion.arm import arm_generator
-from diffsim.tasks import ROBOTS, ArmHitsTarget, HitToTarget, HostTask, Serves, Task
+from diffsim.tasks import TASKS, ArmHitsTarget, HitToTarget, HostTask, Serves, Task
 from diffsim.tasks.arm import REACH
 from diffsim.tasks.mujoco_task import MujocoHits
+from diffsim.training.player import Hosted, Player, Traced
 from diffsim.training.stored import Stored, check_one_of
 
 # A simulator with noise from its time steps wants larger differences, a slow one fewer of them.
 NOISY = {"samples": 2, "step": 0.05}
 
 
+# What estimators were called in closed loops.
+RENAMED = {
+    "analytic": "pathwise", "reinforce": "score-function", "interpolated": "inverse-variance",
+}  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
-class Settings(Stored):
+class RunSettings(Stored):
+    """What every run has; a kind of run adds its own, and says which player it is for."""
+
+    gradient: str = "pathwise"
+    """How the gradient gets through the simulator."""
+    steps: int = 800
+    """Updates of the network."""
+    batch: int | None = 128
+    """Starts for each update."""
+    learning_rate: float | None = 3e-3
+    """Of Adam, at its peak."""
+    clip: float = 1.0
+    """Largest norm of the gradient; larger ones are scaled down."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the network's hidden layers."""
+    seed: int = 0
+    """Of everything drawn at random."""
+    log_every: int = 25
+    """Updates between two rows of metrics."""
+    checkpoint_every: int = 250
+    """Updates between two checkpoints."""
+    out: Path = Path("runs/hit")
+    """Folder for metrics, checkpoints and pictures."""
+    resume: bool = False
+    """Go on from the last checkpoint in the folder, with that run's settings."""
+
+    def __post_init__(self):
+        self.check_positive(
+            ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip", "hidden")
+        )
+        if self.gradient in RENAMED:
+            raise ValueError(
+                f"gradient: expected {RENAMED[self.gradient]!r}, as {self.gradient!r} is called now"
+            )
+        check_one_of("gradient", self.gradient, self.estimators())
+
+    def estimators(self) -> Collection[str]:
+        """Names that ``gradient`` may have."""
+        raise NotImplementedError
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """What makes an update of a gradient."""
+        raise NotImplementedError
+
+    def player(self) -> Player:
+        """How the task that these settings describe is played."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(RunSettings):
     """How to train a network to hit a ball to a target."""
 
     gradient: str = "pathwise"
     """How the gradient gets through the simulator: pathwise is the analytic one; see
     diffsim.gradients.METHODS for the others, such as score-function or evolution-strategies."""
-    steps: int = 800
-    """Updates of the network."""
     batch: int = 128
     """Serves for each update."""
     learning_rate: float = 3e-3
     """Of Adam, at its peak; it warms up and then falls along a cosine to a hundredth."""
-    clip: float = 1.0
-    """Largest norm of the gradient; larger ones are scaled down."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Widths of the network's hidden layers."""
     robot: Annotated[str, tyro.conf.arg(name="task", aliases=("--robot",))] = "paddle"
     """What hits the ball: paddle, free to move anywhere, or arm, a seven-joint arm that carries it,
     whose loss has the torques and the joints' limits too."""
@@ -57,30 +109,32 @@ class Settings(Stored):
     """Samples (or pairs) a sampling estimator takes for each serve."""
     step: float | None = None
     """Step of a method of differences, on the trajectory weights."""
-    seed: int = 0
-    """Of everything drawn at random."""
-    log_every: int = 25
-    """Updates between two rows of metrics."""
-    checkpoint_every: int = 250
-    """Updates between two checkpoints."""
-    out: Path = Path("runs/hit")
-    """Folder for metrics, checkpoints and pictures."""
-    resume: bool = False
-    """Go on from the last checkpoint in the folder, with that run's settings."""
 
     def __post_init__(self):
-        self.check_positive(
-            ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip", "hidden")
-        )
+        super().__post_init__()
         if not self.spin >= 0:
             raise ValueError(f"spin: expected >= 0, got {self.spin}")
-        check_one_of("gradient", self.gradient, gradients.METHODS)
         check_one_of("generator", self.generator, GENERATORS)
-        check_one_of("task", self.robot, ROBOTS)
+        check_one_of("task", self.robot, TASKS)
         check_one_of("simulator", self.simulator, ("events", "mujoco"))
         if self.gradient == "complex-step":
             raise ValueError("gradient: expected a method for real weights, got 'complex-step'")
         self.method()
+
+    def estimators(self) -> Collection[str]:
+        return gradients.METHODS
+
+    def optimizer(self) -> optax.GradientTransformation:
+        warm = min(50, self.steps // 10)
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0 if warm else self.learning_rate, self.learning_rate, warm,
+            self.steps, 0.01 * self.learning_rate,
+        )  # fmt: skip
+        return optax.chain(optax.clip_by_global_norm(self.clip), optax.adam(schedule))
+
+    def player(self) -> Player:
+        task: Any = self.task()
+        return Traced(task) if self.simulator == "events" else Hosted(task)
 
     def method(self) -> gradients.Method:
         """The gradient estimator, with ``sigma`` and ``samples`` where they are given."""

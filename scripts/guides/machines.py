@@ -72,6 +72,6 @@ print("d(mean height)/d(gravity):", jax.jit(jax.grad(mean_height))(world.gravity
 # from diffsim.training import Settings, Trainer, train
 #
 # settings = Settings(steps=200)
-# train(Trainer(settings.task(), settings), progress=wandb.log)             # Weights & Biases
-# train(Trainer(settings.task(), settings), progress=mlflow.log_metrics)    # MLflow
+# train(Trainer(settings.player(), settings), progress=wandb.log)             # Weights & Biases
+# train(Trainer(settings.player(), settings), progress=mlflow.log_metrics)    # MLflow
 # ```

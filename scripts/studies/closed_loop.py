@@ -10,16 +10,17 @@ from diffsim._files import read_json
 from diffsim.report import closed_loop as report
 from diffsim.report.plots import learning_curves
 from diffsim.training.checkpoint import Checkpoints
-from diffsim.training.closed_loop import LoopSettings, LoopTrainer
+from diffsim.training.closed_loop import LoopSettings
 from diffsim.training.episodes import Episodes
 from diffsim.training.evaluate import Measure, as_measures
+from diffsim.training.loop import Trainer
 from diffsim.training.metrics import MetricsWriter, read
 from studies import harness
 
 
 def compare(
     env: str = "paddle-juggle",
-    gradients: tuple[str, ...] = ("analytic", "shac", "reinforce", "ppo"),
+    gradients: tuple[str, ...] = ("pathwise", "shac", "score-function", "ppo"),
     seeds: int = 3,
     steps: int = 300,
     ppo_steps: int = 1_000_000,
@@ -55,7 +56,7 @@ def compare(
                         resume=bool(Checkpoints(folder / "checkpoints").steps()),
                     )  # fmt: skip
                     # Anew for each seed, so that every run's seconds count its compilation.
-                    trainer = LoopTrainer(settings)
+                    trainer = Trainer(settings.player(), settings)
                     report.trained(trainer, console)
                     measures = report.fresh(trainer)
                 harness.save(file, measures)

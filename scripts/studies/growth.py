@@ -10,7 +10,8 @@ import numpy as np
 
 from diffsim.envs import EnvState, PaddleEnv
 from diffsim.physics import BallState
-from diffsim.training.closed_loop import LoopTrainer
+from diffsim.training.closed_loop import LoopSettings
+from diffsim.training.loop import Trainer
 from studies import harness
 
 
@@ -64,10 +65,10 @@ def benchmark(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -
         starts: episodes.
         seed: of the starts.
     """
-    trainer = LoopTrainer.restored(folder)
-    env: Any = trainer.env
+    trainer = Trainer.restored(folder, LoopSettings)
+    env: Any = trainer.player.env
     begin = jax.vmap(env.reset)(jax.random.split(jax.random.key(seed), starts))
-    norms, rate = growth(env, trainer.act, trainer.state.params["network"], begin, steps)
+    norms, rate = growth(env, trainer.player.act, trainer.state.params["network"], begin, steps)
     rows = (
         {"seconds": step * env.period, "median size": float(np.nanmedian(norms[:, step - 1]))}
         for step in range(steps // 8, steps + 1, steps // 8)

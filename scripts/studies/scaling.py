@@ -82,7 +82,7 @@ def measure(serves: int, gradient: str) -> None:
     from diffsim.training import Settings, Trainer
 
     settings = Settings(batch=serves * jax.device_count(), gradient=gradient)
-    trainer = Trainer(settings.task(), settings)
+    trainer = Trainer(settings.player(), settings)
     trainer.update()
     print("[]", flush=True)
     for _ in sys.stdin:

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -32,18 +31,6 @@ def slope(task):
 
 
 @pytest.mark.slow
-def test_the_gradient_through_arm_and_impacts_is_that_of_differences(task, case, slope):
-    weights, start = case
-    gradient = slope(weights, start)[1]
-    assert gradient.shape == (task.weight_count,)
-    for key in jax.random.split(jax.random.key(0), 3):
-        way = jax.random.normal(key, weights.shape)
-        step = 1e-6
-        up, down = (slope(weights + sign * step * way, start)[0] for sign in (1, -1))
-        assert float((up - down) / (2 * step)) == pytest.approx(float(gradient @ way), rel=1e-6)
-
-
-@pytest.mark.slow
 def test_forward_mode_agrees_with_reverse_mode(task, case, slope):
     weights, start = case
     forward = jax.jit(lambda w, s, d: jax.jvp(lambda w: task.loss(w, s), (w,), (d,))[1])
@@ -51,16 +38,6 @@ def test_forward_mode_agrees_with_reverse_mode(task, case, slope):
         way = jax.random.normal(key, weights.shape)
         reverse = slope(weights, start)[1] @ way
         np.testing.assert_allclose(forward(weights, start, way), reverse, rtol=1e-9)
-
-
-@pytest.mark.slow
-def test_the_loss_is_finite_wherever_the_arm_is_sent(task, case, slope):
-    _, start = case
-    for size in (0.0, 1.0, 10.0):
-        value, gradient = slope(jnp.full(task.weight_count, size), start)
-        assert np.isfinite(value)
-        assert np.isfinite(gradient).all()
-        assert np.abs(gradient).max() > 0
 
 
 def test_torques_and_limits_take_the_place_of_effort(task, case):
@@ -93,7 +70,7 @@ def test_settings_choose_what_hits_and_where():
 @pytest.mark.slow
 def test_training_the_arm_learns_to_hit(tmp_path):
     settings = Settings(robot="arm", steps=300, out=tmp_path)
-    trainer = Trainer(settings.task(), settings)
+    trainer = Trainer(settings.player(), settings)
     assert trainer.measure()["legal_rate"] == 0
     for _ in range(settings.steps):
         trainer.update()

@@ -8,7 +8,7 @@ import pytest
 from diffsim.physics import BallState, World
 from diffsim.physics.surfaces import TABLE_HEIGHT
 from diffsim.tasks import HitToTarget, Serves
-from diffsim.training.evaluate import outcomes
+from diffsim.training import Traced
 
 # A serve, and weights found by descent that return it to within a centimetre of the target.
 SERVE = BallState(
@@ -35,12 +35,6 @@ def starts(task):
 
 
 @pytest.fixture(scope="module")
-def plain(task):
-    """Loss and gradient of a batch."""
-    return jax.jit(jax.value_and_grad(task.loss))
-
-
-@pytest.fixture(scope="module")
 def rallies(task, starts):
     """Answers and starts, 128 of each, with their terms and measures.
 
@@ -56,7 +50,7 @@ def rallies(task, starts):
     ]
     balls = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
     terms = jax.jit(jax.vmap(task.terms))(weights, balls)
-    return weights, balls, jax.device_get(terms), outcomes(task, weights, balls)
+    return weights, balls, jax.device_get(terms), Traced(task).outcomes(weights, balls)
 
 
 def test_serves_lie_in_their_ranges_and_bounce_where_aimed(task, starts):
@@ -85,36 +79,6 @@ def test_the_network_sees_numbers_of_order_one_and_no_spin(task, starts):
     assert np.all((seen.std(axis=0) > 0.3) & (seen.std(axis=0) < 1.5))
     spun = starts.replace(spin=1 + 2 * starts.spin)
     assert np.array_equal(jax.vmap(task.observe)(spun), seen)
-
-
-def test_the_loss_is_the_sum_of_its_terms(plain, rallies):
-    weights, balls, terms, _ = rallies
-    assert set(terms) == {"landing", "miss", "net", "effort"}
-    for i in (0, 1, 97, 127):
-        value, _ = plain(weights[i], jax.tree.map(lambda leaf, i=i: leaf[i], balls))
-        # Native code and plain code sum in another order.
-        assert float(value) == pytest.approx(sum(term[i] for term in terms.values()), rel=1e-9)
-
-
-@pytest.mark.parametrize("size", [0.0, 0.1, 1.0, 3.0])
-def test_loss_and_gradient_are_finite(plain, starts, size):
-    for i in range(3):
-        start = jax.tree.map(lambda leaf, i=i: leaf[i], starts)
-        weights = size * jax.random.normal(jax.random.key(i), (24,))
-        value, slope = plain(weights, start)
-        assert np.isfinite(value)
-        assert np.isfinite(slope).all()
-        assert np.abs(slope).max() > 0  # there is a way to go from anywhere
-
-
-def test_the_gradient_is_that_of_central_differences(plain):
-    slope = plain(ANSWER, SERVE)[1]
-    for key in jax.random.split(jax.random.key(0), 4):
-        way = jax.random.normal(key, (24,))
-        step = 1e-6
-        up, down = (plain(ANSWER + sign * step * way, SERVE)[0] for sign in (1, -1))
-        # Rounding of a loss near 0.02 and third derivatives: measured 2e-9.
-        assert float((up - down) / (2 * step)) == pytest.approx(float(slope @ way), abs=1e-6)
 
 
 def test_landing_term_is_the_landing_error_of_a_legal_return(task, rallies):

@@ -15,7 +15,7 @@ from diffsim.physics import BallState, World, simulate
 from diffsim.tasks import ArmHitsTarget, HitToTarget, mujoco_contact
 from diffsim.tasks.mujoco_rally import STEP, Rally, _scene
 from diffsim.tasks.mujoco_task import MujocoHits
-from diffsim.training import Settings, Trainer, evaluate
+from diffsim.training import Settings, Trainer
 
 pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
 
@@ -107,8 +107,8 @@ def test_the_trainer_takes_a_step_through_it(tmp_path):
         simulator="mujoco", gradient="spsa", batch=2, steps=1, workers=0, hidden=(4,), out=tmp_path
     )
     assert settings.method().step == 0.05
-    trainer = Trainer(settings.task(), settings)
-    assert isinstance(trainer.task, MujocoHits)
+    trainer = Trainer(settings.player(), settings)
+    assert isinstance(trainer.player.task, MujocoHits)
     assert trainer.evaluations_per_step() == 2 * 5  # two pairs a serve, and the serve itself
     before = trainer.state
     value, size = trainer.update()
@@ -116,7 +116,7 @@ def test_the_trainer_takes_a_step_through_it(tmp_path):
     assert size > 0
     moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), before.params, trainer.state.params)
     assert max(jax.tree.leaves(moved)) > 0
-    measures = evaluate(trainer.task, trainer.policy(), jax.random.key(0), 3)
+    measures = trainer.evaluate(jax.random.key(0), 3)
     assert 0 <= measures["hit_rate"].value <= 1
 
 
@@ -125,7 +125,7 @@ def test_training_through_mujoco_learns_to_hit(tmp_path):
     settings = dataclasses.replace(
         Settings.defaults(["mujoco"]), steps=200, workers=2, out=tmp_path
     )
-    trainer = Trainer(settings.task(), settings)
+    trainer = Trainer(settings.player(), settings)
     before = trainer.measure()
     for _ in range(settings.steps):
         trainer.update()

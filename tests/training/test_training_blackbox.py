@@ -7,7 +7,7 @@ import pytest
 from point import HostPoint, Point
 from test_training_loop import bits, settings, stop_at
 
-from diffsim.training import Trainer, evaluate, train
+from diffsim.training import Hosted, Traced, Trainer, evaluate, train
 from diffsim.training.metrics import read
 
 pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
@@ -16,13 +16,15 @@ pytestmark = pytest.mark.slow  # compiles or starts so much that the default run
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """A run of 20 steps in one go."""
-    trainer = Trainer(HostPoint(), settings(tmp_path_factory.mktemp("host"), gradient="spsa"))
+    trainer = Trainer(
+        Hosted(HostPoint()), settings(tmp_path_factory.mktemp("host"), gradient="spsa")
+    )
     train(trainer)
     return trainer
 
 
 def test_the_host_step_makes_the_same_run_as_tracing_does(straight, tmp_path):
-    traced = Trainer(Point(), settings(tmp_path, gradient="spsa"))
+    traced = Trainer(Traced(Point()), settings(tmp_path, gradient="spsa"))
     train(traced)
     # Adam divides by the size of the gradient, which magnifies the rounding of differences.
     jax.tree.map(
@@ -39,28 +41,34 @@ def test_the_host_step_makes_the_same_run_as_tracing_does(straight, tmp_path):
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(straight, tmp_path):
-    stopped = Trainer(HostPoint(), settings(tmp_path, gradient="spsa"))
+    stopped = Trainer(Hosted(HostPoint()), settings(tmp_path, gradient="spsa"))
     with pytest.raises(KeyboardInterrupt):
         train(stopped, progress=stop_at(7, KeyboardInterrupt()))
-    again = Trainer(HostPoint(), settings(tmp_path, gradient="spsa", resume=True))
+    again = Trainer(Hosted(HostPoint()), settings(tmp_path, gradient="spsa", resume=True))
     train(again)
     assert bits(again.state) == bits(straight.state)
 
 
 def test_workers_give_the_same_update(tmp_path):
     one, other = (
-        Trainer(HostPoint(workers=workers), settings(tmp_path, gradient="spsa"))
+        Trainer(Hosted(HostPoint(workers=workers)), settings(tmp_path, gradient="spsa"))
         for workers in (0, 1)
     )
     assert one.update() == other.update()
     assert bits(one.state) == bits(other.state)
+    workers = other.player.box._host.pool._workers
+    processes = [worker.process for worker in workers]
+    assert len(processes) == 1
+    other.player.close()
+    assert not workers
+    assert not processes[0].is_alive()
 
 
 def test_an_error_of_the_simulator_ends_the_run_and_keeps_the_state(tmp_path):
     def broken(weights, start, real):
         raise LookupError("no such contact")
 
-    trainer = Trainer(HostPoint(simulator=broken), settings(tmp_path, gradient="spsa"))
+    trainer = Trainer(Hosted(HostPoint(simulator=broken)), settings(tmp_path, gradient="spsa"))
     before = bits(trainer.state)
     with pytest.raises(LookupError, match="no such contact") as caught:
         trainer.update()
@@ -70,7 +78,7 @@ def test_an_error_of_the_simulator_ends_the_run_and_keeps_the_state(tmp_path):
 
 def test_evaluation_asks_the_simulator(tmp_path):
     task, key = HostPoint(), jax.random.key(5)
-    got = evaluate(task, lambda seen: 0.5 * seen[:2], key, 100)
+    got = evaluate(Hosted(task), lambda seen: 0.5 * seen[:2], key, 100)
     starts = jax.vmap(task.sample)(jax.random.split(key, 100))
     error = 0.5 * np.linalg.norm(np.asarray(starts.position)[:, :2], axis=1)
     assert got["hit_rate"].value == (error < 1).sum() / 100

@@ -10,8 +10,7 @@ from drift import Drift
 from jax.flatten_util import ravel_pytree
 
 from diffsim import envs
-from diffsim.training import train
-from diffsim.training.closed_loop import LoopSettings, LoopTrainer
+from diffsim.training import ClosedLoop, LoopSettings, Trainer, train
 from diffsim.training.critic import Critic, td_lambda
 from diffsim.training.episodes import Episodes
 from diffsim.training.loop_gradients import GRADIENTS, Loop
@@ -32,6 +31,10 @@ def settings(out, **changes):
     return LoopSettings(out=out, **few | changes)
 
 
+def trainer_of(settings):
+    return Trainer(settings.player(), settings)
+
+
 def loop_and_inputs(batch, horizon=6):
     keys = jax.random.split(jax.random.key(1), 5)
     env = Drift()
@@ -43,7 +46,7 @@ def loop_and_inputs(batch, horizon=6):
     return Loop(env, actor, critic, 0.97), params, state.params, states, noise
 
 
-@pytest.mark.parametrize("gradient", ["analytic", "shac"])
+@pytest.mark.parametrize("gradient", ["pathwise", "shac"])
 def test_backpropagated_gradients_are_those_of_the_objective(gradient):
     loop, params, critic, states, noise = loop_and_inputs(4)
     critic = jax.tree.map(lambda p: p + 0.3, critic)
@@ -63,16 +66,20 @@ def test_backpropagated_gradients_are_those_of_the_objective(gradient):
 
 @pytest.mark.parametrize(
     "gradient",
-    ["reinforce", "interpolated", pytest.param("evolution-strategies", marks=pytest.mark.slow)],
+    [
+        "score-function",
+        "inverse-variance",
+        pytest.param("evolution-strategies", marks=pytest.mark.slow),
+    ],
 )
-def test_sampled_gradients_agree_with_the_analytic_one_in_the_mean(gradient):
+def test_sampled_gradients_agree_with_the_pathwise_one_in_the_mean(gradient):
     """Over 40 batches the mean agrees within 4 standard errors, on three directions."""
     loop, params, critic, states, noise = loop_and_inputs(64)
     # The task's only jump is where the point is lost: without it all have one expectation.
     states = states.replace(obs=0.3 * states.obs)
     run = jax.jit(jax.vmap(lambda z, k: (
         ravel_pytree(GRADIENTS[gradient](loop, params, critic, states, z, k).grad)[0],
-        ravel_pytree(GRADIENTS["analytic"](loop, params, critic, states, z, k).grad)[0],
+        ravel_pytree(GRADIENTS["pathwise"](loop, params, critic, states, z, k).grad)[0],
     )))  # fmt: skip
     keys = jax.random.split(jax.random.key(5), 40)
     drawn = jax.vmap(lambda key: jax.random.normal(key, noise.shape))(keys)
@@ -86,7 +93,7 @@ def test_sampled_gradients_agree_with_the_analytic_one_in_the_mean(gradient):
     assert ((exact @ ways.T).mean(axis=0) ** 2).sum() > 0
 
 
-SHORT = ("analytic",)
+SHORT = ("pathwise",)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +101,8 @@ SHORT = ("analytic",)
     [pytest.param(g, marks=() if g in SHORT else pytest.mark.slow) for g in GRADIENTS],
 )
 def test_every_gradient_learns(gradient, tmp_path):
-    rate = 0.05 if gradient in ("reinforce", "evolution-strategies") else 0.02
-    trainer = LoopTrainer(settings(tmp_path, gradient=gradient, learning_rate=rate, steps=60))
+    rate = 0.05 if gradient in ("score-function", "evolution-strategies") else 0.02
+    trainer = trainer_of(settings(tmp_path, gradient=gradient, learning_rate=rate, steps=60))
     before = trainer.measure()
     for _ in range(60):
         trainer.update()
@@ -106,7 +113,7 @@ def test_every_gradient_learns(gradient, tmp_path):
 
 
 def test_resumed_run_is_bit_exact(tmp_path):
-    whole = LoopTrainer(settings(tmp_path / "whole", gradient="shac", steps=20))
+    whole = trainer_of(settings(tmp_path / "whole", gradient="shac", steps=20))
     train(whole)
     part, expected = whole, whole.state
     part.begin(settings(tmp_path / "part", gradient="shac", steps=20))
@@ -117,9 +124,9 @@ def test_resumed_run_is_bit_exact(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(part, progress=stop)
-    again = LoopTrainer(dataclasses.replace(part.settings, resume=True))
+    again = trainer_of(dataclasses.replace(part.settings, resume=True))
     train(again)
-    for state in (again.state, LoopTrainer.restored(tmp_path / "part").state):
+    for state in (again.state, Trainer.restored(tmp_path / "part", LoopSettings).state):
         for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(state), strict=True):
             if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
                 a, b = jax.random.key_data(a), jax.random.key_data(b)
@@ -133,10 +140,9 @@ def test_resumed_run_is_bit_exact(tmp_path):
     assert [row["step"] for row in rows] == [0, 10, 20]
 
 
-def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(envs, "make", lambda name: Drift(poison=True))
-    trainer = LoopTrainer(settings(tmp_path))
-    with pytest.raises(FloatingPointError, match="step 0: cost nan"):
+def test_a_loss_that_is_not_finite_is_named(tmp_path):
+    trainer = Trainer(ClosedLoop(Drift(poison=True)), settings(tmp_path))
+    with pytest.raises(FloatingPointError, match="step 0: loss nan"):
         trainer.update()
     assert int(trainer.state.step) == 0
 
@@ -193,7 +199,10 @@ def test_episodes_count_what_is_played():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"gradient": "newton"}, "gradient: expected one of analytic"),
+        ({"gradient": "newton"}, "gradient: expected one of pathwise"),
+        ({"gradient": "analytic"}, "gradient: expected 'pathwise', as 'analytic' is called now"),
+        ({"gradient": "reinforce"}, "gradient: expected 'score-function'"),
+        ({"gradient": "interpolated"}, "gradient: expected 'inverse-variance'"),
         ({"env": "squash"}, "env: expected one of paddle-juggle"),
         ({"horizon": 0}, "horizon: expected > 0"),
     ],
@@ -204,10 +213,10 @@ def test_refusals(change, message, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gradient", ["analytic", "shac", "reinforce"])
+@pytest.mark.parametrize("gradient", ["pathwise", "shac", "score-function"])
 def test_juggling_is_learned(gradient, tmp_path):
     """Ten seconds without a drop from at least 90 % of the starts."""
-    trainer = LoopTrainer(LoopSettings(gradient=gradient, steps=300, out=tmp_path))
+    trainer = trainer_of(LoopSettings(gradient=gradient, steps=300, out=tmp_path))
     for _ in range(300):
         trainer.update()
     assert trainer.evaluate(jax.random.key(3), 500)["survival_rate"].low > 0.9

@@ -16,7 +16,7 @@ from point import Point
 from script import command
 from test_training_loop import bits, settings, stop_at
 
-from diffsim.training import Checkpoints, LoopSettings, Settings, Trainer, train
+from diffsim.training import Checkpoints, LoopSettings, Settings, Traced, Trainer, train
 from diffsim.training.folder import locked, ready
 from diffsim.training.metrics import MetricsWriter, read
 
@@ -24,7 +24,7 @@ from diffsim.training.metrics import MetricsWriter, read
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The bits at the end of a run in one go."""
-    trainer = Trainer(Point(), settings(tmp_path_factory.mktemp("straight")))
+    trainer = Trainer(Traced(Point()), settings(tmp_path_factory.mktemp("straight")))
     train(trainer)
     return bits(trainer.state)
 
@@ -32,7 +32,7 @@ def finished(tmp_path_factory):
 def stopped(out, step=12):
     """A run with checkpoints 5 and 10 and ``step``."""
     with pytest.raises(KeyboardInterrupt):
-        train(Trainer(Point(), settings(out)), progress=stop_at(step, KeyboardInterrupt()))
+        train(Trainer(Traced(Point()), settings(out)), progress=stop_at(step, KeyboardInterrupt()))
     return out / "checkpoints"
 
 
@@ -49,8 +49,8 @@ def test_what_is_no_whole_checkpoint_does_not_count(tmp_path, finished):
         (checkpoints / name).mkdir(parents=True)
     (checkpoints / "8").write_text("a file")
     with pytest.raises(FileNotFoundError, match=r"no checkpoint in .* without --resume"):
-        train(Trainer(Point(), settings(tmp_path, resume=True)))
-    trainer = Trainer(Point(), settings(tmp_path))
+        train(Trainer(Traced(Point()), settings(tmp_path, resume=True)))
+    trainer = Trainer(Traced(Point()), settings(tmp_path))
     train(trainer)
     assert bits(trainer.state) == finished
     assert Checkpoints(checkpoints).steps() == [10, 15, 20]
@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, finishe
         (last / "default" / "manifest.ocdbt").unlink()
     else:
         (last / "default" / "d").rename(tmp_path / "gone")
-    again = Trainer(Point(), settings(tmp_path, resume=True))
+    again = Trainer(Traced(Point()), settings(tmp_path, resume=True))
     with pytest.warns(
         UserWarning, match=r"from checkpoint 10, .* damaged: 12: \w+: its files"
     ) as told:
@@ -82,7 +82,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, finishe
     for path in checkpoints.glob("[0-9]*/default/manifest.ocdbt"):
         path.unlink()
     with pytest.raises(ValueError, match=r"expected a whole checkpoint, got damaged ones: 20: "):
-        train(Trainer(Point(), settings(tmp_path, resume=True)))
+        train(Trainer(Traced(Point()), settings(tmp_path, resume=True)))
 
 
 def test_no_changed_bit_goes_unnoticed(tmp_path):
@@ -135,7 +135,7 @@ def test_what_may_change_does(tmp_path):
     stopped(tmp_path / "a")
     (tmp_path / "a").rename(tmp_path / "b")
     changes = {"steps": 14, "log_every": 2, "checkpoint_every": 3, "workers": 1}
-    trainer = Trainer(Point(), settings(tmp_path / "b", resume=True, **changes))
+    trainer = Trainer(Traced(Point()), settings(tmp_path / "b", resume=True, **changes))
     train(trainer)
     assert int(trainer.state.step) == 14
     assert Settings.load(tmp_path / "b" / "settings.json") == trainer.settings
@@ -213,7 +213,7 @@ def test_two_runs_in_one_folder_are_refused_and_stale_locks_are_not(tmp_path):
     assert ours.recv() == "held"
     try:
         with pytest.raises(FileExistsError, match=f"in use by process {other.pid} on .* since "):
-            train(Trainer(Point(), settings(tmp_path)))
+            train(Trainer(Traced(Point()), settings(tmp_path)))
         assert {path.name for path in tmp_path.iterdir()} == {"run.lock"}
     finally:
         other.kill()
@@ -283,10 +283,10 @@ def test_a_full_disk_is_told_and_the_run_goes_on_bit_for_bit(tmp_path, finished,
 
     try:
         with pytest.raises(OSError, match=r"File too large|expected to write a checkpoint"):
-            train(Trainer(Point(), settings(tmp_path)), progress=progress)
+            train(Trainer(Traced(Point()), settings(tmp_path)), progress=progress)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    again = Trainer(Point(), settings(tmp_path, resume=True))
+    again = Trainer(Traced(Point()), settings(tmp_path, resume=True))
     train(again)
     assert bits(again.state) == finished
     assert [row["step"] for row in read(tmp_path / "metrics.csv")] == [0, 4, 8, 12, 16, 20]

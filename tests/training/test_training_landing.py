@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffsim.physics import BallState, Status
 from diffsim.tasks import HitToTarget
 from diffsim.training import landing
 
@@ -20,13 +21,16 @@ def played(*impacts):
     found = SimpleNamespace(
         valid=jnp.arange(5) < len(impacts),
         surface=jnp.array([names[name] for name, _, _ in rows]),
-        before=SimpleNamespace(position=positions),
+        before=BallState(positions, positions, positions),
     )
-    return SimpleNamespace(
+    task = SimpleNamespace(
         step=0.05,
+        target=jnp.array([0.9, 0.0]),
         world=SimpleNamespace(surfaces=(table, net, paddle)),
-        play=lambda weights, serve, step: SimpleNamespace(impacts=found),
+        play=lambda weights, serve, step: SimpleNamespace(impacts=found, status=Status.OK),
     )
+    task.measures = lambda weights, serve: HitToTarget.measures(task, weights, serve)
+    return task
 
 
 SERVED, HIT = ("table", -0.6, 0.1), ("paddle", -1.2, 0.2)
@@ -45,7 +49,7 @@ SERVED, HIT = ("table", -0.6, 0.1), ("paddle", -1.2, 0.2)
     ],
 )
 def test_landing_is_the_first_impact_after_the_paddle_if_that_is_legal(impacts, expected):
-    point = landing.landing(played(*impacts), None, None)
+    point = landing.landing(played(*impacts), None, BallState(*jnp.zeros((3, 3))))
     np.testing.assert_array_equal(point, [np.nan] * 2 if expected is None else expected)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from point import Point
 
-from diffsim.training import Checkpoints, Settings, Trainer, evaluate, train
+from diffsim.training import Checkpoints, Settings, Traced, Trainer, evaluate, train
 from diffsim.training.metrics import read
 
 
@@ -32,7 +32,7 @@ def bits(state):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """A run of 20 steps in one go."""
-    trainer = Trainer(Point(), settings(tmp_path_factory.mktemp("straight")))
+    trainer = Trainer(Traced(Point()), settings(tmp_path_factory.mktemp("straight")))
     rows = []
     train(trainer, progress=rows.append)
     return trainer, rows
@@ -54,7 +54,7 @@ def test_a_run_writes_all_it_promises(straight):
 
 
 def test_training_reduces_the_loss(tmp_path):
-    trainer = Trainer(Point(), settings(tmp_path, steps=30, learning_rate=0.03, batch=16))
+    trainer = Trainer(Traced(Point()), settings(tmp_path, steps=30, learning_rate=0.03, batch=16))
     before = trainer.measure()["loss"]
     for _ in range(30):
         trainer.update()
@@ -75,8 +75,8 @@ def test_training_reduces_the_loss(tmp_path):
 )
 def test_a_stopped_run_goes_on_bit_for_bit(straight, tmp_path, step, error, kept):
     with pytest.raises(type(error)):
-        train(Trainer(Point(), settings(tmp_path)), progress=stop_at(step, error))
-    again = Trainer(Point(), settings(tmp_path, resume=True))
+        train(Trainer(Traced(Point()), settings(tmp_path)), progress=stop_at(step, error))
+    again = Trainer(Traced(Point()), settings(tmp_path, resume=True))
     saved, _ = Checkpoints(tmp_path / "checkpoints").restore((again.state, jnp.zeros(2)))
     assert int(saved.step) == kept
     train(again)
@@ -95,23 +95,23 @@ def test_a_stopped_run_goes_on_bit_for_bit(straight, tmp_path, step, error, kept
 def test_a_folder_with_checkpoints_is_not_overwritten(straight):
     trainer = straight[0]
     with pytest.raises(FileExistsError, match="has checkpoints; expected --resume or another"):
-        train(Trainer(Point(), trainer.settings))
+        train(Trainer(Traced(Point()), trainer.settings))
 
 
 def test_resuming_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        train(Trainer(Point(), settings(tmp_path / "none", resume=True)))
+        train(Trainer(Traced(Point()), settings(tmp_path / "none", resume=True)))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
     # One start in forty is bad, so that the first bad batch of four comes after some good ones.
-    trainer = Trainer(Point(poison=0.95), settings(tmp_path, steps=200))
+    trainer = Trainer(Traced(Point(poison=0.95)), settings(tmp_path, steps=200))
     with pytest.raises(FloatingPointError, match=r"not finite in the loss term size$") as caught:
         train(trainer)
     step = int(trainer.state.step)
     assert step > 0
     assert str(caught.value).startswith(f"step {step}: loss nan")
-    again = Trainer(Point(poison=0.95), trainer.settings)
+    again = Trainer(Traced(Point(poison=0.95)), trainer.settings)
     saved, _ = Checkpoints(tmp_path / "failure").restore((again.state, jnp.zeros(2)))
     assert bits(saved) == bits(trainer.state)
     again.state = saved
@@ -129,7 +129,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
     ids=lambda changes: changes["gradient"],
 )
 def test_other_estimators_update_and_count_their_simulations(tmp_path, changes):
-    trainer = Trainer(Point(), settings(tmp_path, **changes))
+    trainer = Trainer(Traced(Point()), settings(tmp_path, **changes))
     before = bits(trainer.state)
     loss, size = trainer.update()
     assert np.isfinite([loss, size]).all()
@@ -140,7 +140,7 @@ def test_other_estimators_update_and_count_their_simulations(tmp_path, changes):
 
 
 def test_a_trainer_begins_again_as_if_new(straight, tmp_path):
-    used = Trainer(Point(), settings(tmp_path / "a", seed=3))
+    used = Trainer(Traced(Point()), settings(tmp_path / "a", seed=3))
     assert used.compile() > 0
     assert int(used.state.step) == 0
     train(used)
@@ -152,15 +152,15 @@ def test_a_trainer_begins_again_as_if_new(straight, tmp_path):
 
 
 def test_every_run_of_a_seed_is_the_same_and_of_another_seed_not(straight, tmp_path):
-    start = bits(Trainer(Point(), settings(tmp_path)).state)
-    assert bits(Trainer(Point(), settings(tmp_path)).state) == start
-    assert bits(Trainer(Point(), settings(tmp_path, seed=1)).state) != start
+    start = bits(Trainer(Traced(Point()), settings(tmp_path)).state)
+    assert bits(Trainer(Traced(Point()), settings(tmp_path)).state) == start
+    assert bits(Trainer(Traced(Point()), settings(tmp_path, seed=1)).state) != start
 
 
 @pytest.mark.parametrize("count", [1, 100, 300])
 def test_evaluation_counts_every_serve_once(count):
     task, key = Point(), jax.random.key(5)
-    got = evaluate(task, lambda seen: 0.5 * seen[:2], key, count)
+    got = evaluate(Traced(task), lambda seen: 0.5 * seen[:2], key, count)
     starts = jax.vmap(task.sample)(jax.random.split(key, count))
     error = 0.5 * np.linalg.norm(np.asarray(starts.position)[:, :2], axis=1)
     assert got["hit_rate"].value == (error < 1).sum() / count

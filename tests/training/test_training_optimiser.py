@@ -5,16 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from drift import Drift
 from point import Point
 from test_training_closed_loop import drift  # noqa: F401 (a fixture)
 from test_training_closed_loop import settings as loop_settings
 from test_training_loop import settings
 
-from diffsim.training import LoopTrainer, Trainer
+from diffsim.training import ClosedLoop, Traced, Trainer
 
 TRAINERS = {
-    "open": lambda out, **changes: Trainer(Point(), settings(out, **changes)),
-    "closed": lambda out, **changes: LoopTrainer(loop_settings(out, **changes)),
+    "open": lambda out, **changes: Trainer(Traced(Point()), settings(out, **changes)),
+    "closed": lambda out, **changes: Trainer(ClosedLoop(Drift()), loop_settings(out, **changes)),
 }
 LEFT = {"open": 0.9, "closed": 0.7}  # of Adam's mean, at each update
 

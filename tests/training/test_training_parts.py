@@ -63,7 +63,7 @@ def test_a_resumed_metrics_file_drops_rows_after_its_checkpoint(tmp_path):
         for step in range(0, 50, 10):
             metrics.write({"step": step, "loss": 1 / (1 + step), "error": float("nan")})
     with MetricsWriter(tmp_path, 21) as metrics:
-        metrics.write({"step": 30, "loss": 7.0, "error": 1.0})
+        metrics.write({"error": 1.0, "step": 30, "loss": 7.0})  # the file's order is kept
     got = read(tmp_path / "metrics.csv")
     assert [row["step"] for row in got] == [0, 10, 20, 30]
     assert [row["loss"] for row in got] == [1, 1 / 11, 1 / 21, 7]  # to the last bit

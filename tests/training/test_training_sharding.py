@@ -14,7 +14,7 @@ import pytest
 from sharded import numbers, settings, trainer
 
 from diffsim import envs
-from diffsim.training import LoopSettings, LoopTrainer, Settings, Trainer, train
+from diffsim.training import LoopSettings, Settings, Trainer, train
 from diffsim.training.loop_gradients import GRADIENTS
 from diffsim.training.metrics import read
 from diffsim.training.processes import Group, ProcessLostError, own, together
@@ -110,7 +110,7 @@ def same_but_for_clocks(ours, theirs):
 
 LOOPS = [{"loop": True, "gradient": name, "batch": 16} for name in GRADIENTS]
 HOST = {"host": True, "gradient": "spsa"}
-SHORT = ("interpolated",)
+SHORT = ("inverse-variance",)
 
 
 @pytest.mark.parametrize(
@@ -194,25 +194,26 @@ def test_a_process_that_finds_no_other_says_so(tmp_path):
 def test_the_game_itself_is_the_same_on_eight_devices(tmp_path, gradient):
     flags = {"gradient": gradient, "steps": 3, "batch": 8, "log_every": 1}
     one = Settings(out=tmp_path / "one", **flags)
-    train(Trainer(one.task(), one))
+    train(Trainer(one.player(), one))
     code = (
         "from pathlib import Path; from diffsim.training import *; "
         f"s = Settings(out=Path({str(tmp_path / 'eight')!r}), **{flags}); "
-        "train(Trainer(s.task(), s))"
+        "train(Trainer(s.player(), s))"
     )
     ended(start(["-c", code], devices=8))
     same_but_for_clocks(tmp_path / "eight", one.out)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gradient", ["analytic", "reinforce"])
+@pytest.mark.parametrize("gradient", ["pathwise", "score-function"])
 def test_juggling_is_the_same_on_eight_devices(tmp_path, gradient):
     flags = {"gradient": gradient, "steps": 3, "batch": 8, "log_every": 3}
     one = LoopSettings(out=tmp_path / "one", **flags)
-    train(LoopTrainer(one))
+    train(Trainer(one.player(), one))
     code = (
         "from pathlib import Path; from diffsim.training import *; "
-        f"train(LoopTrainer(LoopSettings(out=Path({str(tmp_path / 'eight')!r}), **{flags})))"
+        f"s = LoopSettings(out=Path({str(tmp_path / 'eight')!r}), **{flags}); "
+        "train(Trainer(s.player(), s))"
     )
     ended(start(["-c", code], devices=8))
     same_but_for_clocks(tmp_path / "eight", one.out)
@@ -228,7 +229,7 @@ SCRIPTS = {
         "1,000 fresh serves", "learning.png",
     ),
     "train_closed_loop.py": (
-        "--gradient reinforce --steps 2 --batch 4 --horizon 4 --log-every 1",
+        "--gradient score-function --steps 2 --batch 4 --horizon 4 --log-every 1",
         "1,000 fresh starts", "metrics.csv",
     ),
     "compare_training.py": (

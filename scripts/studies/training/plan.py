@@ -17,9 +17,10 @@ from diffsim.gradients import Method, estimate
 from diffsim.tasks import Task
 from diffsim.training import processes
 from diffsim.training.checkpoint import Checkpoints
-from diffsim.training.evaluate import FRESH, Measure, as_measures, evaluate
+from diffsim.training.evaluate import FRESH, Measure, as_measures
 from diffsim.training.loop import Trainer, train
 from diffsim.training.metrics import read
+from diffsim.training.player import Traced
 from diffsim.training.settings import Settings
 
 # Of the estimators that draw: 16 simulations a serve, or 8 that are differentiated as well.
@@ -137,14 +138,14 @@ def run(
         result = settings.out / "result.json"
         if not result.exists():
             if gradient not in trainers:
-                fresh = Trainer(settings.task() if task is None else task, settings)
+                fresh = Trainer(settings.player() if task is None else Traced(task), settings)
                 trainers[gradient] = fresh, fresh.compile()
             trainer, seconds = trainers[gradient]
             resume = bool(Checkpoints(settings.out / "checkpoints").steps())
             trainer.begin(dataclasses.replace(settings, resume=resume))
             train(trainer, progress=functools.partial(progress, gradient, seed))
             if processes.first():
-                final = evaluate(trainer.task, trainer.policy(), jax.random.key(seed + FRESH))
+                final = trainer.evaluate(jax.random.key(seed + FRESH))
                 with replacing(result) as temporary:
                     temporary.write_text(json.dumps({"compile_seconds": seconds, "final": final}))
             processes.meet()
