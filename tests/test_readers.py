@@ -21,8 +21,6 @@ from diffsim.physics import scene
 from diffsim.training import LoopSettings, Settings, metrics
 from studies.training import plan
 
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
-
 DATA = Path(__file__).parent / "physics" / "scenes"
 WAVE = [0.0, 1.0, -2.0, 0.5, 3.0, 0.25]
 # What a file has too much of, or of the wrong kind; and for text, what its grammar knows.

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
-
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = Path(__file__).with_name("hanging.py")
 SHORT = [10**3, 10**6]

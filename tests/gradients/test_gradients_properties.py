@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -21,8 +20,6 @@ from diffsim.gradients import (
     ScoreFunction,
     surrogate,
 )
-
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
 
 COUNT = 400
 

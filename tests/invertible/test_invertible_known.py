@@ -167,10 +167,10 @@ def test_singular_layers_say_so():
 
 
 def test_tanh_at_saturation():
-    """Float32 tanh is 1 from 9 on (7.99 under XLA): flagged, clipped on request, or carried."""
+    """Float32 tanh is 1 from 9 on: flagged, clipped on request, or carried."""
     x = jnp.asarray([0.5, 12.0], jnp.float32)
     tanh = inv.Tanh()
-    y = jnp.tanh(x)
+    y = jnp.asarray(np.tanh(x))  # the compiler's own falls short of 1 by a rounding if unoptimised
     with pytest.raises(ValueError, match=r"y: Tanh reaches .* got \[1.0\] at \[1\]"):
         tanh.inverse(y)
     assert np.isnan(jax.jit(tanh.inverse)(y)[1])
@@ -179,7 +179,9 @@ def test_tanh_at_saturation():
     assert clipped.status == inv.Status.CLIPPED
     assert np.all(np.isfinite(clipped.x))
     assert np.array_equal(tanh.reached(y), [True, False])
-    np.testing.assert_allclose(tanh.inverse_carried(*tanh.carry(x)), x, rtol=1e-5)
+    forward, gap = tanh.carry(x)
+    np.testing.assert_allclose(forward, y, rtol=1e-6)
+    np.testing.assert_allclose(tanh.inverse_carried(y, gap), x, rtol=1e-5)
     beyond = inv.invert(inv.Softplus(), jnp.array([1.0, -1.0]))
     assert beyond.status == inv.Status.OUT_OF_RANGE
 

@@ -11,8 +11,6 @@ from problems import fast_jit
 
 from diffsim.invertible import LAYERS
 
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
-
 SIZE = 8
 # What one input shows of a linear layer holds for all; these bend.
 BENT = (

@@ -2,14 +2,11 @@
 
 import jax
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from diffsim.losses import Dense, softmax_infogain
-
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
 
 ROWS, CLASSES = 3, 5
 LOGITS = arrays(float, (ROWS, CLASSES), elements=st.floats(-60, 60))

@@ -2,15 +2,12 @@
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax.scipy.spatial.transform import Rotation
 from one_surface import DURATION, play, setup
 
 from diffsim.physics import Status
-
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
 
 R, G = 0.02, 9.81
 UNIT, STILL = st.floats(0, 1), 3 * ((0.0, 0.0, 0.0),)

@@ -11,8 +11,6 @@ from jax.sharding import Mesh, PartitionSpec
 
 from diffsim.physics import Air, Ball, BallState, Surface, World, simulate
 
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
-
 # restitution, friction, drag, radius, gravity, tilt, height and speed
 START = np.array([0.8, 0.2, 0.4, 0.02, 9.81, 0.05, 0.1, 1.0])
 

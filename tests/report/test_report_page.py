@@ -14,8 +14,6 @@ from diffsim.report import html, pages
 from diffsim.report.film import placed
 from diffsim.report.track import tracks
 
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
-
 TARGET = (0.9, 0.0, 0.76)
 LANDINGS = np.array([[0.8, 0.1, 0.78], [1.9, 0.0, 0.02], [np.nan] * 3])
 
