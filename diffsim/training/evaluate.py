@@ -52,7 +52,9 @@ def evaluate(
 
     Returns:
         ``hit_rate``, ``legal_rate`` (of all serves) and ``landing_error_cm`` (NaN without any);
-        ``sound_rate``, of the serves for which the simulation vouches, where it says so.
+        ``sound_rate``, of the serves for which the simulation vouches, where it says so;
+        ``feasible_rate``, of the swings within the robot's limits, and ``worst_load``, the largest
+        share of a limit that one took (no sample bounds that from above), where it says so.
     """
     return summary(play(task, policy, key, count))
 
@@ -69,11 +71,18 @@ def play(
 def summary(outcome: dict[str, np.ndarray]) -> dict[str, Measure]:
     """What :func:`evaluate` returns, of measures played."""
     errors, count = 100 * outcome["landing_error"][outcome["legal"]], len(outcome["hit"])
-    return {
+    found = {
         "hit_rate": wilson(int(outcome["hit"].sum()), count),
         "legal_rate": wilson(int(outcome["legal"].sum()), count),
         "landing_error_cm": mean_interval(errors),
-    } | ({"sound_rate": wilson(int(outcome["sound"].sum()), count)} if "sound" in outcome else {})
+    }
+    if "load" in outcome:
+        worst = float(outcome["load"].max())
+        found["feasible_rate"] = wilson(int((outcome["load"] <= 1).sum()), count)
+        found["worst_load"] = Measure(worst, worst, math.inf)
+    if "sound" in outcome:
+        found["sound_rate"] = wilson(int(outcome["sound"].sum()), count)
+    return found
 
 
 _CHUNK = 128  # rows played by one call, so that any number of them compiles once
@@ -136,6 +145,11 @@ def rows(measures: dict[str, Measure]) -> list[tuple[str, str]]:
         ("legal landings", _percent(measures["legal_rate"])),
         ("landing error", _centimetres(measures["landing_error_cm"])),
     ]
+    if "feasible_rate" in measures:
+        told += [
+            ("within limits", _percent(measures["feasible_rate"])),
+            ("worst share of a limit", f"{100 * measures['worst_load'].value:.0f} %"),
+        ]
     if "sound_rate" in measures and measures["sound_rate"].value < 1:
         told.append(("sound simulations", _percent(measures["sound_rate"])))
     return told
