@@ -69,7 +69,14 @@ def play(
 
 
 def summary(outcome: dict[str, np.ndarray]) -> dict[str, Measure]:
-    """What :func:`evaluate` returns, of measures played."""
+    """What :func:`evaluate` returns, of measures played.
+
+    >>> yes, load = np.ones(2, bool), np.array([0.5, 1.2])
+    >>> played = {"hit": yes, "legal": yes, "landing_error": 0.03 * yes, "load": load}
+    >>> found = summary(played)
+    >>> found["feasible_rate"].value, found["worst_load"]
+    (0.5, Measure(value=1.2, low=1.2, high=inf))
+    """
     errors, count = 100 * outcome["landing_error"][outcome["legal"]], len(outcome["hit"])
     found = {
         "hit_rate": wilson(int(outcome["hit"].sum()), count),
