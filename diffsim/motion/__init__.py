@@ -12,7 +12,7 @@ from diffsim.motion.base import Curve, Generator, Path
 from diffsim.motion.bspline import BSpline
 from diffsim.motion.dmp import DMP
 from diffsim.motion.gaussian import WeightGaussian
-from diffsim.motion.limits import effort, limit_penalty
+from diffsim.motion.limits import Limits, effort, limit_penalty, load
 from diffsim.motion.min_jerk import MinimumJerk
 from diffsim.motion.polynomial import Polynomial
 from diffsim.motion.promp import ProMP
@@ -31,6 +31,7 @@ __all__ = [
     "BSpline",
     "Curve",
     "Generator",
+    "Limits",
     "MinimumJerk",
     "Path",
     "Polynomial",
@@ -38,4 +39,5 @@ __all__ = [
     "WeightGaussian",
     "effort",
     "limit_penalty",
+    "load",
 ]

@@ -17,25 +17,33 @@ class BSpline(base.Generator):
     """q(t) = Σ_j B_j(t/duration) p_j with B_j of one degree on a clamped uniform knot vector.
 
     The first two control points are home, which starts the path there at rest; the others are
-    home + scale w_j, one row of six weights each, and the path ends at the last.
+    home + scale w_j, one row of six weights each, and the path ends at the last; or, where it
+    returns, the last two are home again, where it comes to rest. With degree = control_points + 3
+    that is one polynomial, a Bézier curve.
 
     Attributes:
         control_points: number of those set by weights.
         degree: of the spline; 3 gives a continuous acceleration.
+        returns: whether the path ends at rest at home.
 
     Source: C. de Boor, A Practical Guide to Splines, ch. IX, eqs. 14–15 (rev. ed. 2001).
     """
 
     control_points: int = struct.field(pytree_node=False)
     degree: int = struct.field(pytree_node=False)
+    returns: bool = struct.field(pytree_node=False)
 
     @classmethod
-    def create(cls, control_points: int = 6, degree: int = 3, **settings: Any) -> "BSpline":
+    def create(
+        cls, control_points: int = 6, degree: int = 3, returns: bool = False, **settings: Any
+    ) -> "BSpline":
         """A B-spline generator.
 
         Args:
-            control_points: number of those set by weights, at least degree − 1 and 1.
+            control_points: number of those set by weights, at least degree − 1, or two fewer
+                where the path returns, and 1.
             degree: at least 2.
+            returns: end at rest at home.
             settings: duration, home, normal and scale, see :func:`diffsim.motion.base.settings`.
 
         Raises:
@@ -47,8 +55,11 @@ class BSpline(base.Generator):
         [0.2, 0.2, 0.2]
         """
         degree = base.count("degree", degree, 2)
-        points = base.count("control_points", control_points, degree - 1)
-        return cls(**base.settings(**settings), control_points=points, degree=degree)
+        least = max(degree - 1 - 2 * returns, 1)
+        points = base.count("control_points", control_points, least)
+        return cls(
+            **base.settings(**settings), control_points=points, degree=degree, returns=returns
+        )
 
     @property
     def weight_count(self) -> int:
@@ -56,7 +67,8 @@ class BSpline(base.Generator):
 
     def curve(self, weights: jax.Array) -> Piecewise:
         rows = self.displacements(weights)
-        rows = jnp.concatenate([jnp.zeros((2, self.axes), rows.dtype), rows])
+        still = jnp.zeros((2, self.axes), rows.dtype)
+        rows = jnp.concatenate([still, rows, still[: 2 * self.returns]])
         matrices = jnp.asarray(span_matrices(len(rows), self.degree), weights.dtype)
         near = np.arange(len(matrices))[:, None] + np.arange(self.degree + 1)
         return Piecewise(

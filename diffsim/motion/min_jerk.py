@@ -34,11 +34,12 @@ class MinimumJerk(base.Generator):
 
     The weights are, for each via point, a row of displacement from home (in ``scale``) and, with
     ``via_velocity``, a row of velocity (in ``scale`` / duration); last the displacement of the end
-    point.
+    point, unless the path returns: then that is home.
 
     Attributes:
         via_times: rising, between 0 and duration, (vias,), s.
         via_velocity: whether the velocities at the via points are weights.
+        returns: whether the end point is home.
 
     Source: T. Flash and N. Hogan, The coordination of arm movements, J. Neurosci. 5 (1985),
         the point-to-point and via-point solutions.
@@ -46,16 +47,22 @@ class MinimumJerk(base.Generator):
 
     via_times: jax.Array
     via_velocity: bool = struct.field(pytree_node=False)
+    returns: bool = struct.field(pytree_node=False)
 
     @classmethod
     def create(
-        cls, via_times: Any = None, via_velocity: bool = True, **settings: Any
+        cls,
+        via_times: Any = None,
+        via_velocity: bool = True,
+        returns: bool = False,
+        **settings: Any,
     ) -> "MinimumJerk":
         """A minimum-jerk generator.
 
         Args:
             via_times: rising, between 0 and duration, (vias,), s; None is one, half way.
             via_velocity: make the velocities at the via points weights.
+            returns: end at home, which takes a via point.
             settings: duration, home, normal and scale, see :func:`diffsim.motion.base.settings`.
 
         Raises:
@@ -73,18 +80,23 @@ class MinimumJerk(base.Generator):
         times = _check.floating("via_times", via_times)
         if times.ndim != 1:
             raise ValueError(f"via_times: expected shape (vias,), got {times.shape}")
+        if returns and not times.size:
+            raise ValueError("via_times: expected at least one for a path that returns, got none")
         if not any(isinstance(x, jax.core.Tracer) for x in (times, common["duration"])):
             ends = [0.0, *times.tolist(), float(common["duration"])]
             if not np.all(np.diff(ends) > 0):
                 raise ValueError(f"via_times: expected rising between 0 and duration, got {ends}")
-        return cls(**common, via_times=times.astype(times.dtype), via_velocity=via_velocity)
+        times = times.astype(times.dtype)
+        return cls(**common, via_times=times, via_velocity=via_velocity, returns=returns)
 
     @property
     def weight_count(self) -> int:
-        return self.axes * ((1 + self.via_velocity) * len(self.via_times) + 1)
+        return self.axes * ((1 + self.via_velocity) * len(self.via_times) + (not self.returns))
 
     def curve(self, weights: jax.Array) -> Piecewise:
         rows = self.displacements(weights)
+        if self.returns:
+            rows = jnp.concatenate([rows, jnp.zeros((1, self.axes), rows.dtype)])
         vias = len(self.via_times)
         one = jnp.ones(1, weights.dtype)
         knots = jnp.concatenate([0 * one, self.via_times / self.duration, one])

@@ -24,16 +24,14 @@ REACH = {
 class ArmHitsTarget(HitToTarget):
     """:class:`HitToTarget` with the paddle at the end of an arm.
 
-    In the place of the effort the loss has what the motion asks of the motors, and how far it goes
-    beyond the limits of joints and motors (:func:`diffsim.motion.arm.joint_costs`).
+    The limits are those of joints and motors, and the loss has what the motion asks of the motors
+    too (:func:`diffsim.motion.arm.joint_costs`).
 
     Attributes:
         torque_weight: loss for each unit of mean squared torque, as a share of its limit.
-        limit_weight: loss for each unit of squared excess over a limit, as a share of it.
     """
 
     torque_weight: jax.Array = struct.field(default=0.0)
-    limit_weight: jax.Array = struct.field(default=0.0)
 
     @classmethod
     def create(
@@ -57,11 +55,9 @@ class ArmHitsTarget(HitToTarget):
         """
         generator = arm_generator(Polynomial) if generator is None else generator
         serves = Serves.create(**REACH) if serves is None else serves
-        plain = HitToTarget.create(world, generator, serves, **settings)
-        weights = {"torque_weight": torque_weight, "limit_weight": limit_weight}
-        weights = {name: _check.in_range(name, value, 0.0) for name, value in weights.items()}
+        plain = HitToTarget.create(world, generator, serves, limit_weight=limit_weight, **settings)
         fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
-        return cls(**fields, **weights)
+        return cls(**fields, torque_weight=_check.in_range("torque_weight", torque_weight, 0.0))
 
     def costs(self, path: Any) -> dict[str, jax.Array]:
         found = joint_costs(path)

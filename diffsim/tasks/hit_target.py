@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
-from diffsim.motion import Generator, Path, Polynomial, effort
+from diffsim.motion import BSpline, Generator, Limits, Path, limit_penalty, load
 from diffsim.physics import (
     BallState,
     Paddle,
@@ -23,6 +23,19 @@ from diffsim.physics import (
 )
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
 from diffsim.physics.vector import safe_sqrt
+
+# What the paddle may do. Its robot keeps to its side of the net, above the table by the paddle's
+# radius, and is slower than one that was built and reached 22 m/s in swings of 0.8 s from rest to
+# rest (Hardware design for table tennis robot capable of beating professional players, arXiv
+# 2606.26643, abstract): that takes a mean of 2 · 22 / 0.8 = 55 m/s². How fast it turns, 10 rad/s,
+# and how much slower it is, 5 m/s, are assumed.
+ROBOT = {
+    "speed": 5.0,
+    "acceleration": 55.0,
+    "angular_speed": 10.0,
+    "box": ((-2.4, -1.0, 0.85), (-0.2, 1.0, 1.65)),
+}
+SPIN = 30.0  # rad/s; a usual one
 
 
 @struct.dataclass
@@ -97,10 +110,14 @@ class HitToTarget:
 
     The loss is the distance of the return's landing from the target, m, and three dense terms:
     how far the ball meets the paddle's plane from its middle, how far it would pass below the
-    net, and the effort. To have a slope wherever the ball goes, the loss is taken in a practice
-    world, whose table and paddle go on beyond their edges, without a net, and whose paddle is
-    taken away after the hit. A ball that meets the real paddle and clears the real net lands at
-    the same place in both. :meth:`measures` reports what happens in the real world.
+    net, and by how much the swing takes more than 80 % of a limit of the robot. To have a slope
+    wherever the ball goes, the loss is taken in a practice world, whose table and paddle go on
+    beyond their edges, without a net, and whose paddle is taken away after the hit. A ball that
+    meets the real paddle and clears the real net lands at the same place in both.
+    :meth:`measures` reports what happens in the real world.
+
+    By default the swing is a Bézier curve of degree 7 from rest at home to rest at home, and the
+    robot keeps to its side of the table, above it: see :data:`ROBOT`.
 
     Attributes:
         world: the real world: table, net, floor and paddle.
@@ -109,9 +126,11 @@ class HitToTarget:
         target: (x, y) on the table, (2,), m.
         miss_weight: loss for each metre that the ball passes outside the paddle's middle.
         net_weight: loss for each metre that the ball passes too low over the net.
-        effort_weight: loss for each (m/s²)² of mean squared acceleration.
+        limit_weight: loss for each unit of mean squared excess over 80 % of a limit, as a share.
+        limits: of the robot that swings the paddle.
         duration: s; half of it for the serve to arrive, half for the return to land.
         step: longest time step, s.
+        observe_spin: whether the network sees the spin.
     """
 
     world: World
@@ -120,7 +139,9 @@ class HitToTarget:
     target: jax.Array
     miss_weight: jax.Array
     net_weight: jax.Array
-    effort_weight: jax.Array
+    limit_weight: jax.Array
+    limits: Limits
+    observe_spin: bool = struct.field(pytree_node=False, default=False)
     duration: float = struct.field(pytree_node=False, default=2.4)
     step: float = struct.field(pytree_node=False, default=0.1)
 
@@ -134,7 +155,9 @@ class HitToTarget:
         target: Any = (0.9, 0.0),
         miss_weight: Any = 2.0,
         net_weight: Any = 2.0,
-        effort_weight: Any = 1e-4,
+        limit_weight: Any = 50.0,
+        limits: Limits | None = None,
+        observe_spin: bool = False,
         duration: float = 2.4,
         step: float = 0.1,
     ) -> "HitToTarget":
@@ -153,9 +176,11 @@ class HitToTarget:
         if world.driven_count != 1:
             raise ValueError(f"world: expected one driven surface, got {world.driven_count}")
         if generator is None:
-            generator = Polynomial.create(
-                degree=5,
-                duration=1.1,
+            generator = BSpline.create(
+                control_points=4,
+                degree=7,
+                returns=True,
+                duration=1.6,
                 home=(-1.55, 0.0, 0.98, 0.0, 0.0, 0.0),
                 normal=(1.0, 0.0, 0.15),
                 scale=(0.3, 0.3, 0.3, 0.5, 0.5, 0.5),
@@ -167,7 +192,9 @@ class HitToTarget:
             target=_check.in_range("target", _check.floating("target", target, (2,))),
             miss_weight=_check.in_range("miss_weight", miss_weight, 0.0),
             net_weight=_check.in_range("net_weight", net_weight, 0.0),
-            effort_weight=_check.in_range("effort_weight", effort_weight, 0.0),
+            limit_weight=_check.in_range("limit_weight", limit_weight, 0.0),
+            limits=Limits.create(**ROBOT) if limits is None else limits,
+            observe_spin=bool(observe_spin),
             duration=float(duration),
             step=float(step),
         )
@@ -180,11 +207,12 @@ class HitToTarget:
         return self.serves.sample(key, self.world.gravity, TABLE_HEIGHT + self.world.ball.radius)
 
     def observe(self, start: BallState) -> jax.Array:
-        """Position and velocity, scaled to order 1; the spin is not seen."""
+        """Position and velocity, scaled to order 1, and the spin where it is seen."""
         middle, half = self.serves.start.mean(axis=0), jnp.asarray([0.1, 0.4, 0.1])
         usual, spread = jnp.asarray([-5.5, 0.0, 1.0]), jnp.asarray([1.2, 0.8, 1.0])
         place = (start.position - middle) / half.astype(middle.dtype)
-        return jnp.concatenate([place, (start.velocity - usual) / spread])
+        seen = [place, (start.velocity - usual) / spread]
+        return jnp.concatenate(seen + [start.spin / SPIN] * self.observe_spin)
 
     def play(self, weights: jax.Array, start: BallState, step: float = 0.02) -> Rollout:
         """What really happens, on a grid fine enough to draw."""
@@ -232,12 +260,18 @@ class HitToTarget:
 
     def costs(self, path: Path) -> dict[str, jax.Array]:
         """The summands of the loss that are the motion's alone."""
-        return {"effort": self.effort_weight.astype(path.duration.dtype) * effort(path, points=16)}
+        beyond = limit_penalty(path, self.limits, share=0.8, points=16)
+        return {"limits": self.limit_weight.astype(beyond.dtype) * beyond}
+
+    def load(self, path: Path) -> jax.Array:
+        """The largest share of any limit that the swing takes, (): it is feasible up to 1."""
+        return load(path, self.limits)
 
     def measures(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
         """In the real world: was the ball hit, did it land legally, how far off, and where, m.
 
-        ``sound`` says whether the simulation ended with status OK.
+        ``sound`` says whether the simulation ended with status OK, ``load`` which share of the
+        robot's limits the swing takes, see :meth:`load`, and ``feasible`` whether that is all.
 
         A return is legal if its next impact after the paddle is on the other half of the table.
         ``landing`` is where that impact is, (3,), NaN if there is none.
@@ -252,11 +286,14 @@ class HitToTarget:
         on_table = jnp.any(next_one & (impacts.surface == names.index("table")))
         legal = on_table & (position[0] > 0)
         error = jnp.linalg.norm(position[:2] - self.target.astype(position.dtype))
+        share = self.load(self.generator(weights))
         return {
             "hit": jnp.any(hits),
             "legal": legal,
             "landing_error": jnp.where(legal, error, jnp.nan),
             "sound": rollout.status == Status.OK,
+            "feasible": share <= 1,
+            "load": share,
             "landing": jnp.where(jnp.any(next_one), position, jnp.nan),
         }
 

@@ -57,7 +57,8 @@ def summary(outcome: dict[str, np.ndarray]) -> dict[str, Measure]:
 
     Of what happens or not, ``hit``, the rate among all serves, ``hit_rate``, with its Wilson
     interval (E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209); of a number its mean where it is
-    not NaN, with a normal one, NaN if there is none. What is no number is left out.
+    not NaN, with a normal one, NaN if there is none; of a load the worst, as these rows have it
+    (no sample bounds that from above). What is no number is left out.
 
     >>> legal, error = np.array([True, False]), np.array([0.5, np.nan])
     >>> found = summary({"legal": legal, "landing_error": error})
@@ -68,6 +69,8 @@ def summary(outcome: dict[str, np.ndarray]) -> dict[str, Measure]:
     for name, values in outcome.items():
         if values.ndim == 1 and values.dtype == bool:
             rates[f"{name}_rate"] = wilson(int(values.sum()), len(values))
+        elif name == "load":
+            means["worst_load"] = Measure(*[float(values.max())] * 3)
         elif values.ndim == 1:
             told = values[~np.isnan(values)]
             scale = 100 if name in _CENTIMETRES else 1
@@ -103,7 +106,8 @@ def mean_interval(values: np.ndarray, z: float = 1.959964) -> Measure:
 
 
 _LABELS = {"legal_rate": "legal landings", "landing_error_cm": "landing error",
-           "sound_rate": "sound simulations"}  # fmt: skip
+           "sound_rate": "sound simulations", "feasible_rate": "swings within limits",
+           "worst_load": "worst share of a limit"}  # fmt: skip
 
 
 def rows(measures: dict[str, Measure]) -> list[tuple[str, str]]:
@@ -119,6 +123,8 @@ def _told(name: str, measure: Measure) -> str:
         return _percent(measure)
     if name.endswith("_cm"):
         return _centimetres(measure)
+    if name == "worst_load":
+        return f"{100 * measure.value:.0f} %"
     return "{:.3g} [{:.3g}, {:.3g}]".format(*measure)
 
 

@@ -19,6 +19,11 @@ from diffsim.training.stored import Stored, check_one_of
 
 # A simulator with noise from its time steps wants larger differences, a slow one fewer of them.
 NOISY = {"samples": 2, "step": 0.05}
+# Those that can end at rest at home do, with a via point or a Bézier curve.
+SWINGS: dict[str, dict[str, Any]] = {
+    "bspline": {"control_points": 4, "degree": 7, "returns": True},
+    "minimum-jerk": {"via_times": [0.7], "returns": True},
+}
 
 
 # What estimators were called in closed loops.
@@ -84,6 +89,8 @@ class Settings(RunSettings):
     gradient: str = "pathwise"
     """How the gradient gets through the simulator: pathwise is the analytic one; see
     diffsim.gradients.METHODS for the others, such as score-function or evolution-strategies."""
+    steps: int = 1600
+    """Updates of the network."""
     batch: int = 128
     """Serves for each update."""
     learning_rate: float = 3e-3
@@ -97,10 +104,12 @@ class Settings(RunSettings):
     evolution-strategies, central-difference and more. It has defaults of its own."""
     workers: int = 2
     """Processes that run a black-box simulator; 0 runs it in this one."""
-    generator: str = "polynomial"
-    """Trajectory generator: polynomial, minimum-jerk, bspline, promp or dmp."""
+    generator: str = "bspline"
+    """Trajectory generator: bspline or minimum-jerk, which return home; polynomial, promp, dmp."""
     spin: float = 10.0
     """Standard deviation of each component of a serve's spin, rad/s."""
+    observe_spin: bool = False
+    """Show the network the serve's spin too."""
     target: tuple[float, float] = (0.9, 0.0)
     """Where on the table to hit the ball to, (x, y), m."""
     sigma: float | None = None
@@ -155,16 +164,19 @@ class Settings(RunSettings):
     def task(self) -> Task | HostTask:
         """The task these settings describe."""
         kind: Any = GENERATORS[self.generator]
-        extra: dict = {"via_times": [0.7]} if self.generator == "minimum-jerk" else {}
+        extra = SWINGS.get(self.generator, {})
         if self.robot == "arm" or self.simulator == "mujoco":
             serves = Serves.create(**REACH, spin=self.spin)
             arm = ArmHitsTarget.create(
-                generator=arm_generator(kind, **extra), serves=serves, target=self.target
+                generator=arm_generator(kind, **extra),
+                serves=serves,
+                target=self.target,
+                observe_spin=self.observe_spin,
             )
             return arm if self.simulator == "events" else MujocoHits.create(arm, self.workers)
         default = HitToTarget.create()
         generator = default.generator
-        if self.generator != "polynomial":
+        if not isinstance(generator, kind):
             generator = kind.create(
                 duration=generator.duration,
                 home=generator.home,
@@ -173,8 +185,9 @@ class Settings(RunSettings):
                 **extra,
             )
         return HitToTarget.create(
-            generator=generator, serves=Serves.create(spin=self.spin), target=self.target
-        )
+            generator=generator, serves=Serves.create(spin=self.spin), target=self.target,
+            observe_spin=self.observe_spin,
+        )  # fmt: skip
 
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> "Settings":

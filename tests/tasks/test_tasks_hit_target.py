@@ -1,13 +1,17 @@
 """The hitting task: its serves, its loss and gradient, and what it reports."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffsim.motion import Limits
 from diffsim.physics import BallState, World
 from diffsim.physics.surfaces import TABLE_HEIGHT
 from diffsim.tasks import HitToTarget, Serves
+from diffsim.tasks.hit_target import ROBOT, SPIN
 from diffsim.training import Traced
 
 # A serve, and weights found by descent that return it to within a centimetre of the target.
@@ -17,10 +21,10 @@ SERVE = BallState(
     jnp.array([6.66847003, -12.67328029, 8.10731804]),
 )
 ANSWER = jnp.array([
-    1.44548925, -2.00917252, 0.01926191, -0.4082981, 0.16689041, 0.32521351,
-    1.39038974, -0.97486711, 0.65234933, -0.56506206, -0.40529467, 0.49203581,
-    1.29583369, -0.220658, 0.9268007, -0.64014555, -0.87664178, 0.57257213,
-    1.19094705, 0.33179917, 1.01727045, -0.67524989, -1.24396948, 0.61056586,
+    -1.61773489, -3.19377328, -1.15522632, 1.68061435, 0.16661374, -1.93925302,
+    3.57380271, -1.66729525, 0.97893058, 0.38589155, -0.68884164, 1.26342422,
+    2.038222, 0.50354821, 1.52876202, -1.83167854, -0.31331696, 1.25713977,
+    2.13170332, 1.5037909, 2.17517428, -2.35323645, -0.83923253, 1.4773638,
 ])  # fmt: skip
 
 
@@ -73,12 +77,16 @@ def test_serves_lie_in_their_ranges_and_bounce_where_aimed(task, starts):
     assert np.mean(starts.spin**2) == pytest.approx(100, rel=0.08)
 
 
-def test_the_network_sees_numbers_of_order_one_and_no_spin(task, starts):
+def test_the_network_sees_numbers_of_order_one_and_spin_if_asked(task, starts):
     seen = jax.vmap(task.observe)(starts)
     assert np.abs(seen).max() < 4
     assert np.all((seen.std(axis=0) > 0.3) & (seen.std(axis=0) < 1.5))
     spun = starts.replace(spin=1 + 2 * starts.spin)
     assert np.array_equal(jax.vmap(task.observe)(spun), seen)
+    sighted = dataclasses.replace(task, observe_spin=True)
+    np.testing.assert_array_equal(
+        jax.vmap(sighted.observe)(spun), jnp.concatenate([seen, spun.spin / SPIN], axis=1)
+    )
 
 
 def test_landing_term_is_the_landing_error_of_a_legal_return(task, rallies):
@@ -89,6 +97,36 @@ def test_landing_term_is_the_landing_error_of_a_legal_return(task, rallies):
     # The step grid starts anew at the hit, so the two integrate with different steps.
     np.testing.assert_allclose(terms["landing"][legal], measures["landing_error"][legal], atol=1e-4)
     assert np.all(terms["net"][measures["hit"] & legal] < 0.1)
+
+
+def test_the_swing_ends_at_home_and_its_load_is_told(task, rallies):
+    """Shares of speed and acceleration by differences of positions, on a grid of its own."""
+    _, _, terms, measures = rallies
+    path = task.generator(ANSWER)
+    times = jnp.linspace(0.0, float(path.duration) + 0.2, 3601)
+    places = np.asarray(jax.jit(jax.vmap(lambda t: path(t).position))(times))
+    home = np.tile(task.generator.home[:3], (2, 1))
+    np.testing.assert_allclose(places[[0, -1]], home, atol=1e-12)
+    step = float(times[1])
+    speed = np.linalg.norm(np.diff(places, axis=0), axis=1) / step
+    bend = np.linalg.norm(np.diff(places, n=2, axis=0), axis=1) / step**2
+    low, high = ROBOT["box"]
+    beyond = np.abs(places - np.mean([low, high], axis=0)) / (np.subtract(high, low) / 2)
+    shares = [speed.max() / ROBOT["speed"], bend.max() / ROBOT["acceleration"], beyond.max()]
+    assert speed[-300:].max() < 1e-9  # it stays
+    # The grid of 128 times misses a peak by less than a thousandth.
+    assert measures["load"][0] == pytest.approx(max(shares), rel=2e-3)
+    assert terms["limits"][0] < 1e-4
+    assert measures["load"][100] == pytest.approx(beyond[0].max())  # who rests is at home
+    assert measures["load"].max() < 1
+
+
+def test_a_robot_of_less_costs_more(task):
+    slow = dataclasses.replace(task, limits=Limits.create(speed=1.0))
+    both = jax.jit(lambda path: (slow.costs(path)["limits"], slow.load(path)))
+    cost, share = both(task.generator(ANSWER))
+    assert float(cost) > 1.0
+    assert float(share) > 1.5
 
 
 def test_a_serve_nobody_hits_counts_as_not_hit(rallies):
@@ -109,7 +147,7 @@ def test_a_serve_nobody_hits_counts_as_not_hit(rallies):
         ({"target": (float("nan"), 0.0)}, "target: expected finite numbers"),
         ({"miss_weight": -1.0}, "miss_weight: expected in"),
         ({"net_weight": -1.0}, "net_weight: expected in"),
-        ({"effort_weight": -1.0}, "effort_weight: expected in"),
+        ({"limit_weight": -1.0}, "limit_weight: expected in"),
         ({"world": World.create()}, "world: expected one driven surface, got 0"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
