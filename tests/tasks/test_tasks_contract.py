@@ -77,6 +77,7 @@ def test_the_gradient_is_that_of_central_differences(case):
         )
 
 
+@pytest.mark.slow  # compiles the terms as well
 def test_the_loss_is_the_sum_of_its_terms(case):
     for weights, start in case:
         terms = case.terms(weights, start)

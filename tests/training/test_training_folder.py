@@ -126,7 +126,9 @@ def test_what_may_not_change_is_named_by_its_flag(tmp_path, name, value, message
     settings(tmp_path).save(tmp_path / "settings.json")
     before = (tmp_path / "settings.json").read_bytes()
     other = settings(tmp_path, resume=True, **{name: value})
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}.* only --steps, --workers, --log"):
+    with pytest.raises(
+        ValueError, match=f"^{re.escape(message)}.* only --steps, --log-every, --check"
+    ):
         other.check_resumes(tmp_path / "settings.json")
     assert (tmp_path / "settings.json").read_bytes() == before
 
