@@ -52,6 +52,7 @@ def evaluate(
 
     Returns:
         ``hit_rate``, ``legal_rate`` (of all serves) and ``landing_error_cm`` (NaN without any);
+        ``flight_time`` of the legal returns, s, where the task says so;
         ``sound_rate``, of the serves for which the simulation vouches, where it says so;
         ``feasible_rate``, of the swings within the robot's limits, and ``worst_load``, the largest
         share of a limit that one took (no sample bounds that from above), where it says so.
@@ -87,6 +88,8 @@ def summary(outcome: dict[str, np.ndarray]) -> dict[str, Measure]:
         worst = float(outcome["load"].max())
         found["feasible_rate"] = wilson(int((outcome["load"] <= 1).sum()), count)
         found["worst_load"] = Measure(worst, worst, math.inf)
+    if "flown" in outcome:
+        found["flight_time"] = mean_interval(outcome["flown"][outcome["legal"]])
     if "sound" in outcome:
         found["sound_rate"] = wilson(int(outcome["sound"].sum()), count)
     return found
@@ -150,8 +153,10 @@ def rows(measures: dict[str, Measure]) -> list[tuple[str, str]]:
     told = [
         ("hit rate", _percent(measures["hit_rate"])),
         ("legal landings", _percent(measures["legal_rate"])),
-        ("landing error", _centimetres(measures["landing_error_cm"])),
+        ("landing error", of_legal(measures["landing_error_cm"], "cm")),
     ]
+    if "flight_time" in measures:
+        told.append(("flight of the return", of_legal(measures["flight_time"], "s", 2)))
     if "feasible_rate" in measures:
         told += [
             ("within limits", _percent(measures["feasible_rate"])),
@@ -167,10 +172,12 @@ def _percent(measure: Measure) -> str:
     return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
 
 
-def _centimetres(measure: Measure) -> str:
+def of_legal(measure: Measure, unit: str, digits: int = 1) -> str:
+    """A mean over legal landings as text."""
     if math.isnan(measure.value):
         return "no legal landing"
-    return f"{measure.value:.1f} cm [{measure.low:.1f}, {measure.high:.1f}]"
+    value, low, high = (f"{number:.{digits}f}" for number in measure)
+    return f"{value} {unit} [{low}, {high}]"
 
 
 def student_interval(values: Sequence[float] | np.ndarray) -> Measure:
