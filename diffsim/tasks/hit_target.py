@@ -194,6 +194,7 @@ class HitToTarget:
         if targets is not None:
             targets = ends("targets", targets, (2, 2), -jnp.inf)
             target = targets.mean(axis=0)
+            randomisation = randomisation or Randomisation.create()
         if tolerance is not None:
             tolerance = _check.in_range(
                 "tolerance", _check.floating("tolerance", tolerance, (2,)), 0.0
@@ -226,10 +227,10 @@ class HitToTarget:
         """A serve; the ball is the same whatever else is drawn with it."""
         gravity, height = self.world.gravity, TABLE_HEIGHT + self.world.ball.radius
         ball = self.serves.sample(key, gravity, height)
-        if self.targets is None and self.randomisation is None:
+        random = self.randomisation
+        if random is None:
             return ball
         keys = jax.random.split(jax.random.fold_in(key, 1), 3)
-        random = Randomisation.create() if self.randomisation is None else self.randomisation
         return Serve(
             **vars(ball),
             world=random.world(keys[0], self.world),

@@ -137,7 +137,7 @@ class Settings(Stored):
         if self.robot == "arm" or self.simulator == "mujoco":
             serves = Serves.create(**REACH, spin=self.spin)
             arm = ArmHitsTarget.create(
-                generator=arm_generator(kind, **extra), serves=serves, **goal
+                generator=arm_generator(kind, 1.6, **extra), serves=serves, **goal
             )
             return arm if self.simulator == "events" else MujocoHits.create(arm, self.workers)
         generator = HitToTarget.create().generator
