@@ -338,7 +338,7 @@ class HitToTarget:
         position = _first(next_one, impacts.before, rollout.final).position
         on_table = jnp.any(next_one & (impacts.surface == names.index("table")))
         legal = on_table & (position[0] > 0)
-        flown = jnp.sum(impacts.time * (next_one.astype(int) - hits.astype(int)))
+        flown = jnp.sum(jnp.where(next_one, impacts.time, 0.0) - jnp.where(hits, impacts.time, 0.0))
         error = jnp.linalg.norm(position[:2] - self.target.astype(position.dtype))
         return {
             "hit": jnp.any(hits),
