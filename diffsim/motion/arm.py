@@ -229,14 +229,15 @@ class ArmGenerator:
 HOME = (0.132, 0.982, -0.4, 1.643, -2.147, -0.673, -0.93)
 
 
-# How fast a joint may turn, rad/s: an assumption, as Barrett states none.
+# How fast a joint may turn, rad/s: an assumption.
 JOINT_SPEED = 8.0
+SHARE = 0.9  # of a limit, from which on it costs something
 # How near to the table a link's axis and the paddle's middle may come, m: about their radii.
 LINK_RADIUS = 0.05
 PADDLE_RADIUS = 0.08
 
 
-def joint_costs(path: ArmPath, *, share: Any = 0.9, points: int = 16) -> dict[str, jax.Array]:
+def joint_costs(path: ArmPath, *, share: Any = SHARE, points: int = 16) -> dict[str, jax.Array]:
     """What a motion asks of the arm, over the middles of equal intervals.
 
     ``torque``: mean_t mean_j (τ_j / limit_j)². ``limits``: mean_t Σ max(0, x − share)² over the
