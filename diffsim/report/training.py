@@ -34,7 +34,7 @@ def run(settings: Settings, console: Console | None = None) -> None:
     trainer = Trainer(task, settings)
     serves = jax.random.key(settings.seed + FRESH)
     console.print("measuring 1,000 fresh serves before training …")
-    before = dict(rows(summary(play(task, trainer.policy(), serves)))) if first() else {}
+    before = rows(summary(play(task, trainer.policy(), serves))) if first() else []
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -59,22 +59,13 @@ def run(settings: Settings, console: Console | None = None) -> None:
         return
     played = play(task, trainer.policy(), serves)
     table = Table("", "before", "after", title="1,000 fresh serves, 95 % intervals")
-    after = dict(rows(summary(played)))
-    measures = beside(before, after)
+    after = rows(summary(played))
+    measures = [(name, old, new) for (name, old), (_, new) in zip(before, after, strict=True)]
     for row in measures:
         table.add_row(*row)
     console.print(table)
     for file in pictures(settings, trainer, measures, played):
         console.print(f"wrote {file}")
-
-
-def beside(before: dict[str, str], after: dict[str, str]) -> list[tuple[str, str, str]]:
-    """Name, before and after; what is told only where something is wrong is "all" elsewhere.
-
-    >>> beside({"hit rate": "1 %", "sound simulations": "76 %"}, {"hit rate": "99 %"})
-    [('hit rate', '1 %', '99 %'), ('sound simulations', '76 %', 'all')]
-    """
-    return [(name, before.get(name, "all"), after.get(name, "all")) for name in before | after]
 
 
 def pictures(

@@ -42,8 +42,9 @@ class ArmHitsTarget(HitToTarget):
         generator: Any = None,
         serves: Serves | None = None,
         *,
-        torque_weight: Any = 0.5,
+        torque_weight: Any = 0.02,
         limit_weight: Any = 10.0,
+        miss_weight: Any = 5.0,
         **settings: Any,
     ) -> "ArmHitsTarget":
         """The task with checked settings; the others are those of :class:`HitToTarget`.
@@ -57,7 +58,8 @@ class ArmHitsTarget(HitToTarget):
         """
         generator = arm_generator(BSpline, **RETURN) if generator is None else generator
         serves = Serves.create(**REACH) if serves is None else serves
-        plain = HitToTarget.create(world, generator, serves, limit_weight=limit_weight, **settings)
+        own = {"limit_weight": limit_weight, "miss_weight": miss_weight}
+        plain = HitToTarget.create(world, generator, serves, **own, **settings)
         fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
         return cls(**fields, torque_weight=_check.in_range("torque_weight", torque_weight, 0.0))
 
