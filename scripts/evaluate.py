@@ -17,22 +17,43 @@ class Options:
     """How many to play."""
     seed: int = 7
     """Of the serves."""
+    floor: int = 0
+    """Serves for which the best answers are found, with the spin known and unknown: what of the
+    error is the unseen spin's."""
+    shifted: bool = False
+    """Play them in other worlds too, and seen late and with noise."""
 
 
 def main(options: Options) -> None:
     import jax
 
-    from diffsim.training import Trainer
-    from diffsim.training.evaluate import rows
+    from diffsim.tasks.randomise import shifts
+    from diffsim.training import Traced, Trainer, evaluate
+    from diffsim.training.evaluate import of_legal, rows
+    from diffsim.training.floor import spin_floor
 
-    if options.serves < 1:
-        raise ValueError(f"serves: expected at least 1, got {options.serves}")
+    for name, low in (("serves", 1), ("floor", 0)):
+        if getattr(options, name) < low:
+            raise ValueError(f"{name}: expected at least {low}, got {getattr(options, name)}")
     trainer = Trainer.restored(options.checkpoint)
-    with closing(trainer.player):
-        measures = trainer.evaluate(jax.random.key(options.seed), options.serves)
+    key, policy, player = jax.random.key(options.seed), trainer.policy(), trainer.player
+    if not isinstance(player, Traced) and (options.shifted or options.floor):
+        raise ValueError("simulator: expected events for --shifted and --floor, got mujoco")
+    with closing(player):
+        measures = evaluate(player, policy, key, options.serves)
     print(f"{options.serves} fresh serves after {int(trainer.state.step)} updates, 95 % intervals")
     for name, text in rows(measures):
-        print(f"{name:15} {text}")
+        print(f"{name:22} {text}")
+    if options.floor:
+        found = spin_floor(player, policy, key, serves=options.floor)
+        print(f"{options.floor} serves, each with the best answer that descent found")
+        for name, measure in found.items():
+            print(f"{name.removesuffix('_cm').replace('_', ' '):22} {of_legal(measure, 'cm')}")
+    if options.shifted:
+        print(f"{'world':22} {'legal landings':22} landing error")
+        for name, task in shifts(player.task).items():
+            told = dict(rows(evaluate(Traced(task), policy, key, options.serves)))
+            print(f"{name:22} {told['legal landings']:22} {told['landing error']}")
 
 
 if __name__ == "__main__":

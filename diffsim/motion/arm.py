@@ -13,6 +13,7 @@ from flax import struct
 from diffsim.motion import base
 from diffsim.motion.mjcf import chain
 from diffsim.physics.state import Pose
+from diffsim.physics.surfaces import TABLE_HEIGHT, TABLE_LENGTH, TABLE_WIDTH
 from diffsim.physics.vector import Vector
 
 SCENE = File(__file__).with_name("arm.xml")  # also for MuJoCo: ball, table and net are in it
@@ -228,30 +229,62 @@ class ArmGenerator:
 HOME = (0.132, 0.982, -0.4, 1.643, -2.147, -0.673, -0.93)
 
 
-def joint_costs(path: ArmPath, points: int = 16) -> dict[str, jax.Array]:
-    """What a motion asks of the arm, over evenly spaced times.
+# How fast a joint may turn, rad/s: an assumption.
+JOINT_SPEED = 8.0
+SHARE = 0.9  # of a limit, from which on it costs something
+# How near to the table a link's axis and the paddle's middle may come, m: about their radii.
+LINK_RADIUS = 0.05
+PADDLE_RADIUS = 0.08
 
-    ``torque``: mean_t mean_j (τ_j / limit_j)². ``limits``: mean_t Σ_j max(0, x_j − 1)² with x_j
-    the distance of the angle from the middle of its range, and the torque, as shares of what
-    there is: zero while the limits are kept, and once differentiable throughout.
+
+def joint_costs(path: ArmPath, *, share: Any = SHARE, points: int = 16) -> dict[str, jax.Array]:
+    """What a motion asks of the arm, over the middles of equal intervals.
+
+    ``torque``: mean_t mean_j (τ_j / limit_j)². ``limits``: mean_t Σ max(0, x − share)² over the
+    shares x of :func:`joint_load`: zero while the limits are kept, and once differentiable
+    throughout.
 
     Returns:
         Two numbers, each ().
     """
-    dtype, arm = path.duration.dtype, path.arm
+    dtype = path.duration.dtype
     middles = (jnp.arange(base.count("points", points, 1), dtype=dtype) + 0.5) / points
+    torque, shares = jax.vmap(lambda time: _shares(path, time))(middles * path.duration)
+    share = jnp.asarray(share, dtype)
+    # The square is compared, so that the slope of |x| at zero is never asked for.
+    over = jnp.sqrt(jnp.maximum(shares**2, share**2)) - share
+    return {"torque": jnp.mean(torque**2), "limits": jnp.mean(jnp.sum(over**2, axis=1))}
+
+
+def joint_load(path: ArmPath, *, points: int = 64) -> jax.Array:
+    """The largest share of any limit of the arm that a motion takes: it is feasible up to 1.
+
+    Over evenly spaced times, both ends included: distances of the angles from the middles of
+    their ranges, rates, torques, and how near links and paddle come to the table. Infinite
+    unless the motion ends at rest.
+
+    Returns:
+        The load, (), dimensionless.
+    """
+    grid = jnp.linspace(0.0, 1.0, base.count("points", points, 2), dtype=path.duration.dtype)
+    _, shares = jax.vmap(lambda time: _shares(path, time))(grid * path.duration)
+    _, rate, _ = path.motion(path.duration)
+    return jnp.where(jnp.all(jnp.abs(rate) < 0.05), jnp.max(jnp.abs(shares)), jnp.inf)
+
+
+def _shares(path: ArmPath, time: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Torques as shares of their limits, (n,), and all shares, (5 n,), at one time."""
+    arm = path.arm
+    place, rate, bend = path.motion(time)
+    torque = arm.torques(place, rate, bend) / arm.torque_limit
     middle, half = jnp.mean(arm.limits, axis=1), (arm.limits[:, 1] - arm.limits[:, 0]) / 2
-
-    def at(time):
-        place, rate, bend = path.motion(time)
-        torque = arm.torques(place, rate, bend) / arm.torque_limit
-        excess = jnp.stack([(place - middle) / half, torque])
-        # The square of the ratio is compared, so that the slope of |x| at zero is never asked for.
-        over = jnp.sqrt(jnp.maximum(excess**2, 1.0)) - 1
-        return jnp.mean(torque**2), jnp.sum(over**2)
-
-    torque, limits = jax.vmap(at)(middles * path.duration)
-    return {"torque": jnp.mean(torque), "limits": jnp.mean(limits)}
+    bones = arm.skeleton(place)
+    near = jnp.concatenate([(bones[:-1] + bones[1:]) / 2, bones[1:]])  # middles and ends of links
+    radius = np.append(np.full(len(near) - 1, LINK_RADIUS), PADDLE_RADIUS).astype(place.dtype)
+    edge = np.array([TABLE_LENGTH / 2, TABLE_WIDTH / 2, TABLE_HEIGHT], place.dtype)
+    inside = edge - jnp.concatenate([jnp.abs(near[:, :2]), near[:, 2:]], axis=1)
+    table = jnp.maximum(1 + jnp.min(inside, axis=1) / radius, 0.0)  # above 1 it is too near
+    return torque, jnp.concatenate([(place - middle) / half, rate / JOINT_SPEED, torque, table])
 
 
 @struct.dataclass

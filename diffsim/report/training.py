@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -106,7 +105,8 @@ def pictures(
     weights = [policy(task.observe(start)) for start in starts]
     played = [task.play(w, start) for w, start in zip(weights, starts, strict=True)]
     paths = [task.generator(w) for w in weights]
-    target = jnp.append(task.target, task.world.surfaces[0].center[2])
+    places = [[*task.of(start).target, task.world.surfaces[0].center[2]] for start in starts]
+    target = np.unique(np.array(places, float), axis=0)
     for suffix in SUFFIXES:
         picture = out / f"rallies{suffix}"
         done.append(rallies(task.world, played[:4], paths[:4], path=picture, targets=target))

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
-from diffsim.motion import Polynomial
-from diffsim.motion.arm import arm_generator, joint_costs
+from diffsim.motion import BSpline
+from diffsim.motion.arm import arm_generator, joint_costs, joint_load
 from diffsim.physics import World
 from diffsim.tasks.hit_target import HitToTarget, Serves
 
@@ -18,14 +18,16 @@ REACH = {
     "bounce": ((-0.95, -0.25), (-0.6, 0.25)),
     "speed": (3.9, 6.5),
 }
+# A Bézier curve from rest at home to rest at home.
+RETURN = {"control_points": 4, "degree": 7, "returns": True, "duration": 1.6}
 
 
 @struct.dataclass
 class ArmHitsTarget(HitToTarget):
     """:class:`HitToTarget` with the paddle at the end of an arm.
 
-    The limits are those of joints and motors, and the loss has what the motion asks of the motors
-    too (:func:`diffsim.motion.arm.joint_costs`).
+    The limits are those of joints and motors, and of how near links and paddle come to the table;
+    the loss has what the motion asks of the motors too (:func:`diffsim.motion.arm.joint_costs`).
 
     Attributes:
         torque_weight: loss for each unit of mean squared torque, as a share of its limit.
@@ -40,8 +42,9 @@ class ArmHitsTarget(HitToTarget):
         generator: Any = None,
         serves: Serves | None = None,
         *,
-        torque_weight: Any = 0.5,
+        torque_weight: Any = 0.02,
         limit_weight: Any = 10.0,
+        miss_weight: Any = 5.0,
         **settings: Any,
     ) -> "ArmHitsTarget":
         """The task with checked settings; the others are those of :class:`HitToTarget`.
@@ -53,9 +56,10 @@ class ArmHitsTarget(HitToTarget):
         >>> task.weight_count
         28
         """
-        generator = arm_generator(Polynomial) if generator is None else generator
+        generator = arm_generator(BSpline, **RETURN) if generator is None else generator
         serves = Serves.create(**REACH) if serves is None else serves
-        plain = HitToTarget.create(world, generator, serves, limit_weight=limit_weight, **settings)
+        own = {"limit_weight": limit_weight, "miss_weight": miss_weight}
+        plain = HitToTarget.create(world, generator, serves, **own, **settings)
         fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
         return cls(**fields, torque_weight=_check.in_range("torque_weight", torque_weight, 0.0))
 
@@ -64,3 +68,7 @@ class ArmHitsTarget(HitToTarget):
         dtype = found["torque"].dtype
         weights = {"torque": self.torque_weight, "limits": self.limit_weight}
         return {name: jnp.asarray(weights[name], dtype) * cost for name, cost in found.items()}
+
+    def load(self, path: Any) -> jax.Array:
+        """The largest share of any limit of the arm that the swing takes, (): feasible up to 1."""
+        return joint_load(path)

@@ -23,6 +23,7 @@ from diffsim.physics import (
 )
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
 from diffsim.physics.vector import safe_sqrt
+from diffsim.tasks.randomise import Randomisation, Serve, ends, uniform
 
 # What the paddle may do. Its robot keeps to its side of the net, above the table by the paddle's
 # radius, and is slower than one that was built and reached 22 m/s in swings of 0.8 s from rest to
@@ -76,27 +77,18 @@ class Serves:
         ...
         ValueError: speed: expected the lower end first, got [6.0, 5.0]
         """
-        ranges = {"start": (start, (2, 3)), "bounce": (bounce, (2, 2)), "speed": (speed, (2,))}
-        checked = {}
-        for name, (value, shape) in ranges.items():
-            checked[name] = _check.in_range(name, _check.floating(name, value, shape))
-            if jnp.any(checked[name][0] > checked[name][1]):
-                raise ValueError(
-                    f"{name}: expected the lower end first, got {checked[name].round(6).tolist()}"
-                )
-        return cls(**checked, spin=_check.in_range("spin", spin, 0.0))
+        return cls(
+            start=ends("start", start, (2, 3)),
+            bounce=ends("bounce", bounce, (2, 2)),
+            speed=ends("speed", speed),
+            spin=_check.in_range("spin", spin, 0.0),
+        )
 
     def sample(self, key: jax.Array, gravity: jax.Array, height: jax.Array) -> BallState:
         """One serve, aimed at a bounce with the ball's centre at ``height``."""
         keys = jax.random.split(key, 4)
-
-        def draw(key, ends):
-            return ends[0] + (ends[1] - ends[0]) * jax.random.uniform(
-                key, ends[0].shape, ends.dtype
-            )
-
-        start, bounce = draw(keys[0], self.start), draw(keys[1], self.bounce)
-        speed = draw(keys[2], self.speed)
+        ranges = (self.start, self.bounce, self.speed)
+        start, bounce, speed = map(uniform, keys[:3], ranges)
         way = jnp.append(bounce, height) - start
         time = jnp.linalg.norm(way[:2]) / speed
         velocity = way / time - 0.5 * gravity * time
@@ -123,7 +115,13 @@ class HitToTarget:
         world: the real world: table, net, floor and paddle.
         generator: weights to paddle path.
         serves: where serves come from.
-        target: (x, y) on the table, (2,), m.
+        target: (x, y) on the table, (2,), m; where they are drawn, the middle.
+        targets: lowest and highest (x, y) of targets drawn with the serve, which the network then
+            sees, (2, 2), m; or None.
+        randomisation: of world and view, or None.
+        tolerance: half extents of the area about the target that is as good as it, (2,), m; or
+            None.
+        hurry_weight: loss for each second from hit to landing; or None.
         miss_weight: loss for each metre that the ball passes outside the paddle's middle.
         net_weight: loss for each metre that the ball passes too low over the net.
         limit_weight: loss for each unit of mean squared excess over 80 % of a limit, as a share.
@@ -137,6 +135,10 @@ class HitToTarget:
     generator: Generator
     serves: Serves
     target: jax.Array
+    targets: jax.Array | None
+    randomisation: Randomisation | None
+    tolerance: jax.Array | None
+    hurry_weight: jax.Array | None
     miss_weight: jax.Array
     net_weight: jax.Array
     limit_weight: jax.Array
@@ -153,6 +155,10 @@ class HitToTarget:
         serves: Serves | None = None,
         *,
         target: Any = (0.9, 0.0),
+        targets: Any = None,
+        randomisation: Randomisation | None = None,
+        tolerance: Any = None,
+        hurry_weight: Any = None,
         miss_weight: Any = 2.0,
         net_weight: Any = 2.0,
         limit_weight: Any = 50.0,
@@ -185,8 +191,22 @@ class HitToTarget:
                 normal=(1.0, 0.0, 0.15),
                 scale=(0.3, 0.3, 0.3, 0.5, 0.5, 0.5),
             )
+        if targets is not None:
+            targets = ends("targets", targets, (2, 2), -jnp.inf)
+            target = targets.mean(axis=0)
+            randomisation = randomisation or Randomisation.create()
+        if tolerance is not None:
+            tolerance = _check.in_range(
+                "tolerance", _check.floating("tolerance", tolerance, (2,)), 0.0
+            )
+        if hurry_weight is not None:
+            hurry_weight = _check.in_range("hurry_weight", hurry_weight, 0.0)
         return cls(
             world=world,
+            targets=targets,
+            randomisation=randomisation,
+            tolerance=tolerance,
+            hurry_weight=hurry_weight,
             generator=generator,
             serves=Serves.create() if serves is None else serves,
             target=_check.in_range("target", _check.floating("target", target, (2,))),
@@ -204,26 +224,50 @@ class HitToTarget:
         return self.generator.weight_count
 
     def sample(self, key: jax.Array) -> BallState:
-        return self.serves.sample(key, self.world.gravity, TABLE_HEIGHT + self.world.ball.radius)
+        """A serve; the ball is the same whatever else is drawn with it."""
+        gravity, height = self.world.gravity, TABLE_HEIGHT + self.world.ball.radius
+        ball = self.serves.sample(key, gravity, height)
+        random = self.randomisation
+        if random is None:
+            return ball
+        keys = jax.random.split(jax.random.fold_in(key, 1), 3)
+        return Serve(
+            **vars(ball),
+            world=random.world(keys[0], self.world),
+            target=self.target if self.targets is None else uniform(keys[1], self.targets),
+            seen=random.view(keys[2], ball, gravity),
+        )
 
     def observe(self, start: BallState) -> jax.Array:
-        """Position and velocity, scaled to order 1, and the spin where it is seen."""
+        """Position and velocity, scaled to order 1, and spin and target where they are seen."""
+        seen = start.seen if isinstance(start, Serve) else start
         middle, half = self.serves.start.mean(axis=0), jnp.asarray([0.1, 0.4, 0.1])
         usual, spread = jnp.asarray([-5.5, 0.0, 1.0]), jnp.asarray([1.2, 0.8, 1.0])
-        place = (start.position - middle) / half.astype(middle.dtype)
-        seen = [place, (start.velocity - usual) / spread]
-        return jnp.concatenate(seen + [start.spin / SPIN] * self.observe_spin)
+        place = (seen.position - middle) / half.astype(middle.dtype)
+        parts = [place, (seen.velocity - usual) / spread]
+        if self.observe_spin:
+            parts.append(seen.spin / SPIN)
+        if self.targets is not None:
+            low, high = self.targets
+            parts.append((start.target - self.target) / (high - low))
+        return jnp.concatenate(parts)
+
+    def of(self, start: BallState) -> "HitToTarget":
+        """The task of one serve: with the world and the target that were drawn for it."""
+        if not isinstance(start, Serve):
+            return self
+        return dataclasses.replace(self, world=start.world, target=start.target)
 
     def play(self, weights: jax.Array, start: BallState, step: float = 0.02) -> Rollout:
         """What really happens, on a grid fine enough to draw."""
         path = self.generator(weights)
-        return simulate(self.world, start, path, duration=self.duration, step=step)
+        return simulate(self.of(start).world, start, path, duration=self.duration, step=step)
 
     def loss(self, weights: jax.Array, start: BallState) -> jax.Array:
         return sum(self.terms(weights, start).values(), start=jnp.zeros((), weights.dtype))
 
     def terms(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
-        path = self.generator(weights)
+        self, path = self.of(start), self.generator(weights)
         flight = simulate(
             dataclasses.replace(self.world, surfaces=self._practice()), start, path,
             duration=self.duration, step=self.step, max_impacts=4,
@@ -250,9 +294,17 @@ class HitToTarget:
         gravity = self.world.gravity[2].astype(weights.dtype)
         height = met.position[2] + vz * time + 0.5 * gravity * time**2
         low = jnp.maximum(TABLE_HEIGHT + NET_HEIGHT + radius + 0.04 - height, 0.0)
-        target = self.target.astype(weights.dtype)
+        off = landing[:2] - self.target.astype(weights.dtype)
+        if self.tolerance is not None:
+            off = jnp.maximum(jnp.abs(off) - self.tolerance.astype(weights.dtype), 0.0)
+        hurry = {}
+        if self.hurry_weight is not None:
+            landed = jnp.sum(jnp.where(_earliest(bounces), impacts.time, 0.0))
+            flown = jnp.where(jnp.any(bounces), landed, self.duration) - met_at
+            hurry = {"hurry": self.hurry_weight.astype(weights.dtype) * flown}
         return {
-            "landing": _length(landing[:2] - target),
+            "landing": _length(off),
+            **hurry,
             "miss": self.miss_weight.astype(weights.dtype) * miss,
             "net": self.net_weight.astype(weights.dtype) * jnp.where(hit & forward, low, 0.0),
             **self.costs(path),
@@ -274,17 +326,19 @@ class HitToTarget:
         robot's limits the swing takes, see :meth:`load`, and ``feasible`` whether that is all.
 
         A return is legal if its next impact after the paddle is on the other half of the table.
-        ``landing`` is where that impact is, (3,), NaN if there is none.
+        ``landing`` is where that impact is, (3,), NaN if there is none, ``flight_time`` how long
+        it flew there if it is legal, s.
         """
-        rollout = self.play(weights, start, self.step)
+        self, rollout = self.of(start), self.play(weights, start, self.step)
         impacts = rollout.impacts
         names = [surface.name for surface in self.world.surfaces]
         paddle = next(i for i, surface in enumerate(self.world.surfaces) if surface.driven)
         hits = _earliest(impacts.valid & (impacts.surface == paddle))
         next_one = jnp.concatenate([jnp.zeros(1, bool), hits[:-1]]) & impacts.valid
-        position = _first(next_one, impacts.before, start).position
+        position = _first(next_one, impacts.before, rollout.final).position
         on_table = jnp.any(next_one & (impacts.surface == names.index("table")))
         legal = on_table & (position[0] > 0)
+        flown = jnp.sum(jnp.where(next_one, impacts.time, 0.0) - jnp.where(hits, impacts.time, 0.0))
         error = jnp.linalg.norm(position[:2] - self.target.astype(position.dtype))
         share = self.load(self.generator(weights))
         return {
@@ -294,6 +348,7 @@ class HitToTarget:
             "sound": rollout.status == Status.OK,
             "feasible": share <= 1,
             "load": share,
+            "flight_time": jnp.where(legal, flown, jnp.nan),
             "landing": jnp.where(jnp.any(next_one), position, jnp.nan),
         }
 

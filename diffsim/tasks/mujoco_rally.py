@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim.motion.arm import SCENE, ArmGenerator
+from diffsim.motion.arm import JOINT_SPEED, SCENE, SHARE, ArmGenerator
 from diffsim.physics import BallState
 from diffsim.physics.flight import ConstantCoefficients
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
@@ -104,8 +104,9 @@ class Rally:
             height = z + vz * time + 0.5 * numbers["gravity"][2] * time**2
             low = max(TABLE_HEIGHT + NET_HEIGHT + radius + 0.04 - height, 0.0)
         middle, half = self.limits.mean(axis=1), np.ptp(self.limits, axis=1) / 2
-        asked = (self.place @ np.r_[1.0, weights] - middle) / half
-        beyond = np.maximum(np.abs(asked) - 1, 0.0)
+        angles = (self.place @ np.r_[1.0, weights] - middle) / half
+        rates = self.rate @ np.r_[1.0, weights] / JOINT_SPEED
+        beyond = np.maximum(np.abs(np.concatenate([angles, rates], axis=1)) - SHARE, 0.0)
         return {
             "landing": float(np.hypot(*(landing[:2] - self.target))),
             "miss": factor["miss"] * miss,

@@ -107,7 +107,10 @@ def mean_interval(values: np.ndarray, z: float = 1.959964) -> Measure:
 
 _LABELS = {"legal_rate": "legal landings", "landing_error_cm": "landing error",
            "sound_rate": "sound simulations", "feasible_rate": "swings within limits",
-           "worst_load": "worst share of a limit"}  # fmt: skip
+           "worst_load": "worst share of a limit",
+           "flight_time": "flight of the return"}  # fmt: skip
+# Unit and digits of means over legal landings.
+_OF_LEGAL: dict[str, tuple[str, int]] = {"landing_error_cm": ("cm", 1), "flight_time": ("s", 2)}
 
 
 def rows(measures: dict[str, Measure]) -> list[tuple[str, str]]:
@@ -121,8 +124,8 @@ def rows(measures: dict[str, Measure]) -> list[tuple[str, str]]:
 def _told(name: str, measure: Measure) -> str:
     if name.endswith("_rate"):
         return _percent(measure)
-    if name.endswith("_cm"):
-        return _centimetres(measure)
+    if name in _OF_LEGAL:
+        return of_legal(measure, *_OF_LEGAL[name])
     if name == "worst_load":
         return f"{100 * measure.value:.0f} %"
     return "{:.3g} [{:.3g}, {:.3g}]".format(*measure)
@@ -133,10 +136,12 @@ def _percent(measure: Measure) -> str:
     return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
 
 
-def _centimetres(measure: Measure) -> str:
+def of_legal(measure: Measure, unit: str, digits: int = 1) -> str:
+    """A mean over legal landings as text."""
     if math.isnan(measure.value):
         return "no legal landing"
-    return f"{measure.value:.1f} cm [{measure.low:.1f}, {measure.high:.1f}]"
+    value, low, high = (f"{number:.{digits}f}" for number in measure)
+    return f"{value} {unit} [{low}, {high}]"
 
 
 def student_interval(values: Sequence[float] | np.ndarray) -> Measure:

@@ -14,6 +14,7 @@ from diffsim.motion.arm import arm_generator
 from diffsim.tasks import TASKS, ArmHitsTarget, HitToTarget, HostTask, Serves, Task
 from diffsim.tasks.arm import REACH
 from diffsim.tasks.mujoco_task import MujocoHits
+from diffsim.tasks.randomise import USUAL, Randomisation
 from diffsim.training.player import Hosted, Player, Traced
 from diffsim.training.stored import Stored, check_one_of
 
@@ -24,6 +25,12 @@ SWINGS: dict[str, dict[str, Any]] = {
     "bspline": {"control_points": 4, "degree": 7, "returns": True},
     "minimum-jerk": {"via_times": [0.7], "returns": True},
 }
+# What to hit the ball for: at one place, or as soon as can be somewhere well on the other half.
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "target": {},
+    "fastest": {"target": (0.685, 0.0), "tolerance": (0.5, 0.55), "hurry_weight": 0.5},
+}
+HALF = ((0.3, -0.5), (1.2, 0.5))  # where targets are drawn, m
 
 
 # What estimators were called in closed loops.
@@ -112,6 +119,12 @@ class Settings(RunSettings):
     """Show the network the serve's spin too."""
     target: tuple[float, float] = (0.9, 0.0)
     """Where on the table to hit the ball to, (x, y), m."""
+    any_target: bool = False
+    """Draw a target on the other half with each serve, and show it to the network."""
+    objective: str = "target"
+    """target, or fastest: the fastest return that lands well on the other half."""
+    randomise: bool = False
+    """Train in worlds with other restitution, friction and drag, seen late and with noise."""
     sigma: float | None = None
     """Standard deviation of the noise a sampling estimator puts on the trajectory weights."""
     samples: int | None = None
@@ -125,6 +138,12 @@ class Settings(RunSettings):
             raise ValueError(f"spin: expected >= 0, got {self.spin}")
         check_one_of("generator", self.generator, GENERATORS)
         check_one_of("task", self.robot, TASKS)
+        check_one_of("objective", self.objective, OBJECTIVES)
+        plain = not self.any_target and self.objective == "target"
+        if self.simulator != "events" and not (plain and not self.randomise):
+            raise ValueError("simulator: expected events for any target, fastest and randomise")
+        if self.any_target and self.objective != "target":
+            raise ValueError(f"objective: expected target where any is drawn, got {self.objective}")
         check_one_of("simulator", self.simulator, ("events", "mujoco"))
         if self.gradient == "complex-step":
             raise ValueError("gradient: expected a method for real weights, got 'complex-step'")
@@ -165,17 +184,19 @@ class Settings(RunSettings):
         """The task these settings describe."""
         kind: Any = GENERATORS[self.generator]
         extra = SWINGS.get(self.generator, {})
+        goal: dict[str, Any] = {
+            "target": self.target,
+            "targets": HALF if self.any_target else None,
+            "randomisation": Randomisation.create(**USUAL) if self.randomise else None,
+            "observe_spin": self.observe_spin,
+        } | OBJECTIVES[self.objective]
         if self.robot == "arm" or self.simulator == "mujoco":
             serves = Serves.create(**REACH, spin=self.spin)
             arm = ArmHitsTarget.create(
-                generator=arm_generator(kind, **extra),
-                serves=serves,
-                target=self.target,
-                observe_spin=self.observe_spin,
+                generator=arm_generator(kind, 1.6, **extra), serves=serves, **goal
             )
             return arm if self.simulator == "events" else MujocoHits.create(arm, self.workers)
-        default = HitToTarget.create()
-        generator = default.generator
+        generator = HitToTarget.create().generator
         if not isinstance(generator, kind):
             generator = kind.create(
                 duration=generator.duration,
@@ -184,10 +205,7 @@ class Settings(RunSettings):
                 scale=generator.scale,
                 **extra,
             )
-        return HitToTarget.create(
-            generator=generator, serves=Serves.create(spin=self.spin), target=self.target,
-            observe_spin=self.observe_spin,
-        )  # fmt: skip
+        return HitToTarget.create(generator=generator, serves=Serves.create(spin=self.spin), **goal)
 
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> "Settings":

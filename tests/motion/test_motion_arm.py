@@ -6,8 +6,17 @@ import mujoco
 import numpy as np
 import pytest
 
-from diffsim.motion import GENERATORS, Polynomial
-from diffsim.motion.arm import HOME, SCENE, Arm, ArmGenerator, arm_generator, joint_costs
+from diffsim.motion import GENERATORS, BSpline, Polynomial
+from diffsim.motion.arm import (
+    HOME,
+    JOINT_SPEED,
+    SCENE,
+    Arm,
+    ArmGenerator,
+    arm_generator,
+    joint_costs,
+    joint_load,
+)
 
 # A chain with a fixed body below its first hinge and one after its last.
 FIXED = """
@@ -127,6 +136,31 @@ def test_costs_see_the_limits(swing, weights):
     np.testing.assert_allclose(calm["torque"], expected, rtol=1e-10)
     for size in (0.0, 1.0, 40.0):
         assert np.isfinite(slope(size * weights)).all()
+
+
+def test_the_load_is_the_largest_share_of_a_limit():
+    """Of a swing that comes home; and how near the paddle may come to the table."""
+    swing = arm_generator(BSpline, control_points=4, degree=7, returns=True)
+    load = jax.jit(lambda joints, w: joint_load(ArmGenerator(joints, swing.arm)(w)))
+    rest = jnp.zeros(swing.weight_count)
+    assert 0 < load(swing.joints, rest) < 1
+    # The wrist's last joint alone, which asks for little torque: the Bézier curve of equal points.
+    fast = rest.at[6::7].set(9.0)
+    rates = jax.vmap(lambda t: swing(fast).motion(t)[1])(jnp.linspace(0.0, 1.1, 500))
+    # Of 64 times none need be that of the peak.
+    np.testing.assert_allclose(
+        load(swing.joints, fast), np.abs(rates).max() / JOINT_SPEED, rtol=1e-2
+    )
+    pose = jax.jit(lambda q: swing.arm.pose(q, jnp.zeros(7)).position)
+    slope = jax.jit(jax.jacfwd(pose))
+    for height, near in ((0.10, False), (0.06, True)):
+        goal, q = jnp.array([-1.28, 0.0, 0.76 + height]), jnp.array(HOME)
+        for _ in range(30):
+            q += jnp.linalg.pinv(slope(q)) @ (goal - pose(q))
+        np.testing.assert_allclose(pose(q), goal, atol=1e-6)
+        assert (load(swing.joints.replace(home=q), rest) > 1) == near
+    unended = Polynomial.create(degree=1, at_rest=False, axes=7, home=HOME, scale=[1.0] * 7)
+    assert np.isinf(joint_load(ArmGenerator(unended, swing.arm)(jnp.ones(7))))
 
 
 @pytest.mark.parametrize("name", GENERATORS)
