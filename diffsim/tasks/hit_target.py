@@ -1,7 +1,7 @@
 """Hit a served table-tennis ball back so that it lands on a target."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -249,7 +249,7 @@ class HitToTarget:
             parts.append(seen.spin / SPIN)
         if self.targets is not None:
             low, high = self.targets
-            parts.append((start.target - self.target) / (high - low))
+            parts.append((cast(Serve, start).target - self.target) / (high - low))
         return jnp.concatenate(parts)
 
     def of(self, start: BallState) -> "HitToTarget":
