@@ -67,7 +67,7 @@ class Vector:
         return Vector.of(jnp.sum(self.array, axis=1))
 
     def cross(self, other: "Vector") -> "Vector":
-        (a, b, c), (x, y, z) = self.array, other.array
+        (a, b, c), (x, y, z) = jnp.unstack(self.array), jnp.unstack(other.array)
         return Vector(b * z - c * y, c * x - a * z, a * y - b * x)
 
     def norm(self) -> jax.Array:
