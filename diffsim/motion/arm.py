@@ -283,7 +283,7 @@ def _shares(path: ArmPath, time: jax.Array) -> tuple[jax.Array, jax.Array]:
     radius = np.append(np.full(len(near) - 1, LINK_RADIUS), PADDLE_RADIUS).astype(place.dtype)
     edge = np.array([TABLE_LENGTH / 2, TABLE_WIDTH / 2, TABLE_HEIGHT], place.dtype)
     inside = edge - jnp.concatenate([jnp.abs(near[:, :2]), near[:, 2:]], axis=1)
-    table = jnp.maximum(1 + jnp.min(inside, axis=1) / radius, 0.0)  # above 1 it is too near
+    table = jnp.maximum(2 + jnp.min(inside, axis=1) / radius, 0.0)  # 1 one radius off, 2 at it
     return torque, jnp.concatenate([(place - middle) / half, rate / JOINT_SPEED, torque, table])
 
 

@@ -1,7 +1,7 @@
 """Hit a served table-tennis ball back so that it lands on a target."""
 
 import dataclasses
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -240,6 +240,7 @@ class HitToTarget:
 
     def observe(self, start: BallState) -> jax.Array:
         """Position and velocity, scaled to order 1, and spin and target where they are seen."""
+        target = start.target if isinstance(start, Serve) else self.target
         seen = start.seen if isinstance(start, Serve) else start
         middle, half = self.serves.start.mean(axis=0), jnp.asarray([0.1, 0.4, 0.1])
         usual, spread = jnp.asarray([-5.5, 0.0, 1.0]), jnp.asarray([1.2, 0.8, 1.0])
@@ -249,7 +250,7 @@ class HitToTarget:
             parts.append(seen.spin / SPIN)
         if self.targets is not None:
             low, high = self.targets
-            parts.append((cast(Serve, start).target - self.target) / (high - low))
+            parts.append((target - self.target) / (high - low))
         return jnp.concatenate(parts)
 
     def of(self, start: BallState) -> "HitToTarget":
