@@ -22,13 +22,19 @@ def played(*impacts):
         valid=jnp.arange(5) < len(impacts),
         surface=jnp.array([names[name] for name, _, _ in rows]),
         before=BallState(positions, positions, positions),
+        time=jnp.linspace(0.0, 0.4, 5),
     )
+    end = BallState(*[positions[-1]] * 3)
+    rollout = SimpleNamespace(impacts=found, final=end, status=Status.OK)
     task = SimpleNamespace(
         step=0.05,
         target=jnp.array([0.9, 0.0]),
         world=SimpleNamespace(surfaces=(table, net, paddle)),
-        play=lambda weights, serve, step: SimpleNamespace(impacts=found, status=Status.OK),
+        play=lambda weights, serve, step: rollout,
+        generator=lambda weights: None,
+        load=lambda path: jnp.asarray(0.5),
     )
+    task.of = lambda serve: task
     task.measures = lambda weights, serve: HitToTarget.measures(task, weights, serve)
     return task
 
