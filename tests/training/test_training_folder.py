@@ -212,6 +212,7 @@ def test_two_runs_in_one_folder_are_refused_and_stale_locks_are_not(tmp_path):
     ours, theirs = context.Pipe()
     other = context.Process(target=_hold, args=(tmp_path, theirs))
     other.start()
+    theirs.close()  # so that its end is noticed
     assert ours.recv() == "held"
     try:
         with pytest.raises(FileExistsError, match=f"in use by process {other.pid} on .* since "):
