@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from diffsim import _check
@@ -143,8 +142,7 @@ def ends(name: str, value: Any, shape: tuple[int, ...] = (2,), low: float = -jnp
     """Return lowest and highest values, checked."""
     array = _check.in_range(name, _check.floating(name, value, shape), low)
     if jnp.any(array[0] > array[1]):
-        got = np.asarray(array, float).round(6).tolist()
-        raise ValueError(f"{name}: expected the lower end first, got {got}")
+        raise ValueError(f"{name}: expected the lower end first, got {array.round(6).tolist()}")
     return array
 
 
