@@ -82,7 +82,7 @@ def echo(radar: Radar, ranges: jax.Array, amplitudes: jax.Array, key=None) -> Fr
         key: of the noise; None for none.
 
     Returns:
-        :class:`FrequencySamples`, for :func:`estimate_delays`.
+        :class:`FrequencySamples`, for :func:`~diffsim.delay.estimate_delays`.
 
     Raises:
         ValueError: ranges and amplitudes differ in shape or are not (K,).

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics import BallState
+from diffsim.physics.vector import choose
 
 
 class Channel(NamedTuple):
@@ -110,11 +111,6 @@ def restart(env: Env, outcome: EnvState, fresh: EnvState) -> tuple[EnvState, jax
     ended = outcome.done | (outcome.steps >= env.limit)
     fresh = dataclasses.replace(fresh, reward=outcome.reward, metrics=outcome.metrics)
     return choose(ended, fresh, outcome), ended
-
-
-def choose(condition: jax.Array, yes: Any, no: Any) -> Any:
-    """``where`` for each leaf of two like trees."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def strong(tree: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 
 from diffsim import _extra
 from diffsim.envs import ENVS, Env, make
-from diffsim.envs.base import choose
+from diffsim.physics.vector import choose
 
 try:
     import gymnasium

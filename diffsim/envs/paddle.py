@@ -11,10 +11,11 @@ import numpy as np
 from flax import struct
 
 from diffsim import _check
-from diffsim.envs.base import Channel, Env, EnvState, choose, strong
+from diffsim.envs.base import Channel, Env, EnvState, strong
 from diffsim.envs.servo import Servo
 from diffsim.motion.rotation import facing
 from diffsim.physics import BallState, Pose, Rollout, World, simulate
+from diffsim.physics.vector import choose
 
 AXES = ("x", "y", "z", "tilt u", "tilt v")
 

@@ -92,7 +92,8 @@ def softmax_infogain(
         labels: integers in [0, K) in the shape of the logits without ``axis``, or floating
             probabilities of the K labels along ``axis`` (soft labels: H then acts on their mean).
         infogain: H, (K, C) similarities of label and class, or a record: Dense, Diagonal,
-            Smoothing, Sparse, LowRank, Tree. For distances see :func:`from_distances`.
+            Smoothing, Sparse, LowRank, Tree. For distances see
+            :func:`~diffsim.losses.from_distances`.
         axis: of the classes; negative counts from the end.
         where: booleans like integer labels; False leaves an example out, whatever its label and
             logits.

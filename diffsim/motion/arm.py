@@ -145,7 +145,7 @@ class ArmPath:
     def breaks(self) -> jax.Array:
         return self.joints.breaks
 
-    # Recomputed in reverse mode, as in diffsim.motion.base.
+    # Recomputed in reverse mode: what the chain of links leaves on the way is much to keep.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def __call__(self, time: jax.Array | float) -> Pose:
         """The pose at one time (s), a scalar of the path's dtype."""

@@ -46,7 +46,7 @@ def suggest(
         samples: f on the grid, for example of the previous time step.
         grid: where the samples are.
         tolerance: absolute error wanted.
-        measure: see :func:`weights`.
+        measure: see :func:`~diffsim.quadrature.sphere.weights`.
 
     Returns:
         n_theta and n_phi, integers; at most 16 times the present ones.
@@ -92,7 +92,7 @@ def refine(
         function: (theta, phi), rad, (N,) each -> f, (N,).
         grid: where to start; its rule must be nested (linspace in θ).
         tolerance: absolute error wanted.
-        measure: see :func:`weights`.
+        measure: see :func:`~diffsim.quadrature.sphere.weights`.
         samples: f on the starting grid, if already known.
         max_samples: where to stop.
 

@@ -17,7 +17,7 @@ from diffsim.report import pages
 from diffsim.report.film import Motion, placed
 from diffsim.report.track import Track
 from diffsim.training.closed_loop import LoopSettings
-from diffsim.training.evaluate import Measure
+from diffsim.training.evaluate import Measure, rows
 from diffsim.training.folder import ready
 from diffsim.training.loop import Trainer, train
 from diffsim.training.metrics import read
@@ -46,13 +46,9 @@ def _page(trainer: Trainer, measures: dict[str, Measure], count: int = 3) -> Pat
     settings, env = trainer.settings, cast(PaddleEnv, trainer.player.env)
     keys = jax.random.split(jax.random.key(FRESH + 1), count)
     played = [episode(env, trainer.policy(), key) for key in keys]
-    told = [
-        (name.replace("_", " "), f"{m.value:.3g} [{m.low:.3g}, {m.high:.3g}]")
-        for name, m in measures.items()
-    ]
     history = read(settings.out / "metrics.csv")
     page = settings.out / "report.html"
-    return pages.closed_loop(page, env.world, played, history, told, settings)
+    return pages.closed_loop(page, env.world, played, history, rows(measures), settings)
 
 
 def episode(
@@ -105,10 +101,9 @@ def table(name: str, measures: dict[str, dict[str, Measure]]) -> Table:
     """Measures of several runs, one a row."""
     made = Table("", "to the end", "seconds", "return", title=f"{name}: 1,000 fresh starts, 95 %")
     for label, row in measures.items():
-        rate = [f"{100 * x:.1f}" for x in row["survival_rate"]]
         numbers = [
             f"{row[key].value:.2f} [{row[key].low:.2f}, {row[key].high:.2f}]"
             for key in ("seconds", "return")
         ]
-        made.add_row(label, f"{rate[0]} % [{rate[1]}, {rate[2]}]", *numbers)
+        made.add_row(label, dict(rows(row))["survival rate"], *numbers)
     return made

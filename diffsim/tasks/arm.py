@@ -10,7 +10,7 @@ from diffsim import _check
 from diffsim.motion import BSpline
 from diffsim.motion.arm import arm_generator, joint_costs, joint_load
 from diffsim.physics import World
-from diffsim.tasks.hit_target import HitToTarget, Serves
+from diffsim.tasks.hit_target import SWING, SWING_TIME, HitToTarget, Serves
 
 # What the arm reaches: two thirds of the speeds and two thirds of the width of the table.
 REACH = {
@@ -18,8 +18,6 @@ REACH = {
     "bounce": ((-0.95, -0.25), (-0.6, 0.25)),
     "speed": (3.9, 6.5),
 }
-# A Bézier curve from rest at home to rest at home.
-RETURN = {"control_points": 4, "degree": 7, "returns": True, "duration": 1.6}
 
 
 @struct.dataclass
@@ -56,7 +54,8 @@ class ArmHitsTarget(HitToTarget):
         >>> task.weight_count
         28
         """
-        generator = arm_generator(BSpline, **RETURN) if generator is None else generator
+        if generator is None:
+            generator = arm_generator(BSpline, SWING_TIME, **SWING)
         serves = Serves.create(**REACH) if serves is None else serves
         own = {"limit_weight": limit_weight, "miss_weight": miss_weight}
         plain = HitToTarget.create(world, generator, serves, **own, **settings)

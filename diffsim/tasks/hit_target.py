@@ -37,6 +37,9 @@ ROBOT = {
     "box": ((-2.4, -1.0, 0.85), (-0.2, 1.0, 1.65)),
 }
 SPIN = 30.0  # rad/s; a usual one
+# A Bézier curve from rest at home to rest at home, and how long it takes, s.
+SWING: dict[str, Any] = {"control_points": 4, "degree": 7, "returns": True}
+SWING_TIME = 1.6
 
 
 @struct.dataclass
@@ -183,10 +186,8 @@ class HitToTarget:
             raise ValueError(f"world: expected one driven surface, got {world.driven_count}")
         if generator is None:
             generator = BSpline.create(
-                control_points=4,
-                degree=7,
-                returns=True,
-                duration=1.6,
+                **SWING,
+                duration=SWING_TIME,
                 home=(-1.55, 0.0, 0.98, 0.0, 0.0, 0.0),
                 normal=(1.0, 0.0, 0.15),
                 scale=(0.3, 0.3, 0.3, 0.5, 0.5, 0.5),

@@ -1,8 +1,9 @@
 """Gradients of a closed loop's return in the policy's parameters: one function for each.
 
-All share one objective, the return of a stretch of T steps (:func:`unroll.discounted`), so they
-can be compared; only how they get its gradient differs. Their names are those of
-:data:`diffsim.gradients.METHODS`, but for shac, which has a critic.
+All share one objective, the return of a stretch of T steps
+(:func:`~diffsim.training.unroll.discounted`), so they can be compared; only how they get its
+gradient differs. Their names are those of :data:`diffsim.gradients.METHODS`, but for shac, which
+has a critic.
 """
 
 from collections.abc import Callable

@@ -13,6 +13,7 @@ from diffsim.motion import GENERATORS
 from diffsim.motion.arm import arm_generator
 from diffsim.tasks import TASKS, ArmHitsTarget, HitToTarget, HostTask, Serves, Task
 from diffsim.tasks.arm import REACH
+from diffsim.tasks.hit_target import SWING, SWING_TIME
 from diffsim.tasks.mujoco_task import MujocoHits
 from diffsim.tasks.randomise import USUAL, Randomisation
 from diffsim.training.player import Hosted, Player, Traced
@@ -22,7 +23,7 @@ from diffsim.training.stored import Stored, check_one_of
 NOISY = {"samples": 2, "step": 0.05}
 # Those that can end at rest at home do, with a via point or a Bézier curve.
 SWINGS: dict[str, dict[str, Any]] = {
-    "bspline": {"control_points": 4, "degree": 7, "returns": True},
+    "bspline": SWING,
     "minimum-jerk": {"via_times": [0.7], "returns": True},
 }
 # What to hit the ball for: at one place, or as soon as can be somewhere well on the other half.
@@ -36,8 +37,6 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     },
 }
 HALF = ((0.3, -0.5), (1.2, 0.5))  # where targets are drawn, m
-
-
 # What estimators were called in closed loops.
 RENAMED = {
     "analytic": "pathwise", "reinforce": "score-function", "interpolated": "inverse-variance",
@@ -198,7 +197,7 @@ class Settings(RunSettings):
         if self.robot == "arm" or self.simulator == "mujoco":
             serves = Serves.create(**REACH, spin=self.spin)
             arm = ArmHitsTarget.create(
-                generator=arm_generator(kind, 1.6, **extra), serves=serves, **goal
+                generator=arm_generator(kind, SWING_TIME, **extra), serves=serves, **goal
             )
             return arm if self.simulator == "events" else MujocoHits.create(arm, self.workers)
         generator = HitToTarget.create().generator

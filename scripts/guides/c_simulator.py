@@ -68,9 +68,10 @@ assert np.mean(losses[-10:]) < 0.2 * losses[0]
 # (`on_error="mask"`): see `BlackBox`. Inside `jit` and `vmap`, call the box itself.
 #
 # ## MuJoCo
-# `MujocoHits` is such a box around MuJoCo's C engine: servo-driven joints, torque limits, MuJoCo's
-# own contact. `python scripts/train.py --simulator mujoco --gradient spsa` trains through it.
-# `python scripts/benchmark.py mujoco-contact` tells what its contact does to restitution.
+# `MujocoHits` is a task whose simulator is MuJoCo's C engine, and a trainer runs it in such a box:
+# servo-driven joints, torque limits, MuJoCo's own contact. `python scripts/train.py --simulator
+# mujoco --gradient spsa` trains through it. `python scripts/benchmark.py mujoco-contact` tells what
+# its contact does to restitution.
 
 # %%
 from diffsim.tasks import ArmHitsTarget  # noqa: E402

@@ -68,6 +68,6 @@ assert lossy < elastic - 0.02
 print("its derivative in the dashpot:", float(jax.grad(lambda c: ratio(Hertz(damping=c)))(0.1)))
 
 # %% [markdown]
-# In the package a model is a file in `physics/contact` and a line in the tests' table of models; it
-# then inherits the tests that all share: no gain of energy, balance of momentum, and gradients
-# against differences.
+# In the package a model is a file in `physics/contact`, with a `create` that checks its settings,
+# and a line in `physics/contact/table.py`; it then inherits the tests that all share: no gain of
+# energy, balance of momentum, and gradients against differences.

@@ -66,7 +66,8 @@ print("d(mean height)/d(gravity):", jax.jit(jax.grad(mean_height))(world.gravity
 #
 # ## Where numbers go
 # A run writes `metrics.csv` and TensorBoard events (extra `tensorboard`: `tensorboard --logdir
-# runs`). To send them elsewhere, pass a callback; it gets a dict a row:
+# runs`). To send them elsewhere, pass a callback; it gets a dict a row, and `{"step": n}` after
+# each update:
 #
 # ```python
 # from diffsim.training import Settings, Trainer, train

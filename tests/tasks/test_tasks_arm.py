@@ -40,7 +40,7 @@ def test_forward_mode_agrees_with_reverse_mode(task, case, slope):
         np.testing.assert_allclose(forward(weights, start, way), reverse, rtol=1e-9)
 
 
-def test_torques_and_limits_take_the_place_of_effort(task, case):
+def test_the_motion_costs_torques_and_limits(task, case):
     weights, start = case
     names = jax.eval_shape(task.terms, weights, start)
     assert set(names) == {"landing", "miss", "net", "torque", "limits"}

@@ -57,7 +57,10 @@ class Statistics:
 
 
 class Host:
-    """A simulator with its workers, cache, policy and counts; see :class:`BlackBox`."""
+    """A simulator with its workers, cache, policy and counts.
+
+    See :class:`~diffsim.gradients.BlackBox`.
+    """
 
     def __init__(
         self, simulator, *, output, loss, batched, workers, timeout, most_calls, most_memory,

@@ -13,9 +13,10 @@ from diffsim.physics.surfaces import gap
 class Smoothed:
     """Spring-damper contact with depth softplus(−κ gap)/κ and soft patch edges.
 
-    It tends to :class:`Compliant` as the sharpness grows. With x = k δ − c dgap/dt · σ(−κ gap),
-    N = x σ(κ x/k) · σ(κ margin) · tanh(κ distance): smooth in everything, so that a ball which
-    passes an edge still has a slope towards it; the price is a force at a distance of about 1/κ.
+    It tends to :class:`~diffsim.physics.Compliant` as the sharpness grows. With
+    x = k δ − c dgap/dt · σ(−κ gap), N = x σ(κ x/k) · σ(κ margin) · tanh(κ distance): smooth in
+    everything, so that a ball which passes an edge still has a slope towards it; the price is a
+    force at a distance of about 1/κ.
 
     Attributes:
         sharpness: κ, 1/m; 1e4 acts within about 0.1 mm.

@@ -1,0 +1,100 @@
+"""The published figures, each with the command behind it; those that are named are made again."""
+
+import sys
+from json import dumps
+from pathlib import Path
+from signal import SIGINT
+from subprocess import PIPE, Popen
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+SCRIPTS = Path(__file__).parent
+_LOOP = "train_closed_loop.py --out OUT"
+# Name → what, on the page measured.md or as said, and the command; OUT is the figure's own folder.
+FIGURES: dict[str, tuple[str, str]] = {
+    "returns": ("README; data/rallies.png, data/rallies.gif", "train.py --out OUT"),
+    "returns-score-function": ("the same without differentiating the simulator",
+        "train.py --gradient score-function --samples 16 --sigma 0.05 --out OUT"),
+    "gradients": ("gradients on a ball kept up by a paddle", "compare_gradients.py --out OUT"),
+    **{case: ("a published case", f"compare_gradients.py --case {case} --out OUT")
+        for case in ("ball-with-wall", "pushing", "friction", "tennis", "chaos")},
+    "training": ("data/training.png", "compare_training.py --clock cpu_seconds --out OUT"),
+    "arm": ("returns by an arm", "train.py --task arm --out OUT"),
+    "mujoco": ("returns in MuJoCo", "train.py --simulator mujoco --steps 300 --out OUT"),
+    "mujoco-contact": ("restitution in MuJoCo", "benchmark.py mujoco-contact"),
+    "juggling": ("data/juggling.png, data/juggling_seconds.png",
+        "benchmark.py closed-loop --out OUT"),
+    **{f"juggling-{gradient}": ("juggling, one seed", f"{_LOOP} --gradient {gradient} --steps 300")
+        for gradient in ("evolution-strategies", "inverse-variance")},
+    "hit-to-target": ("a closed loop", f"{_LOOP} --env hit-to-target --steps 200"),
+    "hit-to-target-score-function": ("the same without derivatives",
+        f"{_LOOP} --env hit-to-target --gradient score-function --steps 600"),
+    "rally": ("a closed loop", f"{_LOOP} --env rally --steps 200"),
+    "scale": ("data/scale.png", "benchmark.py scale --path OUT/scale.png"),
+    "flights": ("constants found", "identify.py data/flights.csv --plot OUT/fit.png"),
+    "radar": ("data/radar.png", "radar.py --plot OUT/radar.png"),
+    "digits": ("infogain on images", "digits.py --seed 1000 --out OUT/confusion.png"),
+    "infogain": ("times of the loss", "benchmark.py infogain"),
+    "invertible": ("times and errors of layers", "benchmark.py invertible"),
+    **{f"invert-landing-{n}": ("inverted model", f"invert_landing.py --seed {n}") for n in "012"},
+}  # fmt: skip
+
+
+def main(
+    names: tyro.conf.Positional[tuple[str, ...]] = (),
+    out: Path = Path("runs/figures"),
+    json: bool = False,
+) -> int:
+    """List the published figures, or make those that are named again, one after the other.
+
+    Args:
+        names: of figures.
+        out: folder, in which each has one of its name for what its command prints and writes.
+        json: print the list as JSON.
+    """
+    for name in set(names) - set(FIGURES):
+        raise ValueError(f"names: expected some of {', '.join(FIGURES)}, got {name!r}")
+    if json and names:
+        raise ValueError(f"json: expected for the list alone, got {', '.join(names)}, too")
+    if names:
+        return max([_made(name, out.absolute() / name) for name in names])
+    if json:
+        rows = FIGURES.items()
+        print(dumps([{"name": n, "what": w, "command": line.split()} for n, (w, line) in rows]))
+        return 0
+    from studies.harness import wide
+
+    table = Table("name", "what", "command", box=None)
+    for name, told in FIGURES.items():
+        table.add_row(name, *told)
+    wide(Console()).print(table)
+    return 0
+
+
+def _made(name: str, folder: Path) -> int:
+    """Run a figure's command from the root of the checkout; its code, above 128 for a signal."""
+    words = [word.replace("OUT", str(folder)) for word in FIGURES[name][1].split()]
+    words = [sys.executable, str(SCRIPTS / words[0]), *words[1:]]
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"{name}: {' '.join(words)}", flush=True)
+    child = Popen(words, cwd=SCRIPTS.parent, stdout=PIPE, text=True, start_new_session=True)
+    with child, (folder / "output.txt").open("w") as kept:
+        try:
+            for line in child.stdout or ():
+                print(line, end="", flush=True)
+                kept.write(line)
+        except KeyboardInterrupt:
+            child.send_signal(SIGINT)  # in a session of its own it hears of it here, and once
+            child.communicate()
+            raise
+    if child.returncode:
+        print(f"{name}: ended with {child.returncode}", file=sys.stderr)
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+if __name__ == "__main__":
+    from _entry import entry
+
+    entry(lambda: tyro.cli(main))
