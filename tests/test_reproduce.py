@@ -109,7 +109,7 @@ def test_commands_run_one_after_the_other_in_their_folders(tmp_path):
     )
     (tmp_path / "own" / "waits.py").write_text(
         "import os, signal, sys, time; from pathlib import Path\n"
-        "try:\n    os.kill(os.getppid(), signal.SIGINT); time.sleep(60)\n"
+        "try:\n    time.sleep(0.5); os.kill(os.getppid(), signal.SIGINT); time.sleep(60)\n"
         "except KeyboardInterrupt:\n    Path(sys.argv[1]).touch()\n"
     )
     figures = {"bad": "draws.py 3 OUT/x", "good": "draws.py 0 OUT/x", "long": "waits.py OUT/saved"}
