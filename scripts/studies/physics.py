@@ -1,0 +1,594 @@
+"""Balls in flight: ours beside a C loop, brax, MJX and MuJoCo, each speed with its error."""
+
+import ctypes
+import functools
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffsim._files import checked, replacing
+from diffsim.physics import Air, BallState, World, floor, lanes, simulate, table
+from diffsim.physics.simulate import Status
+from diffsim.tasks.mujoco_contact import solref
+from studies import harness
+from studies.accelerator import machine
+
+MODES = ("forward", "reverse", "forward-mode")
+COTANGENT = np.ones(3)  # reverse: of x + y + z at the end, in position, velocity and spin
+TANGENT = np.repeat([0.0, 1.0, 0.0], 3)  # forward-mode: along one more m/s in x, y and z
+SAMPLE = 256  # balls whose errors are measured
+RESTITUTION = 0.9
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured: every batch at the middle horizon, every horizon at the middle batch.
+
+    Attributes:
+        batches: balls.
+        horizons: s.
+        step: of ours and the C loop, s.
+        peer_step: of brax, MJX and MuJoCo, s.
+        memory: most that a program may ask for besides its arguments, GB.
+    """
+
+    batches: tuple[int, ...] = (1, 16, 256, 4096, 65_536)
+    horizons: tuple[float, ...] = (0.25, 1.0, 4.0)
+    step: float = 0.05
+    peer_step: float = 1e-3
+    memory: float = 2.0
+
+    @classmethod
+    def large(cls) -> "Sizes":
+        return cls((1, 16, 256, 4096, 65_536, 1_048_576), memory=40.0)
+
+    def cases(self) -> list[tuple[int, float]]:
+        """Balls and seconds: the middle ones, larger ones, smaller ones."""
+        balls, seconds = (x[len(x) // 2] for x in (self.batches, self.horizons))
+        found = [(one, seconds) for one in self.batches]
+        found += [(balls, one) for one in self.horizons if one != seconds]
+        work = [np.log(b * s / (balls * seconds)) for b, s in found]
+        order = sorted(range(len(found)), key=lambda i: (work[i] < 0, abs(work[i])))
+        return [found[i] for i in order]
+
+
+def court() -> World:
+    """A table over a floor, in air."""
+    return World.create([table(RESTITUTION, 0.25), floor(RESTITUTION, 0.4)])
+
+
+def plane() -> World:
+    """A floor without friction, without air: what every peer can do, and what has a closed form."""
+    return World.create([floor(RESTITUTION, 0.0)], air=Air.create(0.0))
+
+
+WORLDS: dict[str, Callable[[], World]] = {"court": court, "plane": plane}
+
+
+def starts(count: int) -> np.ndarray:
+    """Position, velocity and spin of balls thrown towards the far side, (count, 9), in float32."""
+    low = np.array([-1.3, -0.3, 0.9, 1.0, -0.5, -1.0, -60.0, -60.0, -60.0])
+    high = np.array([-0.3, 0.3, 1.3, 5.0, 0.5, 2.0, 60.0, 60.0, 60.0])
+    drawn = np.random.default_rng(0).random((count, 9))
+    return (low + (high - low) * drawn).astype(np.float32)
+
+
+def closed_form(rows: np.ndarray, seconds: float) -> np.ndarray:
+    """Where balls over :func:`plane` are after so long, (n, 3), from their starts (n, 9).
+
+    Bounce n is at t₁ + 2 u/g (e + … + eⁿ⁻¹) with t₁ = (v + u)/g, u² = v² + 2 g (z − r), and
+    leaves with eⁿ u.
+    """
+    world = plane()
+    g, e = -float(world.gravity[2]), float(world.surfaces[0].restitution)
+    radius = float(world.ball.radius)
+    z, v = rows[:, 2] - radius, rows[:, 5]
+    u = np.sqrt(v**2 + 2 * g * z)
+    left = seconds - (v + u) / g
+    height = z + v * seconds - g * seconds**2 / 2
+    while np.any(left >= 0):
+        u = e * u
+        height = np.where(left >= 0, u * left - g * left**2 / 2, height)
+        left = left - np.where(left >= 0, 2 * u / g, 0)
+    return np.column_stack([rows[:, :2] + rows[:, 3:5] * seconds, radius + height])
+
+
+class _Surface(ctypes.Structure):
+    _fields_ = [
+        ("height", ctypes.c_double), ("half", ctypes.c_double * 2),
+        ("restitution", ctypes.c_double), ("friction", ctypes.c_double),
+    ]  # fmt: skip
+
+
+class _World(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_double)
+        for name in ("gravity", "drag", "magnus", "radius", "inertia", "rest_speed")
+    ]
+
+
+@functools.cache
+def _built(width: int, real: str) -> tuple[Any, float]:
+    """The C loop for so many balls at once, and the seconds its compiler took.
+
+    Raises:
+        FileNotFoundError: there is no compiler.
+        ValueError: the compiler failed.
+    """
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None:
+        raise FileNotFoundError("no compiler")
+    source, start = Path(__file__).with_name("flight.c"), time.perf_counter()
+    flags = "-std=c99 -O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp-simd".split()
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "flight.so"
+        done = subprocess.run(
+            [compiler, *flags, f"-DW={width}", f"-DREAL={real}", "-shared", "-fPIC", str(source),
+             "-o", str(made), "-lm"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise ValueError(f"{compiler} failed: {done.stderr.strip().splitlines()[:1]}")
+        library = ctypes.CDLL(str(made))
+    return library, time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Flights by the C loop, over all cores this process may use.
+
+    Attributes:
+        world: without driven or two-sided surfaces; all level.
+        width: balls side by side, of which a structure of arrays is read; 1 reads rows.
+        real: "float" or "double".
+    """
+
+    world: World
+    width: int = 8
+    real: str = "double"
+
+    def __call__(self, rows: np.ndarray, seconds: float, step: float) -> Callable[[], np.ndarray]:
+        """A call that flies balls (n, 9) and returns their ends, (n, 9).
+
+        Raises:
+            FloatingPointError: by the call, where balls come to rest, which it does not follow.
+        """
+        library, _ = _built(self.width, self.real)
+        ball, air = self.world.ball, self.world.air
+        push = 0.5 * float(air.density) * np.pi * float(ball.radius) ** 2 / float(ball.mass)
+        about = _World(
+            float(self.world.gravity[2]), push * float(ball.drag_coefficient),
+            push * float(ball.magnus_coefficient * ball.radius), float(ball.radius),
+            float(ball.inertia_factor), 0.01,
+        )  # fmt: skip
+        order = sorted(self.world.surfaces, key=lambda one: -float(one.center[2]))
+        parts = [
+            _Surface(float(s.center[2]), (ctypes.c_double * 2)(*map(float, s.half_extents)),
+                     float(s.restitution), float(s.friction))
+            for s in order
+        ]  # fmt: skip
+        surfaces = (_Surface * len(parts))(*parts)
+        kind = np.float32 if self.real == "float" else np.float64
+        data = np.array(rows if self.width == 1 else rows.T, kind, order="C")
+        count, steps = len(rows), max(1, int(np.ceil(seconds / step - 1e-9)))
+        strides = (9, 1) if self.width == 1 else (1, count)
+        threads = cores() if count >= 1024 else 1
+        ends = [count * i // threads // 64 * 64 for i in range(threads)] + [count]
+
+        def call() -> np.ndarray:
+            work = data.copy()
+
+            def fly(first: int, last: int) -> int:
+                return library.fly(
+                    ctypes.byref(about), surfaces, len(parts), ctypes.c_void_p(work.ctypes.data),
+                    *map(ctypes.c_long, (*strides, first, last)), ctypes.c_double(seconds), steps,
+                )  # fmt: skip
+
+            if threads == 1:
+                resting = fly(0, count)
+            else:
+                with ThreadPoolExecutor(threads) as pool:
+                    resting = sum(pool.map(fly, ends[:-1], ends[1:]))
+            if resting:
+                raise FloatingPointError(f"{resting} balls come to rest")
+            return work if self.width == 1 else work.T
+
+        return call
+
+
+def cores() -> int:
+    """How many of them this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def reference(scene: str, seconds: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ends (n, 3) and their derivative in the starts (n, 3, 9), in float64.
+
+    By the closed form over the plane, by the C loop at a step of 2 ms else; by central differences
+    (of 1e-5), which err by some 1e-9.
+    """
+    rows = starts(count).astype(float)
+
+    def ends(rows: np.ndarray) -> np.ndarray:
+        if scene == "plane":
+            return closed_form(rows, seconds)
+        return Loop(WORLDS[scene]())(rows, seconds, 2e-3)()[:, :3]
+
+    nudges = 1e-5 * np.eye(9)
+    slopes = [(ends(rows + nudge) - ends(rows - nudge)) / 2e-5 for nudge in nudges]
+    return ends(rows), np.stack(slopes, axis=-1)
+
+
+Flight = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # start (9,) to end (3,) and status
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to fly balls.
+
+    Attributes:
+        name: as told in the table.
+        scene: one of :data:`WORLDS`.
+        modes: of :data:`MODES`.
+        begun: for seconds and sizes, its ready call on given starts in a mode; see
+            :func:`differentiated`. Raises ImportError or FileNotFoundError
+            where it is not there.
+        weight: its share of the time, each mode.
+    """
+
+    name: str
+    scene: str
+    modes: tuple[str, ...]
+    begun: Callable[[np.ndarray, str, float, Sizes], "Ready"]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A call that is compiled; it returns ends, derivatives if any, and statuses."""
+
+    call: Callable[[], tuple]
+    compiling: float | None = None
+    equations: int | None = None
+    temporary: int | None = None
+    device: str = "host"
+
+
+def differentiated(flight: Flight, mode: str) -> Callable:
+    """From starts (B, 9): ends (B, 3), derivative (B, 9) or (B, 3) or none, statuses (B,)."""
+
+    def one(start: jax.Array) -> tuple:
+        if mode == "forward":
+            end, status = flight(start)
+            return end, (), status
+        if mode == "reverse":
+            end, pull, status = jax.vjp(flight, start, has_aux=True)
+            return end, pull(jnp.asarray(COTANGENT, end.dtype))[0], status
+        return jax.jvp(flight, (start,), (jnp.asarray(TANGENT, start.dtype),), has_aux=True)
+
+    return jax.vmap(one)
+
+
+def compiled(rows: np.ndarray, mode: str, flight: Flight) -> Ready:
+    """A flight of JAX in one mode, compiled for its batch."""
+    x, start = jnp.asarray(rows, jnp.float32), time.perf_counter()
+    traced = jax.jit(differentiated(flight, mode)).trace(x)
+    program = traced.lower().compile()
+    compiling = time.perf_counter() - start
+    memory = program.memory_analysis()
+    return Ready(
+        lambda: program(x), compiling, equations(traced.jaxpr),
+        None if memory is None else memory.temp_size_in_bytes, jax.devices()[0].device_kind,
+    )  # fmt: skip
+
+
+def equations(inside: Any, seen: set | None = None) -> int:
+    """How many a jaxpr has to the bottom, those of a function called several times once.
+
+    >>> double = jax.jit(lambda x: x + x)
+    >>> equations(jax.make_jaxpr(lambda x: double(double(x)))(1.0))
+    3
+    """
+    seen = set() if seen is None else seen
+    if isinstance(inside, list | tuple):
+        return sum(equations(part, seen) for part in inside)
+    inside = getattr(inside, "jaxpr", inside)
+    if not hasattr(inside, "eqns") or id(inside) in seen:
+        return 0
+    seen.add(id(inside))
+    total = len(inside.eqns)
+    for eqn in inside.eqns:
+        total += sum(equations(parameter, seen) for parameter in eqn.params.values())
+        if eqn.primitive.name == "lanes":  # traced again where it is lowered
+            shapes = [jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype) for x in eqn.invars]
+            run = jax.make_jaxpr(lambda *args, eqn=eqn: lanes.run(*args, **eqn.params))
+            found = run(*shapes)
+            seen.add(found)  # kept, so that ids stay its own
+            total += equations(found, seen)
+    return total
+
+
+def _ours(scene: str, rows: np.ndarray, mode: str, seconds: float, sizes: Sizes) -> Ready:
+    world = WORLDS[scene]()
+
+    def flight(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+        state = BallState(start[:3], start[3:6], start[6:])
+        done = simulate(world, state, duration=seconds, step=sizes.step)
+        return done.final.position, done.status
+
+    return compiled(rows, mode, flight)
+
+
+def _c(width: int, rows: np.ndarray, mode: str, seconds: float, sizes: Sizes) -> Ready:
+    fly = Loop(court(), width, "float")(rows, seconds, sizes.step)
+    return Ready(lambda: (fly()[:, :3], (), np.zeros(len(rows), int)), _built(width, "float")[1])
+
+
+def model(step: float) -> str:
+    """The ball over :func:`plane` for MuJoCo, MJX and brax, as MJCF.
+
+    A contact of ten steps stands for the restitution in MuJoCo and MJX, ``elasticity`` in brax.
+    """
+    stiffness, damping = solref(RESTITUTION, 10 * step)
+    contact = (
+        f'condim="1" friction="0 0 0" solref="{stiffness} {damping}" solimp="0.99 0.99 0.001 0.5 2"'
+    )
+    return f"""
+<mujoco>
+  <option timestep="{step}" iterations="1" ls_iterations="4"/>
+  <custom><numeric name="elasticity" data="{RESTITUTION} {RESTITUTION}"/></custom>
+  <worldbody>
+    <geom name="floor" type="plane" size="100 100 1" {contact}/>
+    <body name="ball">
+      <freejoint/>
+      <inertial pos="0 0 0" mass="0.0027" diaginertia="7.2e-7 7.2e-7 7.2e-7"/>
+      <geom name="ball" type="sphere" size="0.02" {contact}/>
+    </body>
+  </worldbody>
+</mujoco>"""
+
+
+def _joint(start: Any, xp: Any) -> tuple[Any, Any]:
+    """Of a free joint: position and quaternion, velocity and spin."""
+    upright = xp.broadcast_to(xp.asarray([1, 0, 0, 0], start.dtype), (*start.shape[:-1], 4))
+    return xp.concatenate([start[..., :3], upright], axis=-1), start[..., 3:]
+
+
+def _stepped(
+    rows: np.ndarray, mode: str, steps: int, begin: Callable, step: Callable, place: Callable
+) -> Ready:
+    """A flight by so many steps of a peer."""
+
+    def flight(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+        last, _ = jax.lax.scan(
+            lambda state, _: (step(state), None), begin(*_joint(start, jnp)), length=steps
+        )
+        return place(last), jnp.zeros((), int)
+
+    return compiled(rows, mode, flight)
+
+
+def _brax(kind: str, rows: np.ndarray, mode: str, seconds: float, sizes: Sizes) -> Ready:
+    import importlib
+
+    from brax.io import mjcf
+
+    pipeline = importlib.import_module(f"brax.{kind}.pipeline")
+    system = mjcf.loads(model(sizes.peer_step))
+    return _stepped(
+        rows, mode, round(seconds / sizes.peer_step), functools.partial(pipeline.init, system),
+        lambda state: pipeline.step(system, state, jnp.zeros(0)), lambda state: state.x.pos[0],
+    )  # fmt: skip
+
+
+def _mjx(rows: np.ndarray, mode: str, seconds: float, sizes: Sizes) -> Ready:
+    import mujoco
+    from mujoco import mjx
+
+    known = mujoco.MjModel.from_xml_string(model(sizes.peer_step))
+    there = mjx.put_model(known, impl="jax")
+    empty = mjx.make_data(known, impl="jax")
+    return _stepped(
+        rows, mode, round(seconds / sizes.peer_step), lambda q, v: empty.replace(qpos=q, qvel=v),
+        lambda state: mjx.step(there, state), lambda state: state.qpos[:3],
+    )  # fmt: skip
+
+
+def _mujoco(rows: np.ndarray, mode: str, seconds: float, sizes: Sizes) -> Ready:
+    import mujoco
+    from mujoco.rollout import Rollout
+
+    known = mujoco.MjModel.from_xml_string(model(sizes.peer_step))
+    count, steps = cores(), round(seconds / sizes.peer_step)
+    block = max(1, (1 << 20) // steps)  # all states are written: 14 numbers each
+    data, pool = [mujoco.MjData(known) for _ in range(count)], Rollout(nthread=count)
+    q, v = _joint(rows.astype(float), np)
+    first = np.column_stack([np.zeros(len(rows)), q, v])
+
+    def call() -> tuple:
+        ends = [
+            pool.rollout(known, data, first[i : i + block], nstep=steps)[0][:, -1, 1:4]
+            for i in range(0, len(rows), block)
+        ]
+        return np.concatenate(ends), (), np.zeros(len(rows), int)
+
+    return Ready(call)
+
+
+ENGINES = (
+    Engine("C, scalar", "court", MODES[:1], functools.partial(_c, 1)),
+    Engine("C, structure of arrays", "court", MODES[:1], functools.partial(_c, 16)),
+    Engine("MuJoCo rollout", "plane", MODES[:1], _mujoco),
+    Engine("MJX", "plane", MODES, _mjx),
+    Engine("brax spring", "plane", MODES, functools.partial(_brax, "spring")),
+    Engine("brax positional", "plane", MODES, functools.partial(_brax, "positional")),
+    Engine("ours", "plane", MODES, functools.partial(_ours, "plane")),
+    Engine("ours", "court", MODES, functools.partial(_ours, "court"), 4.0),
+)  # the last gets the time that others left
+
+
+def errors(scene: str, mode: str, seconds: float, found: tuple) -> dict[str, float | None]:
+    """Of the ends, m: median and worst; of the derivatives, relative: the median."""
+    names = ("error, m", "worst, m", "gradient error")
+    end, slope, _ = (np.asarray(x, float)[:SAMPLE] for x in found)
+    try:
+        wanted, jacobian = reference(scene, seconds, len(end))
+    except (FileNotFoundError, ValueError):
+        return dict.fromkeys(names)
+    apart = np.linalg.norm(end - wanted, axis=1)
+    values: list[float | None] = [float(np.median(apart)), float(apart.max()), None]
+    if mode != "forward":
+        right = COTANGENT @ jacobian if mode == "reverse" else jacobian @ TANGENT
+        off = np.linalg.norm(slope - right, axis=1) / np.linalg.norm(right, axis=1)
+        values[2] = float(np.median(off))
+    return dict(zip(names, values, strict=True))
+
+
+def measured(engine: Engine, mode: str, balls: int, seconds: float, sizes: Sizes) -> dict[str, Any]:
+    """The figures of one row; the last says what is to know about them, or why there are none."""
+    ready = engine.begun(starts(balls), mode, seconds, sizes)
+    row: dict[str, Any] = {
+        "on": ready.device,
+        "ms": None,
+        "balls/s": None,
+        "compile, s": ready.compiling,
+        "equations": ready.equations,
+        "bytes a ball": None if ready.temporary is None else ready.temporary / balls,
+    }
+    if (ready.temporary or 0) > sizes.memory * 1e9:
+        return row | {"note": "over memory"}
+    begun = time.perf_counter()
+    found = jax.block_until_ready(ready.call())
+    rounds = int(np.clip(0.2 / (time.perf_counter() - begun), 1, 20))
+    took = harness.least({"": ready.call}, rounds)[""]
+    row |= {"ms": 1e3 * took, "balls/s": balls / took}
+    row |= errors(engine.scene, mode, seconds, found)
+    doubtful = int(np.sum((np.asarray(found[2]) != Status.OK) | ~np.isfinite(found[0]).all(1)))
+    return row | {"note": f"{doubtful} balls not ok" if doubtful else None}
+
+
+def rows(
+    sizes: Sizes,
+    limit: float,
+    engines: tuple[Engine, ...] = ENGINES,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[dict[str, Any]]:
+    """Every engine, mode and size; the time left is shared by weight, and what is left goes on.
+
+    A size that would not end within its share, as the sizes before tell, is "over budget".
+    """
+    tasks = [(engine, mode) for engine in engines for mode in engine.modes]
+    start = clock()
+    for number, (engine, mode) in enumerate(tasks):
+        begun, weights = clock(), sum(one.weight for one, _ in tasks[number:])
+        share = (start + limit - begun) * engine.weight / weights
+        done: list[dict[str, Any]] = []
+        for balls, seconds in sizes.cases():
+            row = {
+                "engine": engine.name, "scene": engine.scene, "mode": mode,
+                "balls": balls, "s": seconds,
+            }  # fmt: skip
+            if clock() - begun + expected(done, balls, seconds) > share:
+                row["note"] = "over budget"
+            else:
+                try:
+                    row |= measured(engine, mode, balls, seconds, sizes)
+                except ImportError as error:
+                    row["note"] = f"not installed: {error.name}"
+                except (OSError, ValueError, FloatingPointError) as error:
+                    row["note"] = str(error).splitlines()[0]
+            done.append(row)
+        yield from sorted(done, key=lambda row: (row["balls"], row["s"]))
+
+
+def expected(done: list[dict[str, Any]], balls: int, seconds: float) -> float:
+    """Seconds that a size will take, from what others took: to compile, and to run three times."""
+    compiling = max((row.get("compile, s") or 0.0 for row in done), default=0.0)
+    timed = [row for row in done if row.get("ms")]
+    near = min(timed, key=lambda row: abs(np.log(row["balls"] / balls)), default=None)
+    if near is None:
+        return compiling
+    return compiling + 3e-3 * near["ms"] * balls * seconds / (near["balls"] * near["s"])
+
+
+def drawn(found: list[dict[str, Any]], seconds: float) -> Any:
+    """Balls a second over the batch, in each mode; the errors are in the legend."""
+    made = harness.figure(14, 4.5)
+    for panel, mode in zip(made.subplots(1, 3, sharey=True), MODES, strict=True):
+        panel.set(title=mode, xlabel="balls", xscale="log", yscale="log")
+        for name in dict.fromkeys((row["engine"], row["scene"]) for row in found):
+            line = [
+                row for row in found
+                if (row["engine"], row["scene"], row["mode"], row["s"]) == (*name, mode, seconds)
+                and row.get("ms")
+            ]  # fmt: skip
+            error = "error, m" if mode == "forward" else "gradient error"
+            if line:
+                label = f"{', '.join(name)}: {harness.told(line[-1].get(error))}"
+                panel.plot(
+                    [r["balls"] for r in line], [r["balls/s"] for r in line], ".-", label=label
+                )
+        unit = " m" if mode == "forward" else ", relative"
+        panel.legend(title=f"median error{unit}", fontsize="small")
+    made.axes[0].set_ylabel(f"flights of {seconds:g} s a second")
+    return made
+
+
+def benchmark(
+    sizes: Sizes | None = None,
+    limit: float = 250.0,
+    plot: Path | None = None,
+) -> harness.Found:
+    """Flights a second, in value and derivative, with their errors; ours and others.
+
+    On the court (a table over a floor, drag, spin and friction) ours stands beside the same
+    physics as a plain C loop, on the plane (no air, no friction) beside brax, MJX and MuJoCo.
+    Ends are measured against float64: the closed form on the plane, the C loop at a step of 2 ms
+    on the court. What the time or the memory does not allow, and what is not there, is said.
+
+    Args:
+        sizes: batches, horizons and steps; chosen for a CPU or a GPU unless given.
+        limit: seconds for all, shared among the engines.
+        plot: where a figure goes.
+    """
+    about = machine()
+    if plot is not None:
+        checked(plot, (".png", ".pdf", ".svg"))
+    if sizes is None:
+        sizes = Sizes() if about["platform"] == "cpu" else Sizes.large()
+    about["cores"] = f"{cores()} x {processor()}"
+    kept = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)  # seconds to compile are meant
+    try:
+        title = ", ".join(f"{name} {value}" for name, value in about.items())
+        found = harness.show(title, rows(sizes, limit))
+    finally:
+        jax.config.update("jax_enable_compilation_cache", kept)
+    if plot is not None:
+        (table,) = found.values()
+        middle = sizes.horizons[len(sizes.horizons) // 2]
+        with replacing(plot) as temporary:
+            drawn(table, middle).savefig(temporary, format=plot.suffix[1:])
+    return found
+
+
+def processor() -> str:
+    """What the host computes with."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
