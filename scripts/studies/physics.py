@@ -26,6 +26,7 @@ from diffsim.tasks.mujoco_contact import solref
 from studies import harness
 from studies.accelerator import machine
 
+Row = dict[str, Any]
 MODES = ("forward", "reverse", "forward-mode")
 COTANGENT = np.ones(3)  # reverse: of x + y + z at the end, in position, velocity and spin
 TANGENT = np.repeat([0.0, 1.0, 0.0], 3)  # forward-mode: along one more m/s in x, y and z
@@ -247,12 +248,14 @@ class Engine:
         begun: for seconds and sizes, its ready call on given starts in a mode; see
             :func:`differentiated`. Raises ImportError or FileNotFoundError
             where it is not there.
+        compiles: whether that takes long.
     """
 
     name: str
     scene: str
     modes: tuple[str, ...]
     begun: Callable[[np.ndarray, str, float, Sizes], "Ready"]
+    compiles: bool = True
 
 
 @dataclass(frozen=True)
@@ -434,13 +437,13 @@ def _mujoco(rows: np.ndarray, mode: str, seconds: float, sizes: Sizes) -> Ready:
 
 ENGINES = (
     Engine("ours", "court", MODES, functools.partial(_ours, "court")),
-    Engine("C, scalar", "court", MODES[:1], functools.partial(_c, 1)),
-    Engine("C, structure of arrays", "court", MODES[:1], functools.partial(_c, 16)),
+    Engine("C, scalar", "court", MODES[:1], functools.partial(_c, 1), False),
+    Engine("C, SoA", "court", MODES[:1], functools.partial(_c, 16), False),
     Engine("ours", "plane", MODES[:2], functools.partial(_ours, "plane")),
-    Engine("MuJoCo rollout", "plane", MODES[:1], _mujoco),
+    Engine("MuJoCo", "plane", MODES[:1], _mujoco, False),
     Engine("MJX", "plane", MODES, _mjx),
     Engine("brax spring", "plane", MODES, functools.partial(_brax, "spring")),
-    Engine("brax positional", "plane", MODES, functools.partial(_brax, "positional")),
+    Engine("brax pos.", "plane", MODES, functools.partial(_brax, "positional")),
 )
 
 
@@ -461,10 +464,10 @@ def errors(scene: str, mode: str, seconds: float, found: tuple) -> dict[str, flo
     return dict(zip(names, values, strict=True))
 
 
-def measured(engine: Engine, mode: str, balls: int, seconds: float, sizes: Sizes) -> dict[str, Any]:
+def measured(engine: Engine, mode: str, balls: int, seconds: float, sizes: Sizes) -> Row:
     """The figures of one row; the last says what is to know about them, or why there are none."""
     ready = engine.begun(starts(balls), mode, seconds, sizes)
-    row: dict[str, Any] = {
+    row: Row = {
         "on": ready.device,
         "ms": None,
         "balls/s": None,
@@ -476,8 +479,9 @@ def measured(engine: Engine, mode: str, balls: int, seconds: float, sizes: Sizes
         return row | {"note": "over memory"}
     begun = time.perf_counter()
     found = jax.block_until_ready(ready.call())
-    rounds = int(np.clip(0.2 / (time.perf_counter() - begun), 1, 20))
-    took = harness.least({"": ready.call}, rounds)[""]
+    took = time.perf_counter() - begun
+    if took < 1:  # else once is enough
+        took = harness.least({"": ready.call}, int(np.clip(0.2 / took, 1, 20)))[""]
     row |= {"ms": 1e3 * took, "balls/s": balls / took}
     row |= errors(engine.scene, mode, seconds, found)
     end, slope, status = found
@@ -495,31 +499,48 @@ def rows(
     limit: float,
     engines: tuple[Engine, ...] | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> list[dict[str, Any]]:
-    """Every engine, mode and size; the middle size of all first, then the larger ones.
+) -> list[Row]:
+    """Every engine, mode and size: what need not compile, then the middle size, then the others.
 
-    What would take more than the time left, or an eighth of it all, is "over budget", what would
+    What would take more than the time left, or a sixth of it all, is "over budget", what would
     need more memory "over memory", as the sizes before tell.
     """
-    start, last = clock(), []
-    for order, (balls, seconds) in enumerate(sizes.cases()):
-        for number, engine in enumerate(ENGINES if engines is None else engines):
-            for mode in engine.modes:
-                told = {"engine": engine.name, "scene": engine.scene, "mode": mode}
-                done = [row for *_, row in last if told.items() <= row.items()]
-                told |= {"balls": balls, "s": seconds}
-                took, memory = expected(done, balls, seconds)
-                if memory > sizes.memory * 1e9:
-                    row = {"note": "over memory"}
-                elif took > min(start + limit - clock(), limit / 8):
-                    row = {"note": "over budget"}
-                else:
-                    row = attempted(engine, mode, balls, seconds, sizes)
-                last.append((number, engine.modes.index(mode), seconds, balls, order, told | row))
-    return [row for *_, row in sorted(last, key=lambda entry: entry[:5])]
+    engines, start = ENGINES if engines is None else engines, clock()
+    found: dict[tuple[int, str], list[Row]] = {
+        (number, mode): [] for number, engine in enumerate(engines) for mode in engine.modes
+    }
+    jobs = [
+        (engines[number].compiles and order + 1, MODES.index(mode), number, case)
+        for order, case in enumerate(sizes.cases())
+        for number, mode in found
+    ]
+    for _, index, number, case in sorted(jobs):
+        engine, mode = engines[number], MODES[index]
+        took, memory = expected(found[number, mode], found[number, engine.modes[0]], mode, *case)
+        row = {"engine": engine.name, "scene": engine.scene, "mode": mode}
+        row |= dict(zip(("balls", "s"), case, strict=True))
+        if memory > sizes.memory * 1e9:
+            row["note"] = "over memory"
+        elif took > min(start + limit - clock(), limit / 6):
+            row["note"] = "over budget"
+        else:
+            row |= attempted(engine, mode, *case, sizes)
+        found[number, mode].append(row)
+    return [row for part in found.values() for row in gathered(part)]
 
 
-def attempted(engine: Engine, *case: Any) -> dict[str, Any]:
+def gathered(found: list[Row]) -> list[Row]:
+    """Rows in order, those without figures for the same reason as one."""
+    order = sorted(found, key=lambda row: (row["s"], row["balls"]))
+    there = [row for row in order if row.get("ms")]
+    left = [row for row in order if not row.get("ms")]
+    for note, s in dict.fromkeys((row["note"], row["s"]) for row in left):
+        same = [row for row in left if (row["note"], row["s"]) == (note, s)]
+        there.append(same[0] | {"balls": ", ".join(str(row["balls"]) for row in same)})
+    return there
+
+
+def attempted(engine: Engine, *case: Any) -> Row:
     """What was measured, or a note on why nothing was."""
     try:
         return measured(engine, *case)
@@ -529,22 +550,26 @@ def attempted(engine: Engine, *case: Any) -> dict[str, Any]:
         return {"note": str(error).splitlines()[0]}
 
 
-def expected(done: list[dict[str, Any]], balls: int, seconds: float) -> tuple[float, float]:
-    """Seconds and bytes that a size will take, from what others took: it compiles and runs thrice.
+def expected(
+    done: list[Row], forward: list[Row], mode: str, balls: int, seconds: float
+) -> tuple[float, float]:
+    """Seconds and bytes that a size will take, from what it took others, or another mode.
 
     >>> row = {"ms": 1e3, "balls": 10, "s": 2.0, "compile, s": 5.0, "bytes a ball": 8.0}
-    >>> expected([row], 20, 1.0)
-    (8.0, 160.0)
+    >>> expected([row], [], "reverse", 20, 1.0), expected([], [row], "reverse", 20, 1.0)
+    ((7.0, 160.0), (28.0, 0.0))
     """
-    timed = [row for row in done if row.get("ms")]
+    share = 1 if done else {"forward": 1, "reverse": 4, "forward-mode": 2}[mode]
+    timed = [row for row in done or forward if row.get("ms")]
     if not timed:
         return 0.0, 0.0
     near = min(timed, key=lambda row: abs(math.log(row["balls"] / balls)))
-    run = 3e-3 * near["ms"] * (balls * seconds) / (near["balls"] * near["s"])
-    return (near["compile, s"] or 0.0) + run, (near["bytes a ball"] or 0.0) * balls
+    run = 2e-3 * near["ms"] * (balls * seconds) / (near["balls"] * near["s"])
+    bytes_ = (near["bytes a ball"] or 0.0) * balls if done else 0.0
+    return share * ((near["compile, s"] or 0.0) + run), bytes_
 
 
-def drawn(found: list[dict[str, Any]], seconds: float) -> Any:
+def drawn(found: list[Row], seconds: float) -> Any:
     """Balls a second over the batch, in each mode; the errors are in the legend."""
     made = harness.figure(14, 4.5)
     for panel, mode in zip(made.subplots(1, 3, sharey=True), MODES, strict=True):
@@ -569,7 +594,7 @@ def drawn(found: list[dict[str, Any]], seconds: float) -> Any:
 
 def benchmark(
     sizes: Sizes | None = None,
-    limit: float = 250.0,
+    limit: float = 265.0,
     plot: Path | None = None,
 ) -> harness.Found:
     """Flights a second, in value and derivative, with their errors; ours and others.

@@ -35,7 +35,7 @@ def test_the_c_loop_has_the_closed_form(width):
 
 @compiled_c
 def test_the_c_loop_and_ours_agree():
-    """On a table, past its edge and on the floor, with drag and spin; ours errs more, at its step."""
+    """On a table, past its edge and on the floor, with drag and spin, each at its step."""
     rows = study.starts(40).astype(float)
     world = study.court()
 
@@ -44,16 +44,6 @@ def test_the_c_loop_and_ours_agree():
         return simulate(world, state, duration=1.0, step=0.05)
 
     wanted = vmap(ours)(jnp.asarray(rows))
-    import sys as y
-
-    f = study.Loop(world, 16)(rows, 1.0, 0.01)()
-    print(
-        "DIFF",
-        [
-            abs(f[:, 3 * i : 3 * i + 3] - getattr(wanted.final, q)).max()
-            for i, q in enumerate(("position", "velocity", "spin"))
-        ],
-    )
     assert set(np.unique(wanted.impacts.surface)) == {-1, 0, 1}  # the table and the floor
     for width in (1, 16):
         found = study.Loop(world, width)(rows, 1.0, 0.01)()
@@ -86,7 +76,7 @@ def test_without_a_compiler_there_is_no_c_and_no_error_on_the_court(monkeypatch)
     study._built.cache_clear()
     study.reference.cache_clear()
     loops = study.ENGINES[1:3]
-    assert [row["note"] for row in study.rows(SMALL, 60.0, loops)] == ["no compiler"] * 4
+    assert [row["note"] for row in study.rows(SMALL, 60.0, loops)] == ["no compiler"] * 2
     found = np.zeros((1, 3)), (), np.zeros(1)
     assert set(study.errors("court", "forward", 0.5, found).values()) == {None}
 
@@ -100,10 +90,10 @@ def test_what_is_wrong_or_missing_is_said():
         return study.Ready(lambda: (end, slope, np.ones(len(rows))))
 
     engines = engine("peer", missing), engine("wrong", wrong, ("reverse",))
-    first, _, third, fourth = study.rows(SMALL, 60.0, engines)
-    assert first["note"] == "not installed: peer"
-    assert third["note"] == "1 balls not ok, 1 ends not finite, 1 gradients not finite"
-    assert fourth["gradient error"] is None
+    absent, first, second = study.rows(SMALL, 60.0, engines)
+    assert (absent["note"], absent["balls"]) == ("not installed: peer", "1, 2")
+    assert first["note"] == "1 balls not ok, 1 ends not finite, 1 gradients not finite"
+    assert second["gradient error"] is None
 
 
 def test_what_does_not_fit_is_said():
@@ -117,8 +107,9 @@ def test_what_does_not_fit_is_said():
 
     sizes = study.Sizes(batches=(1, 2, 8), horizons=(0.5,), memory=3.0)
     found = study.rows(sizes, 60.0, (engine("slow", slow),), lambda: now[0])
-    assert [row["note"] for row in found] == ["over budget", None, "over memory"]
-    assert (found[1]["error, m"], found[1]["bytes a ball"]) == (0, 1e9)
+    assert [row["note"] for row in found] == [None, "over budget", "over memory"]
+    assert found[0]["bytes a ball"] == 1e9
+    assert found[0]["worst, m"] < 1e-6  # of the starts in float32
     large = study.measured(engine("slow", slow), "forward", 8, 0.5, sizes)
     assert (large["note"], large["ms"]) == ("over memory", None)
 
