@@ -56,14 +56,25 @@ class Sizes:
     def large(cls) -> "Sizes":
         return cls((1, 16, 256, 4096, 65_536, 1_048_576), memory=40.0)
 
+    def __post_init__(self):
+        for name, values in vars(self).items():
+            every = values if isinstance(values, tuple) else (values,)
+            if not every or not all(0 < value < math.inf for value in every):
+                raise ValueError(f"{name}: expected positive numbers, got {values}")
+
+    @property
+    def middle(self) -> tuple[int, float]:
+        """Balls and seconds."""
+        return self.batches[len(self.batches) // 2], self.horizons[len(self.horizons) // 2]
+
     def cases(self) -> list[tuple[int, float]]:
-        """Balls and seconds: the middle ones, larger ones, smaller ones."""
-        balls, seconds = (x[len(x) // 2] for x in (self.batches, self.horizons))
-        found = [(one, seconds) for one in self.batches]
-        found += [(balls, one) for one in self.horizons if one != seconds]
-        work = [np.log(b * s / (balls * seconds)) for b, s in found]
-        order = sorted(range(len(found)), key=lambda i: (work[i] < 0, abs(work[i])))
-        return [found[i] for i in order]
+        """Balls and seconds: the middle ones, more balls, fewer balls, other horizons."""
+        balls, seconds = self.middle
+        at = self.batches.index(balls)
+        batches = self.batches[at:] + self.batches[:at][::-1]
+        return [(one, seconds) for one in batches] + [
+            (balls, one) for one in self.horizons if one != seconds
+        ]
 
 
 def court() -> World:
@@ -149,7 +160,7 @@ def _built(width: int, real: str) -> tuple[Any, float]:
 
 @dataclass(frozen=True)
 class Loop:
-    """Flights by the C loop, over all cores this process may use.
+    """Flights by the C loop, over all cores this process may use from 1,024 balls on.
 
     Attributes:
         world: without driven or two-sided surfaces; all level.
@@ -266,7 +277,6 @@ class Ready:
     compiling: float | None = None
     equations: int | None = None
     temporary: int | None = None
-    device: str = "host"
 
 
 def differentiated(flight: Flight, mode: str) -> Callable:
@@ -291,10 +301,8 @@ def compiled(rows: np.ndarray, mode: str, flight: Flight) -> Ready:
     program = traced.lower().compile()
     compiling = time.perf_counter() - start
     memory = program.memory_analysis()
-    return Ready(
-        lambda: program(x), compiling, equations(traced.jaxpr),
-        None if memory is None else memory.temp_size_in_bytes, jax.devices()[0].device_kind,
-    )  # fmt: skip
+    temporary = None if memory is None else memory.temp_size_in_bytes
+    return Ready(lambda: program(x), compiling, equations(traced.jaxpr), temporary)
 
 
 def equations(inside: Any, seen: set | None = None) -> int:
@@ -437,19 +445,19 @@ def _mujoco(rows: np.ndarray, mode: str, seconds: float, sizes: Sizes) -> Ready:
 
 ENGINES = (
     Engine("ours", "court", MODES, functools.partial(_ours, "court")),
-    Engine("C, scalar", "court", MODES[:1], functools.partial(_c, 1), False),
-    Engine("C, SoA", "court", MODES[:1], functools.partial(_c, 16), False),
+    Engine("C scalar", "court", MODES[:1], functools.partial(_c, 1), False),
+    Engine("C arrays", "court", MODES[:1], functools.partial(_c, 16), False),
     Engine("ours", "plane", MODES[:2], functools.partial(_ours, "plane")),
     Engine("MuJoCo", "plane", MODES[:1], _mujoco, False),
     Engine("MJX", "plane", MODES, _mjx),
     Engine("brax spring", "plane", MODES, functools.partial(_brax, "spring")),
-    Engine("brax pos.", "plane", MODES, functools.partial(_brax, "positional")),
+    Engine("brax positional", "plane", MODES, functools.partial(_brax, "positional")),
 )
 
 
 def errors(scene: str, mode: str, seconds: float, found: tuple) -> dict[str, float | None]:
     """Of the ends, m: median and worst; of the finite derivatives, relative: the median."""
-    names = ("error, m", "worst, m", "gradient error")
+    names = ("error, m", "worst, m", "gradient")
     end, slope, _ = (np.asarray(x, float)[:SAMPLE] for x in found)
     try:
         wanted, jacobian = reference(scene, seconds, len(end))
@@ -468,12 +476,11 @@ def measured(engine: Engine, mode: str, balls: int, seconds: float, sizes: Sizes
     """The figures of one row; the last says what is to know about them, or why there are none."""
     ready = engine.begun(starts(balls), mode, seconds, sizes)
     row: Row = {
-        "on": ready.device,
         "ms": None,
         "balls/s": None,
         "compile, s": ready.compiling,
         "equations": ready.equations,
-        "bytes a ball": None if ready.temporary is None else ready.temporary / balls,
+        "B/ball": None if ready.temporary is None else ready.temporary / balls,
     }
     if (ready.temporary or 0) > sizes.memory * 1e9:
         return row | {"note": "over memory"}
@@ -481,7 +488,7 @@ def measured(engine: Engine, mode: str, balls: int, seconds: float, sizes: Sizes
     found = jax.block_until_ready(ready.call())
     took = time.perf_counter() - begun
     if took < 1:  # else once is enough
-        took = harness.least({"": ready.call}, int(np.clip(0.2 / took, 1, 20)))[""]
+        took = harness.least({"": ready.call}, int(np.clip(0.5 / took, 3, 20)))[""]
     row |= {"ms": 1e3 * took, "balls/s": balls / took}
     row |= errors(engine.scene, mode, seconds, found)
     end, slope, status = found
@@ -500,9 +507,9 @@ def rows(
     engines: tuple[Engine, ...] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Row]:
-    """Every engine, mode and size: what need not compile, then the middle size, then the others.
+    """Every engine, mode and size: what need not compile first, then by size and mode in turn.
 
-    What would take more than the time left, or a sixth of it all, is "over budget", what would
+    What would take more than the time left, or a seventh of it all, is "over budget", what would
     need more memory "over memory", as the sizes before tell.
     """
     engines, start = ENGINES if engines is None else engines, clock()
@@ -510,18 +517,23 @@ def rows(
         (number, mode): [] for number, engine in enumerate(engines) for mode in engine.modes
     }
     jobs = [
-        (engines[number].compiles and order + 1, MODES.index(mode), number, case)
+        (
+            engines[number].compiles and 1 + order + MODES.index(mode),
+            MODES.index(mode),
+            number,
+            case,
+        )
         for order, case in enumerate(sizes.cases())
         for number, mode in found
     ]
     for _, index, number, case in sorted(jobs):
         engine, mode = engines[number], MODES[index]
         took, memory = expected(found[number, mode], found[number, engine.modes[0]], mode, *case)
-        row = {"engine": engine.name, "scene": engine.scene, "mode": mode}
-        row |= dict(zip(("balls", "s"), case, strict=True))
+        row: Row = {"engine": f"{engine.name}, {engine.scene}", "mode": mode}
+        row["balls"], row["s"] = case
         if memory > sizes.memory * 1e9:
             row["note"] = "over memory"
-        elif took > min(start + limit - clock(), limit / 6):
+        elif took > min(start + limit - clock(), limit / 7):
             row["note"] = "over budget"
         else:
             row |= attempted(engine, mode, *case, sizes)
@@ -546,7 +558,7 @@ def attempted(engine: Engine, *case: Any) -> Row:
         return measured(engine, *case)
     except ImportError as error:
         return {"note": f"not installed: {error.name}"}
-    except (OSError, ValueError, FloatingPointError) as error:
+    except (OSError, ValueError, FloatingPointError, jax.errors.JaxRuntimeError) as error:
         return {"note": str(error).splitlines()[0]}
 
 
@@ -555,18 +567,20 @@ def expected(
 ) -> tuple[float, float]:
     """Seconds and bytes that a size will take, from what it took others, or another mode.
 
-    >>> row = {"ms": 1e3, "balls": 10, "s": 2.0, "compile, s": 5.0, "bytes a ball": 8.0}
+    >>> row = {"ms": 1e3, "balls": 10, "s": 2.0, "compile, s": 5.0, "B/ball": 8.0}
     >>> expected([row], [], "reverse", 20, 1.0), expected([], [row], "reverse", 20, 1.0)
     ((7.0, 160.0), (28.0, 0.0))
     """
-    share = 1 if done else {"forward": 1, "reverse": 4, "forward-mode": 2}[mode]
-    timed = [row for row in done or forward if row.get("ms")]
+    own = [row for row in done if row.get("ms")]
+    timed = own or [row for row in forward if row.get("ms")]
     if not timed:
         return 0.0, 0.0
     near = min(timed, key=lambda row: abs(math.log(row["balls"] / balls)))
     run = 2e-3 * near["ms"] * (balls * seconds) / (near["balls"] * near["s"])
-    bytes_ = (near["bytes a ball"] or 0.0) * balls if done else 0.0
-    return share * ((near["compile, s"] or 0.0) + run), bytes_
+    if own:
+        return (near["compile, s"] or 0.0) + run, (near["B/ball"] or 0.0) * balls
+    share = {"forward": 1, "reverse": 4, "forward-mode": 2}[mode]
+    return share * ((near["compile, s"] or 0.0) + run), 0.0
 
 
 def drawn(found: list[Row], seconds: float) -> Any:
@@ -574,15 +588,15 @@ def drawn(found: list[Row], seconds: float) -> Any:
     made = harness.figure(14, 4.5)
     for panel, mode in zip(made.subplots(1, 3, sharey=True), MODES, strict=True):
         panel.set(title=mode, xlabel="balls", xscale="log", yscale="log")
-        for name in dict.fromkeys((row["engine"], row["scene"]) for row in found):
+        for name in dict.fromkeys(row["engine"] for row in found):
             line = [
                 row for row in found
-                if (row["engine"], row["scene"], row["mode"], row["s"]) == (*name, mode, seconds)
+                if (row["engine"], row["mode"], row["s"]) == (name, mode, seconds)
                 and row.get("ms")
             ]  # fmt: skip
-            error = "error, m" if mode == "forward" else "gradient error"
+            error = "error, m" if mode == "forward" else "gradient"
             if line:
-                label = f"{', '.join(name)}: {harness.told(line[-1].get(error))}"
+                label = f"{name}: {harness.told(line[-1].get(error))}"
                 panel.plot(
                     [r["balls"] for r in line], [r["balls/s"] for r in line], ".-", label=label
                 )
@@ -603,7 +617,7 @@ def benchmark(
     physics as a plain C loop, on the plane (no air, no friction) beside brax, MJX and MuJoCo.
     Ends are measured against float64: the closed form on the plane, the C loop at a step of 2 ms
     on the court. What the time or the memory does not allow, and what is not there, is said.
-    A call is timed with its data in place, the least of some.
+    A call is timed with its data in place, the least of some; C and MuJoCo run on the host's cores.
 
     Args:
         sizes: batches, horizons and steps; chosen for a CPU or a GPU unless given.
@@ -616,7 +630,7 @@ def benchmark(
     if sizes is None:
         sizes = Sizes() if about["platform"] == "cpu" else Sizes.large()
     about["cores"] = f"{cores()} x {processor()}"
-    kept = jax.config.jax_enable_compilation_cache
+    kept = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)  # seconds to compile are meant
     try:
         title = ", ".join(f"{name} {value}" for name, value in about.items())
@@ -625,9 +639,8 @@ def benchmark(
         jax.config.update("jax_enable_compilation_cache", kept)
     if plot is not None:
         (table,) = found.values()
-        middle = sizes.horizons[len(sizes.horizons) // 2]
         with replacing(plot) as temporary:
-            drawn(table, middle).savefig(temporary, format=plot.suffix[1:])
+            drawn(table, sizes.middle[1]).savefig(temporary, format=plot.suffix[1:])
     return found
 
 
