@@ -1,6 +1,7 @@
 """Balls in flight: ours beside a C loop, brax, MJX and MuJoCo, each speed with its error."""
 
 import ctypes
+import dataclasses
 import functools
 import math
 import os
@@ -20,7 +21,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim._files import checked, replacing
-from diffsim.physics import Air, BallState, World, floor, lanes, simulate, table
+from diffsim.physics import (
+    Air,
+    BallState,
+    ConstantCoefficients,
+    Surface,
+    World,
+    floor,
+    lanes,
+    simulate,
+    table,
+)
 from diffsim.physics.simulate import Status
 from diffsim.tasks.mujoco_contact import solref
 from studies import harness
@@ -118,7 +129,7 @@ def closed_form(rows: np.ndarray, seconds: float) -> np.ndarray:
     return np.column_stack([rows[:, :2] + rows[:, 3:5] * seconds, radius + height])
 
 
-class _Surface(ctypes.Structure):
+class _Level(ctypes.Structure):
     _fields_ = [
         ("height", ctypes.c_double), ("half", ctypes.c_double * 2),
         ("restitution", ctypes.c_double), ("friction", ctypes.c_double),
@@ -130,6 +141,20 @@ class _World(ctypes.Structure):
         (name, ctypes.c_double)
         for name in ("gravity", "drag", "magnus", "radius", "inertia", "rest_speed")
     ]
+
+
+def _level(surface: Surface) -> bool:
+    """Whether it is what the C loop takes it for."""
+    plain = Surface.create(
+        center=(0.0, 0.0, surface.center[2]), u=(1.0, 0.0, 0.0), name=surface.name,
+        half_extents=surface.half_extents, restitution=surface.restitution,
+        friction=surface.friction,
+    )  # fmt: skip
+    turned = surface.rotation if np.isinf(surface.half_extents).all() else plain.rotation
+    plain = dataclasses.replace(plain, rotation=turned)
+    if surface.driven or not np.array_equal(surface.rotation[:, 2], [0, 0, 1]):
+        return False
+    return jax.tree.all(jax.tree.map(np.array_equal, plain, surface))
 
 
 @functools.cache
@@ -163,7 +188,7 @@ class Loop:
     """Flights by the C loop, over all cores this process may use from 1,024 balls on.
 
     Attributes:
-        world: without driven or two-sided surfaces; all level.
+        world: with fixed level surfaces about the z axis, open to above.
         width: balls side by side, of which a structure of arrays is read; 1 reads rows.
         real: "float" or "double".
     """
@@ -171,6 +196,18 @@ class Loop:
     world: World
     width: int = 8
     real: str = "double"
+
+    def __post_init__(self):
+        ball, air = self.world.ball, self.world.aerodynamics
+        others = [one.name for one in self.world.surfaces if not _level(one)]
+        if np.any(self.world.gravity[:2]):
+            others.append("gravity")
+        if np.isfinite(ball.spin_decay_time):
+            others.append("spin_decay_time")
+        if not isinstance(air, ConstantCoefficients):
+            others.append(type(air).__name__)
+        if others:
+            raise ValueError(f"world: expected what the C loop has, got {', '.join(others)}")
 
     def __call__(self, rows: np.ndarray, seconds: float, step: float) -> Callable[[], np.ndarray]:
         """A call that flies balls (n, 9) and returns their ends, (n, 9).
@@ -188,11 +225,11 @@ class Loop:
         )  # fmt: skip
         order = sorted(self.world.surfaces, key=lambda one: -float(one.center[2]))
         parts = [
-            _Surface(float(s.center[2]), (ctypes.c_double * 2)(*map(float, s.half_extents)),
+            _Level(float(s.center[2]), (ctypes.c_double * 2)(*map(float, s.half_extents)),
                      float(s.restitution), float(s.friction))
             for s in order
         ]  # fmt: skip
-        surfaces = (_Surface * len(parts))(*parts)
+        surfaces = (_Level * len(parts))(*parts)
         kind = np.float32 if self.real == "float" else np.float64
         data = np.array(rows if self.width == 1 else rows.T, kind, order="C")
         count, steps = len(rows), max(1, int(np.ceil(seconds / step - 1e-9)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import vmap
 
-from diffsim.physics import BallState, simulate
+from diffsim.physics import Ball, BallState, Surface, World, simulate
 from studies import harness
 from studies import physics as study
 
@@ -52,6 +52,19 @@ def test_the_c_loop_and_ours_agree():
             np.testing.assert_allclose(
                 found[:, 3 * column : 3 * column + 3], getattr(wanted.final, part), atol=tolerance
             )
+
+
+def test_a_world_that_the_c_loop_has_not_is_named():
+    tilted = Surface.create(normal=[0.0, 0.1, 1.0], name="slope")
+    worlds = {
+        "net": World.create(),
+        "slope": World.create([tilted]),
+        "gravity": World.create([], gravity=[1.0, 0.0, -9.81]),
+        "spin_decay_time": World.create([], ball=Ball.create(spin_decay_time=1.0)),
+    }
+    for name, world in worlds.items():
+        with pytest.raises(ValueError, match=f"world: expected .*, got {name}"):
+            study.Loop(world)
 
 
 @compiled_c
