@@ -11,6 +11,7 @@ def main() -> None:
     import studies.invertible
     import studies.losses
     import studies.mujoco_contact
+    import studies.physics
     import studies.quadrature
     import studies.scaling
     from studies.harness import command
@@ -23,6 +24,7 @@ def main() -> None:
         "infogain": studies.losses.benchmark,
         "invertible": studies.invertible.benchmark,
         "mujoco-contact": studies.mujoco_contact.benchmark,
+        "physics": studies.physics.benchmark,
         "scale": studies.scaling.benchmark,
         "sphere": studies.quadrature.benchmark,
     }

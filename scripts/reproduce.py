@@ -36,6 +36,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "flights": ("constants found", "identify.py data/flights.csv --plot OUT/fit.png"),
     "radar": ("data/radar.png", "radar.py --plot OUT/radar.png"),
     "digits": ("infogain on images", "digits.py --seed 1000 --out OUT/confusion.png"),
+    "physics": ("flights beside other simulators", "benchmark.py physics --plot OUT/physics.png"),
     "infogain": ("times of the loss", "benchmark.py infogain"),
     "invertible": ("times and errors of layers", "benchmark.py invertible"),
     **{f"invert-landing-{n}": ("inverted model", f"invert_landing.py --seed {n}") for n in "012"},
