@@ -2,7 +2,7 @@
 
 import jax
 
-from studies.physics import equations
+from studies.equations import equations
 
 
 def primitives(f, *args, **kwargs):

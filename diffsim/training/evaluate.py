@@ -105,19 +105,26 @@ def mean_interval(values: np.ndarray, z: float = 1.959964) -> Measure:
     return Measure(mean, mean - half, mean + half)
 
 
-_LABELS = {"legal_rate": "legal landings", "landing_error_cm": "landing error",
-           "sound_rate": "sound simulations", "feasible_rate": "swings within limits",
-           "worst_load": "worst share of a limit",
-           "flight_time": "flight of the return"}  # fmt: skip
+# What measures are called in a table, in its order; others follow under their own names.
+_LABELS = {
+    "hit_rate": "hit rate",
+    "legal_rate": "legal landings",
+    "landing_error_cm": "landing error",
+    "flight_time": "flight of the return",
+    "feasible_rate": "swings within limits",
+    "worst_load": "worst share of a limit",
+    "sound_rate": "sound simulations",
+}
 # Unit and digits of means over legal landings.
 _OF_LEGAL: dict[str, tuple[str, int]] = {"landing_error_cm": ("cm", 1), "flight_time": ("s", 2)}
 
 
 def rows(measures: dict[str, Measure]) -> list[tuple[str, str]]:
     """The measures as text, for a table."""
+    order = [name for name in _LABELS if name in measures]
+    order += [name for name in measures if name not in _LABELS]
     return [
-        (_LABELS.get(name, name.replace("_", " ")), _told(name, measure))
-        for name, measure in measures.items()
+        (_LABELS.get(name, name.replace("_", " ")), _told(name, measures[name])) for name in order
     ]
 
 

@@ -13,6 +13,7 @@ from jax import vmap
 from diffsim.physics import Ball, BallState, Surface, World, simulate
 from studies import harness
 from studies import physics as study
+from studies.physics import c_loop, engines, scenes
 
 SMALL = study.Sizes(batches=(1, 2), horizons=(0.5,), step=0.1, peer_step=0.01)
 compiled_c = pytest.mark.skipif(
@@ -29,7 +30,7 @@ def engine(name, begun, modes=("forward",)):
 def test_the_c_loop_has_the_closed_form(width):
     """Without air and friction RK4 and the impacts are exact; 4 s have up to five bounces."""
     rows = study.starts(100).astype(float)
-    ends = study.Loop(study.plane(), width)(rows, 4.0, 0.05)()
+    ends = study.Loop(scenes.plane(), width)(rows, 4.0, 0.05)()
     np.testing.assert_allclose(ends[:, :3], study.closed_form(rows, 4.0), atol=1e-12)
     np.testing.assert_allclose(ends[:, 6:], rows[:, 6:])  # no friction turns them
 
@@ -38,7 +39,7 @@ def test_the_c_loop_has_the_closed_form(width):
 def test_the_c_loop_and_ours_agree():
     """On a table, past its edge and on the floor, with drag and spin, each at its step."""
     rows = study.starts(40).astype(float)
-    world = study.court()
+    world = scenes.court()
 
     def ours(row):
         state = BallState(row[:3], row[3:6], row[6:])
@@ -72,7 +73,7 @@ def test_a_world_that_the_c_loop_has_not_is_named():
 def test_a_ball_that_comes_to_rest_is_told():
     row = np.array([[0.0, 0.0, 0.77, 0, 0, 0, 0, 0, 0]])
     with pytest.raises(FloatingPointError, match="balls come to rest"):
-        study.Loop(study.court())(row, 10.0, 0.05)()
+        study.Loop(scenes.court())(row, 10.0, 0.05)()
 
 
 def test_the_closed_form_by_hand():
@@ -87,7 +88,7 @@ def test_the_closed_form_by_hand():
 
 def test_without_a_compiler_there_is_no_c_and_no_error_on_the_court(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    study._built.cache_clear()
+    c_loop.built.cache_clear()
     study.reference.cache_clear()
     loops = study.ENGINES[1:3]
     assert [row["note"] for row in study.rows(SMALL, 60.0, loops)] == ["no compiler"] * 2
@@ -101,10 +102,10 @@ def test_what_is_wrong_or_missing_is_said():
 
     def wrong(rows, mode, seconds, sizes):
         end, slope = np.full((len(rows), 3), np.nan), np.full((len(rows), 9), np.inf)
-        return study.Ready(lambda: (end, slope, np.ones(len(rows))))
+        return engines.Ready(lambda: (end, slope, np.ones(len(rows))))
 
-    engines = engine("peer", missing), engine("wrong", wrong, ("reverse",))
-    absent, first, second = study.rows(SMALL, 60.0, engines)
+    two = engine("peer", missing), engine("wrong", wrong, ("reverse",))
+    absent, first, second = study.rows(SMALL, 60.0, two)
     assert (absent["note"], absent["balls"]) == ("not installed: peer", "1, 2")
     assert first["note"] == "1 balls not ok, 1 ends not finite, 1 gradients not finite"
     assert second["gradient"] is None
@@ -117,7 +118,7 @@ def test_what_does_not_fit_is_said():
     def slow(rows, mode, seconds, sizes):
         now[0] += 59.5
         end = study.closed_form(rows, seconds)
-        return study.Ready(lambda: (end, (), np.zeros(len(rows))), 1.0, 7, 10**9 * len(rows))
+        return engines.Ready(lambda: (end, (), np.zeros(len(rows))), 1.0, 7, 10**9 * len(rows))
 
     sizes = study.Sizes(batches=(1, 2, 8), horizons=(0.5,), memory=3.0)
     found = study.rows(sizes, 60.0, (engine("slow", slow),), lambda: now[0])
@@ -139,7 +140,7 @@ def test_sizes_that_cannot_be_are_named(wrong):
 def test_errors_see_a_wrong_end_and_a_wrong_derivative():
     end, jacobian = study.reference("court", 0.5, 4)
     status = np.zeros(4)
-    right = study.errors("court", "forward-mode", 0.5, (end, jacobian @ study.TANGENT, status))
+    right = study.errors("court", "forward-mode", 0.5, (end, jacobian @ engines.TANGENT, status))
     assert right["error, m"] == right["gradient"] == 0
     wrong = end + np.array([[0.0, 0.0, 1.0]]), 1.5 * jacobian.sum(1), status
     found = study.errors("court", "reverse", 0.5, wrong)
