@@ -63,10 +63,6 @@ class Sizes:
     peer_step: float = 1e-3
     memory: float = 2.0
 
-    @classmethod
-    def large(cls) -> "Sizes":
-        return cls((1, 16, 256, 4096, 65_536, 1_048_576), memory=40.0)
-
     def __post_init__(self):
         for name, values in vars(self).items():
             every = values if isinstance(values, tuple) else (values,)
@@ -86,6 +82,10 @@ class Sizes:
         return [(one, seconds) for one in batches] + [
             (balls, one) for one in self.horizons if one != seconds
         ]
+
+
+SMALL = Sizes()
+LARGE = Sizes((*SMALL.batches, 1_048_576), memory=40.0)
 
 
 def court() -> World:
@@ -647,7 +647,7 @@ def drawn(found: list[Row], seconds: float) -> Any:
 
 
 def benchmark(
-    sizes: Sizes | None = None,
+    sizes: Sizes = SMALL,
     limit: float = 240.0,
     plot: Path | None = None,
 ) -> harness.Found:
@@ -660,15 +660,15 @@ def benchmark(
     A call is timed with its data in place, the least of some; C and MuJoCo run on the host's cores.
 
     Args:
-        sizes: batches, horizons and steps; chosen for a CPU or a GPU unless given.
+        sizes: batches, horizons and steps; a GPU takes larger ones unless they are given.
         limit: seconds for all.
         plot: where a figure goes.
     """
     about = machine()
     if plot is not None:
         checked(plot, (".png", ".pdf", ".svg"))
-    if sizes is None:
-        sizes = Sizes() if about["platform"] == "cpu" else Sizes.large()
+    if sizes == SMALL and about["platform"] != "cpu":
+        sizes = LARGE
     about["cores"] = f"{cores()} x {processor()}"
     kept = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)  # seconds to compile are meant
