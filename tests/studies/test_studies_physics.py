@@ -149,7 +149,7 @@ def test_errors_see_a_wrong_end_and_a_wrong_derivative():
 
 @compiled_c
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Brax System:UserWarning")
+@pytest.mark.filterwarnings("ignore")  # of the peers
 def test_every_engine_has_its_rows(tmp_path, monkeypatch, capsys):
     path = tmp_path / "speeds.png"
     words = ["physics", "--plot", str(path), "--json", "--limit", "1e6"]

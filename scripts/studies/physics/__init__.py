@@ -16,7 +16,16 @@ from diffsim.physics.simulate import Status
 from studies import harness
 from studies.accelerator import machine
 from studies.physics.c_loop import Loop, cores
-from studies.physics.engines import COTANGENT, ENGINES, MODES, TANGENT, Engine, Sizes
+from studies.physics.engines import (
+    COTANGENT,
+    ENGINES,
+    LARGE,
+    MODES,
+    SMALL,
+    TANGENT,
+    Engine,
+    Sizes,
+)
 from studies.physics.scenes import WORLDS, closed_form, starts
 
 Row = dict[str, Any]
@@ -197,7 +206,7 @@ def drawn(found: list[Row], seconds: float) -> Any:
 
 
 def benchmark(
-    sizes: Sizes | None = None,
+    sizes: Sizes = SMALL,
     limit: float = 240.0,
     plot: Path | None = None,
 ) -> harness.Found:
@@ -210,15 +219,15 @@ def benchmark(
     A call is timed with its data in place, the least of some; C and MuJoCo run on the host's cores.
 
     Args:
-        sizes: batches, horizons and steps; chosen for a CPU or a GPU unless given.
+        sizes: batches, horizons and steps; a GPU takes larger ones unless they are given.
         limit: seconds for all.
         plot: where a figure goes.
     """
     about = machine()
     if plot is not None:
         checked(plot, (".png", ".pdf", ".svg"))
-    if sizes is None:
-        sizes = Sizes() if about["platform"] == "cpu" else Sizes.large()
+    if sizes == SMALL and about["platform"] != "cpu":
+        sizes = LARGE
     about["cores"] = f"{cores()} x {processor()}"
     kept = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)  # seconds to compile are meant

@@ -40,10 +40,6 @@ class Sizes:
     peer_step: float = 1e-3
     memory: float = 2.0
 
-    @classmethod
-    def large(cls) -> "Sizes":
-        return cls((1, 16, 256, 4096, 65_536, 1_048_576), memory=40.0)
-
     def __post_init__(self):
         for name, values in vars(self).items():
             every = values if isinstance(values, tuple) else (values,)
@@ -64,6 +60,9 @@ class Sizes:
             (balls, one) for one in self.horizons if one != seconds
         ]
 
+
+SMALL = Sizes()
+LARGE = Sizes((*SMALL.batches, 1_048_576), memory=40.0)
 
 Flight = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # start (9,) to end (3,) and status
 
