@@ -65,6 +65,27 @@ def in_range(
     return array
 
 
+def ends(
+    name: str,
+    value: Any,
+    shape: tuple[int, ...] = (2,),
+    low: float = -np.inf,
+    *,
+    apart: bool = False,
+) -> jax.Array:
+    """Return lowest and highest values, finite and from ``low`` on, in this order.
+
+    Raises:
+        ValueError: a wrong shape, an entry out of range, a lower end above its upper end (or at
+            it, if they are to be ``apart``).
+    """
+    array = in_range(name, floating(name, value, shape), low)
+    if jnp.any(array[0] >= array[1] if apart else array[0] > array[1]):
+        got = np.round(np.asarray(array, float), 6).tolist()
+        raise ValueError(f"{name}: expected the lower end first, got {got}")
+    return array
+
+
 def _those(values: np.ndarray, wrong: np.ndarray) -> str:
     """The values, or of many only how many are wrong and where they begin."""
     if values.size <= 20:

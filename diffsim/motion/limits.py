@@ -65,10 +65,7 @@ class Limits:
         }
         if box is None:
             return cls(**given, middle=jnp.zeros(3), half=jnp.full(3, jnp.inf))
-        low, high = _check.in_range("box", _check.floating("box", box, (2, 3)))
-        if not jnp.all(low < high):
-            got = [low.tolist(), high.tolist()]
-            raise ValueError(f"box: expected the lower end first, got {got}")
+        low, high = _check.ends("box", box, (2, 3), apart=True)
         return cls(**given, middle=(low + high) / 2, half=(high - low) / 2)
 
     def squares(self, pose: Pose, rate: Pose) -> jax.Array:

@@ -23,7 +23,7 @@ from diffsim.physics import (
 )
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
 from diffsim.physics.vector import safe_sqrt
-from diffsim.tasks.randomise import Randomisation, Serve, ends, uniform
+from diffsim.tasks.randomise import Randomisation, Serve, uniform
 
 # What the paddle may do. Its robot keeps to its side of the net, above the table by the paddle's
 # radius, and is slower than one that was built and reached 22 m/s in swings of 0.8 s from rest to
@@ -81,9 +81,9 @@ class Serves:
         ValueError: speed: expected the lower end first, got [6.0, 5.0]
         """
         return cls(
-            start=ends("start", start, (2, 3)),
-            bounce=ends("bounce", bounce, (2, 2)),
-            speed=ends("speed", speed),
+            start=_check.ends("start", start, (2, 3)),
+            bounce=_check.ends("bounce", bounce, (2, 2)),
+            speed=_check.ends("speed", speed),
             spin=_check.in_range("spin", spin, 0.0),
         )
 
@@ -193,7 +193,7 @@ class HitToTarget:
                 scale=(0.3, 0.3, 0.3, 0.5, 0.5, 0.5),
             )
         if targets is not None:
-            targets = ends("targets", targets, (2, 2), -jnp.inf)
+            targets = _check.ends("targets", targets, (2, 2))
             target = targets.mean(axis=0)
             randomisation = randomisation or Randomisation.create()
         if tolerance is not None:

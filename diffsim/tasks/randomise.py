@@ -4,8 +4,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from diffsim import _check
@@ -70,7 +68,7 @@ class Randomisation:
         ranges = {"restitution": restitution, "friction": friction, "drag": drag}
         return cls(
             **{
-                name: ends(name, value, low=0.0)
+                name: _check.ends(name, value, low=0.0)
                 for name, value in (ranges | {"latency": latency}).items()
             },
             position_noise=_check.in_range("position_noise", position_noise, 0.0),
@@ -137,15 +135,6 @@ def shifts(task: Any) -> dict[str, Any]:
         name: dataclasses.replace(task, randomisation=Randomisation.create(**shift))
         for name, shift in SHIFTS.items()
     }
-
-
-def ends(name: str, value: Any, shape: tuple[int, ...] = (2,), low: float = -jnp.inf) -> jax.Array:
-    """Return lowest and highest values, checked."""
-    array = _check.in_range(name, _check.floating(name, value, shape), low)
-    if jnp.any(array[0] > array[1]):
-        got = np.round(np.asarray(array, float), 6).tolist()
-        raise ValueError(f"{name}: expected the lower end first, got {got}")
-    return array
 
 
 def uniform(key: jax.Array, ends: jax.Array, shape: tuple[int, ...] | None = None) -> jax.Array:
