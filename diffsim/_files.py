@@ -122,6 +122,16 @@ def read_array(path: Path, kinds: str = "fiubc") -> np.ndarray:
     return array
 
 
+def new_figure(width: float, height: float, dpi: float | None = None) -> Any:
+    """A Matplotlib figure of so many inches, drawn without a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def save_figure(figure: Any, path: str | os.PathLike, **options: Any) -> Path:
     """Write a Matplotlib figure, as PNG unless the name says otherwise."""
     path = Path(path)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from diffsim._files import figure_path, save_figure
+from diffsim._files import figure_path, new_figure, save_figure
 from diffsim.delay.covariance import signal_subspace, smoothed_covariance
 from diffsim.delay.estimate import DelayEstimate, estimate_delays
 from diffsim.delay.music import music_spectrum
@@ -194,9 +194,6 @@ def as_json(estimate: DelayEstimate, said: list[str]) -> dict[str, Any]:
 
 def plot_spectrum(path: Path, samples: FrequencySamples, estimate: DelayEstimate) -> None:
     """Draw the MUSIC spectrum over delay in dB, the estimates as lines with their deviation."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     size, count = samples.weight.size, max(int(estimate.count), 1)
     usable = (samples.weight > 0) & (samples.pulse != 0)
     flat = samples.values / jax.numpy.where(usable, samples.pulse, 1)
@@ -206,8 +203,7 @@ def plot_spectrum(path: Path, samples: FrequencySamples, estimate: DelayEstimate
     delays, height = music_spectrum(
         signal_subspace(covariance, count, centro_hermitian=True), 16 * size, samples.step
     )
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 4)
     axes = figure.subplots()
     nanoseconds = 1e9 * (np.asarray(delays) + float(samples.origin))
     axes.plot(nanoseconds, 10 * np.log10(np.asarray(height)), label="MUSIC")

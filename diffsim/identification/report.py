@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffsim._files import checked, save_figure
+from diffsim._files import checked, new_figure, save_figure
 from diffsim.identification.fit import Identified
 from diffsim.identification.observations import Observations
 from diffsim.identification.verdict import explains, fit_warnings, flight_fits
@@ -80,12 +80,8 @@ def plot(found: Identified, observations: Observations, path: str | os.PathLike)
     Raises:
         ValueError: a suffix other than .png, .pdf or .svg.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     file = checked(path, (".png", ".pdf", ".svg"))
-    figure = Figure((8.0, 3.0), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8.0, 3.0, dpi=160)
     side, over = figure.subplots(1, 2)
     fitted = observations.positions + found.residuals
     for seen, line in zip(observations.positions, fitted):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffsim._files import checked, save_figure
+from diffsim._files import checked, new_figure, save_figure
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
 from diffsim.report.stage import (
@@ -169,8 +169,6 @@ def learning_curves(
     ...     learning_curves({"analytic": run}, path=f"{folder}/curves.svg").name
     'curves.svg'
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     file = checked(path, SUFFIXES)
@@ -191,8 +189,7 @@ def learning_curves(
     if not panels:
         raise ValueError(f"metrics: expected a column to draw, got {', '.join(columns) or 'none'}")
 
-    figure = Figure((2.6 * len(panels) + 0.4, 2.6), dpi=200, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.6 * len(panels) + 0.4, 2.6, dpi=200)
     for axes, (name, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for number, (label, runs) in enumerate(labelled.items()):
             hue = COLORS[number % len(COLORS)]
@@ -238,12 +235,8 @@ def comparison(found: Comparison, *, path: str | os.PathLike) -> Path:
         ValueError: another suffix.
     """
     file = checked(path, SUFFIXES)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shown = [row for row in found.rows if not np.isnan(row.bias.value)]
-    figure = Figure((11, 0.4 * len(shown) + 2.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 0.4 * len(shown) + 2.5)
     bars, cost = figure.subplots(1, 2)
     place = np.arange(len(shown))
     bars.barh(place - 0.2, [row.bias.value for row in shown], 0.4, label="bias")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim._files import checked, save_figure
+from diffsim._files import checked, new_figure, save_figure
 from diffsim.delay.radar import range_to_delay
 from diffsim.physics import BallState
 from diffsim.report.stage import BY_NAME, COLORS, INK, light, outline, plain
@@ -80,11 +80,7 @@ def _text(ball: Located, landing: Landing, slope: np.ndarray) -> str:
 
 def _draw(file, tracking: RadarTracking, received, ball: Located, landing: Landing) -> None:
     """Echoes over range and pulse, the flight from above, and the landings with their ellipse."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure((10.5, 3.2), dpi=200, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10.5, 3.2, dpi=200)
     echoes, above, zoom = figure.subplots(1, 3)
 
     radar = tracking.radar

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._files import new_figure
 from diffsim.physics.state import Pose
 from diffsim.physics.surfaces import Path, Surface
 from diffsim.physics.world import World
@@ -167,17 +168,13 @@ class Stage:
         Args:
             extra: height of a panel "time" below, inches; 0 for none.
         """
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         low, high = bounds(world, points)
         span = high - low
         scale = min(WIDTH / span[0], HEIGHT / (span[1] + span[2]))
         heights = [scale * span[2], scale * span[1], *([extra] if extra else [])]
         size = np.array([max(scale * span[0], 4.0) + 0.8, sum(heights) + 1.5])
         width, height = 2 * np.round(size * dpi / 2) / dpi  # even pixels: video needs them
-        figure = Figure((width, height), dpi=dpi, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(width, height, dpi=dpi)
         grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
         side = figure.add_subplot(grid[0])
         above = figure.add_subplot(grid[1], sharex=side)

@@ -13,7 +13,7 @@ from flax import nnx
 from rich.progress import track
 
 from diffsim import _extra
-from diffsim._files import checked, save_figure
+from diffsim._files import checked, new_figure, save_figure
 from diffsim.losses import Dense, Diagonal, Infogain, from_distances, softmax_infogain
 from diffsim.training.evaluate import student_interval
 from studies import harness
@@ -164,7 +164,7 @@ def picture(found: dict[str, Measures], path: str | os.PathLike) -> Path:
         ValueError: the name does not end in .png, .pdf or .svg.
     """
     file = checked(path, (".png", ".pdf", ".svg"))
-    figure = harness.figure(9, 4.4)
+    figure = new_figure(9, 4.4, dpi=150)
     shares = {
         name: 100 * np.mean(m.confusion / m.confusion.sum((1, 2), keepdims=True), axis=0)
         for name, m in found.items()

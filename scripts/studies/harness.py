@@ -154,13 +154,3 @@ def save(path: Path, found: Any) -> Path:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(plain(found), indent=1))
     return path
-
-
-def figure(width: float, height: float, dpi: int = 150) -> Any:
-    """A figure of so many inches, drawn without a screen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    made = Figure((width, height), dpi=dpi, layout="constrained")
-    FigureCanvasAgg(made)
-    return made

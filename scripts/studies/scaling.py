@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from diffsim._files import checked, save_figure
+from diffsim._files import checked, new_figure, save_figure
 from studies import harness
 
 CLOCKS = ("wall", "cpu")
@@ -143,7 +143,7 @@ def _shown(rows: list[dict[str, float]], cores: int) -> Iterator[harness.Row]:
 
 
 def _draw(rows: list[dict[str, float]], cores: int, path: Path) -> None:
-    figure = harness.figure(5, 3.2, dpi=120)
+    figure = new_figure(5, 3.2, dpi=120)
     axes = figure.subplots()
     counts = [row["devices"] for row in rows]
     for name, mark, label in (

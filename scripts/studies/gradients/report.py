@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from diffsim._files import replacing, save_figure
+from diffsim._files import new_figure, replacing, save_figure
 from diffsim.report import html
 from diffsim.report.stage import COLORS, logarithmic, plain
 from studies import harness
@@ -202,7 +202,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path
     """Bias, deviation and cost along each axis, one line a method."""
     axes = [axis for axis in verdict.AXES if len(verdict.varied(rows, base, axis)) > 1]
     axes = axes or ["samples"]
-    figure = harness.figure(2.5 * len(axes) + 0.6, 6.6)
+    figure = new_figure(2.5 * len(axes) + 0.6, 6.6, dpi=150)
     panels = figure.subplots(len(PANELS), len(axes), squeeze=False, sharex="col", sharey="row")
     methods = list(dict.fromkeys(row["method"] for row in rows))
     for column, axis in zip(panels.T, axes):

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from diffsim._files import checked, replacing
+from diffsim._files import checked, new_figure, save_figure
 from diffsim.physics.simulate import Status
 from studies import harness
 from studies.accelerator import machine
@@ -181,7 +181,7 @@ def expected(
 
 def drawn(found: list[Row], seconds: float) -> Any:
     """Balls a second over the batch, in each mode; the errors are in the legend."""
-    made = harness.figure(14, 6)
+    made = new_figure(14, 6, dpi=150)
     names = list(dict.fromkeys(row["engine"] for row in found))
     panels = made.subplots(1, 3, sharex=True, sharey=True)
     for panel, mode in zip(panels, MODES, strict=True):
@@ -238,8 +238,7 @@ def benchmark(
         jax.config.update("jax_enable_compilation_cache", kept)
     if plot is not None:
         (table,) = found.values()
-        with replacing(plot) as temporary:
-            drawn(table, sizes.middle[1]).savefig(temporary, format=plot.suffix[1:])
+        save_figure(drawn(table, sizes.middle[1]), plot)
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from diffsim._files import checked, save_figure
+from diffsim._files import checked, new_figure, save_figure
 from diffsim.gradients import METHODS
 from diffsim.report.plots import AXES, SUFFIXES, run_quantiles
 from diffsim.report.stage import COLORS, logarithmic, plain
@@ -144,7 +144,7 @@ def error_against_cost(
     from matplotlib.ticker import EngFormatter
 
     file = checked(path, SUFFIXES)
-    figure = harness.figure(7.2, 3.1)
+    figure = new_figure(7.2, 3.1, dpi=150)
     both = figure.subplots(1, 2, sharey=True)
     handles = []
     for number, name in enumerate(dict.fromkeys(run.gradient for run in runs)):
