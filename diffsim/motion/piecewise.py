@@ -29,7 +29,7 @@ class Piecewise:
         """Coordinates (axes,) at a phase in [0, 1]."""
         segments = self.coefficients.shape[0]
         if segments == 1:
-            return _horner(self.coefficients[0], phase)
+            return _polynomial(self.coefficients[0], phase)
         if self.knots is None:
             index = jnp.clip((phase * segments).astype(int), 0, segments - 1)
             local = phase * segments - index.astype(phase.dtype)
@@ -37,7 +37,7 @@ class Piecewise:
             index = jnp.sum(phase >= self.knots[1:-1])
             start = self.knots[index]
             local = (phase - start) / (self.knots[index + 1] - start)
-        return _horner(self.coefficients[index], local)
+        return _polynomial(self.coefficients[index], local)
 
 
 def quintic_segments(nodes: jax.Array, widths: jax.Array | float) -> jax.Array:
@@ -68,8 +68,8 @@ def quintic_segments(nodes: jax.Array, widths: jax.Array | float) -> jax.Array:
     )
 
 
-def _horner(coefficients, local):
-    *lower, value = jnp.unstack(coefficients)
-    for coefficient in reversed(lower):
-        value = coefficient + local * value
-    return value
+def _polynomial(coefficients, local):
+    """Σ_k c_k u^k by Horner's rule: one body, and no loop."""
+    step = lambda total, coefficient: (coefficient + local * total, None)  # noqa: E731
+    first = coefficients[-1] + 0 * local
+    return jax.lax.scan(step, first, coefficients[:-1], reverse=True, unroll=True)[0]

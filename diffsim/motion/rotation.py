@@ -6,8 +6,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-from diffsim.physics.vector import Vector
-
 _TERMS = 9  # of the series below 1 rad; the first one left out is under 2/20! = 8e-19 of the sum
 
 
@@ -33,21 +31,19 @@ def turning(vector: jax.Array, rate: jax.Array, home: jax.Array) -> tuple[jax.Ar
     >>> jnp.round(turned, 6).astype(int).tolist()
     [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
     """
-    # In scalars: under vmap each becomes one long vector.
-    rho, change = Vector.of(vector), Vector.of(rate)
-    c0, c1, c2, c3 = stumpff(4, rho.dot(rho))
-    x, y, z = rho.x, rho.y, rho.z
-    even, odd = rho * c2, rho * c1
-    xy, xz, yz = even.x * y, even.x * z, even.y * z
+    # In scalars and rows, which become long vectors under vmap; dots of this size do not fuse.
+    c0, c1, c2, c3 = jnp.unstack(stumpff(4, jnp.sum(vector**2)))
+    (x, y, z), (a, b, c), (first, second, third) = map(jnp.unstack, (vector, rate, home))
+    u, v, w = c1 * x, c1 * y, c1 * z
+    along = c2 * (x * first + y * second + z * third)
     rows = (
-        (c0 + even.x * x, xy - odd.z, xz + odd.y),
-        (xy + odd.z, c0 + even.y * y, yz - odd.x),
-        (xz - odd.y, yz + odd.x, c0 + even.z * z),
+        c0 * first + v * third - w * second + x * along,
+        c0 * second + w * first - u * third + y * along,
+        c0 * third + u * second - v * first + z * along,
     )
-    first, second, third = home  # dots of this size neither fuse nor keep full precision everywhere
-    matrix = jnp.stack([p * first + q * second + r * third for p, q, r in rows])
-    spin = change * c1 + even.cross(change) + rho * (c3 * rho.dot(change))
-    return matrix, spin.array
+    across = jnp.stack([y * c - z * b, z * a - x * c, x * b - y * a])
+    spin = c1 * rate + c2 * across + (c3 * jnp.sum(vector * rate)) * vector
+    return jnp.stack(rows), spin
 
 
 def facing(normal: jax.Array) -> jax.Array:
@@ -81,7 +77,7 @@ def facing(normal: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def stumpff(count: int, square: jax.Array) -> tuple[jax.Array, ...]:
+def stumpff(count: int, square: jax.Array) -> jax.Array:
     """The Stumpff functions c_k(θ²) = Σ_j (−θ²)^j / (2 j + k)!, accurate with all derivatives.
 
     c_0 = cos θ, c_1 = sin θ/θ, c_2 = (1 − cos θ)/θ², c_3 = (θ − sin θ)/θ³, and on by
@@ -91,34 +87,31 @@ def stumpff(count: int, square: jax.Array) -> tuple[jax.Array, ...]:
         count: how many, from c_0 on, at least 2.
         square: θ², (), at least 0.
 
+    Returns:
+        (count,)
+
     Source: K. Stumpff, Himmelsmechanik, vol. 1, § 41 (1959).
 
     >>> import jax.numpy as jnp
-    >>> [float(c) for c in stumpff(3, jnp.zeros(()))]
+    >>> stumpff(3, jnp.zeros(())).tolist()
     [1.0, 1.0, 0.5]
     """
     small = square < 1
     inside, outside = jnp.where(small, square, 0.0), jnp.where(small, 1.0, square)
+    power = lambda found, _: (-inside * found, found)  # noqa: E731
+    powers = jax.lax.scan(power, jnp.ones_like(square), length=_TERMS, unroll=True)[1]
+    factors = [[1 / math.factorial(2 * j + k) for j in range(_TERMS)] for k in range(count)]
+    series = jnp.sum(jnp.asarray(factors, square.dtype) * powers, axis=1)
     angle = jnp.sqrt(outside)
     closed = [jnp.cos(angle), jnp.sin(angle) / angle]  # and up from there
     for k in range(count - 2):
         closed.append((1 / math.factorial(k) - closed[k]) / outside)
-    series = [_series(k, inside) for k in (count - 2, count - 1)]  # and down from there
-    for k in reversed(range(count - 2)):
-        series.insert(0, 1 / math.factorial(k) - inside * series[1])
-    return tuple(jnp.where(small, low, high) for low, high in zip(series, closed, strict=True))
-
-
-def _series(k, square):
-    total = jnp.zeros_like(square)
-    for j in reversed(range(_TERMS)):
-        total = 1 / math.factorial(2 * j + k) - square * total
-    return total
+    return jnp.where(small, series, jnp.stack(closed))
 
 
 @stumpff.defjvp
 def _(count, primals, tangents):
     (square,), (change,) = primals, tangents
     c = stumpff(count + 2, square)
-    slopes = [(k * c[k + 2] - c[k + 1]) / 2 for k in range(count)]
-    return c[:count], tuple(slope * change for slope in slopes)
+    order = jnp.arange(count, dtype=square.dtype)
+    return c[:count], (order * c[2:] - c[1:-1]) / 2 * change

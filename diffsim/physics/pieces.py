@@ -1,7 +1,7 @@
 """Paths as data: before the flight, the pose of each driven surface becomes polynomial pieces.
 
-On each interval of time the nine coordinates of a pose (centre, and the columns u and normal of
-its rotation) are Chebyshev series Σ_m c_m T_m(x), x from -1 to 1 along the interval. They come
+On each interval of time the twelve coordinates of a pose (centre, and the columns of its
+rotation) are Chebyshev series Σ_m c_m T_m(x), x from -1 to 1 along the interval. They come
 from the rates at ``NODES`` Gauss–Chebyshev nodes, integrated term by term, so that surface speeds
 are as exact as the path's own. No code of a path runs inside the flight.
 """
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim.physics.state import Pose
+from diffsim.physics.surfaces import coordinates
 
 NODES = 8
 ROUGH = 1e-6  # m: pieces further from their path than this, and than rounding, are not it
@@ -60,11 +61,11 @@ def pieces(
         begin, end: of the intervals, (K,), s.
 
     Returns:
-        coefficients (K, 9, NODES + 1), m and 1, and the miss (), in the same units: how far a
+        coefficients (K, 12, NODES + 1), m and 1, and the miss (), in the same units: how far a
         pose of the path is from its series, less what rounding explains.
     """
     at = nodes(begin, end)
-    value, rate = (x.reshape(*at.shape, 9).swapaxes(1, 2) for x in sampled(path, jnp.ravel(at)))
+    value, rate = (x.reshape(*at.shape, 12).swapaxes(1, 2) for x in sampled(path, jnp.ravel(at)))
     series = fitted(value, rate, (end - begin) / 2)
     miss = jnp.abs(value - series[..., :1] - _product(series[..., 1:], _VALUES.T))
     rounding = 50 * float(jnp.finfo(at.dtype).eps) * (1 + jnp.max(jnp.abs(value)))
@@ -77,23 +78,15 @@ def nodes(begin: jax.Array, end: jax.Array) -> jax.Array:
 
 
 def fitted(value: jax.Array, rate: jax.Array, half: jax.Array) -> jax.Array:
-    """Series (K, 9, NODES + 1) from coordinates and rates at the nodes, (K, 9, NODES)."""
+    """Series (K, 12, NODES + 1) from coordinates and rates at the nodes, (K, 12, NODES)."""
     rest = _product(half[:, None, None] * rate, _INTEGRATE.T)
     return jnp.concatenate([jnp.mean(value, axis=-1, keepdims=True), rest], axis=-1)
 
 
-def sampled(path, times: jax.Array) -> jax.Array:
-    """Coordinates and their rates at times (n,), each (n, 9)."""
-
-    def at(time):
-        pose = jax.tree.map(lambda leaf: leaf.astype(time.dtype), path(time))
-        u, normal = pose.rotation[:, 0], pose.rotation[:, 2]
-        turning = [jnp.cross(pose.angular_velocity, side) for side in (u, normal)]
-        return jnp.concatenate([pose.position, u, normal]), jnp.concatenate(
-            [pose.velocity, *turning]
-        )
-
-    return jax.vmap(at)(times)
+def sampled(path, times: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Coordinates and their rates at times (n,), each (n, 12)."""
+    pose = jax.tree.map(lambda leaf: leaf.astype(times.dtype), jax.vmap(path)(times))
+    return jax.vmap(coordinates)(pose)
 
 
 def _product(rows, matrix):
@@ -102,25 +95,28 @@ def _product(rows, matrix):
 
 @functools.partial(jax.jit, static_argnames="orders")
 def rates(coefficients: jax.Array, x: jax.Array, half: jax.Array, orders: int) -> jax.Array:
-    """Coordinates and their first time derivatives, (orders, 9, …, B).
+    """Coordinates and their first time derivatives, (orders, 12, …, B).
 
     Args:
-        coefficients: of the interval, (9, NODES + 1, …, B).
+        coefficients: of the interval, (12, NODES + 1, …, B).
         x: in [-1, 1], (…, B).
         half: half the length of the interval, (B,), s; where it is 0, so are the rates.
         orders: how many, the coordinates themselves included.
     """
-    columns, double = jnp.unstack(coefficients, axis=1), 2 * x
+    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
     inverse = jnp.where(half > 0, 1 / jnp.where(half > 0, half, 1.0), 0.0)
-    terms, found = [jnp.ones_like(x), x], []
-    while len(terms) <= NODES:
-        terms.append(double * terms[-1] - terms[-2])
-    for order in range(orders):
-        if order:  # T'_{m+1} = 2 T_m + 2 x T'_m - T'_{m-1}, and so on
-            new = [jnp.zeros_like(x), terms[0] if order == 1 else jnp.zeros_like(x)]
-            for term in terms[1:-1]:
-                new.append(2 * order * term + double * new[-1] - new[-2])
-            terms = new
-        total = sum(c * term for c, term in zip(columns[order:], terms[order:], strict=True))
-        found.append(total * inverse**order if order else total)
-    return jnp.stack(found)
+    twice = 2 * jnp.arange(orders).astype(x.dtype).reshape(-1, *[1] * x.ndim)
+
+    # T_{m+1} = 2 x T_m - T_{m-1},  T'_{m+1} = 2 T_m + 2 x T'_m - T'_{m-1}, and so on
+    def add(carry, coefficient):
+        before, now, total = carry
+        total = total + before[:, None] * coefficient
+        lower = jnp.concatenate([zero[None], now[:-1]])
+        return (now, 2 * x * now - before + twice * lower, total), None
+
+    first = jnp.stack([one, *[zero] * (orders - 1)])
+    second = jnp.stack([x, one, *[zero] * (orders - 2)])
+    shape = jnp.broadcast_shapes(x.shape, coefficients.shape[2:])
+    start = first, second, jnp.zeros((orders, 12, *shape), x.dtype)
+    found = jax.lax.scan(add, start, jnp.moveaxis(coefficients, 1, 0), unroll=True)[0][2]
+    return jnp.stack([found[0], *[found[k] * inverse**k for k in range(1, orders)]])

@@ -30,25 +30,25 @@ class Cubic:
     end: jax.Array
     start_slope: jax.Array
     end_slope: jax.Array
+    c2: jax.Array
+    c3: jax.Array
+
+    @classmethod
+    def through(cls, start, end, start_slope, end_slope) -> "Cubic":
+        rise = end - start
+        c2 = 3 * rise - 2 * start_slope - end_slope
+        return cls(start, end, start_slope, end_slope, c2, start_slope + end_slope - 2 * rise)
 
     def value(self, u):
-        c2, c3 = self._top()
-        return self.start + u * (self.start_slope + u * (c2 + u * c3))
+        return self.start + u * (self.start_slope + u * (self.c2 + u * self.c3))
 
     def slope(self, u):
-        c2, c3 = self._top()
-        return self.start_slope + u * (2 * c2 + 3 * u * c3)
-
-    def _top(self):
-        rise = self.end - self.start
-        c2 = 3 * rise - 2 * self.start_slope - self.end_slope
-        return c2, self.start_slope + self.end_slope - 2 * rise
+        return self.start_slope + u * (2 * self.c2 + 3 * u * self.c3)
 
     def minimum(self):
         """u, and whether it lies within (0, 1)."""
-        c2, c3 = self._top()
-        discriminant = c2 * c2 - 3 * c3 * self.start_slope
-        denominator = c2 + jnp.sqrt(jnp.maximum(discriminant, 0))
+        discriminant = self.c2 * self.c2 - 3 * self.c3 * self.start_slope
+        denominator = self.c2 + jnp.sqrt(jnp.maximum(discriminant, 0))
         u = -self.start_slope / jnp.where(denominator == 0, 1, denominator)
         return u, (discriminant > 0) & (denominator != 0) & (u > 0) & (u < 1)
 
@@ -89,8 +89,7 @@ def touch(near: Proximity, radius: jax.Array, size: jax.Array) -> tuple[jax.Arra
     Returns:
         whether it does, the gap where that is negative, and up to which gap it does, m.
     """
-    across, along = near.local
-    tiny = rounding(size + radius + jnp.abs(near.distance) + jnp.abs(across) + jnp.abs(along))
+    tiny = rounding(size + radius + jnp.sum(jnp.abs(near.local), axis=0))
     skin = gap(near, radius)[0]
     touches = (skin <= tiny) & (skin > -radius) & (near.margin >= 0)
     return touches, jnp.where(touches, jnp.minimum(skin, 0.0), 0.0), tiny
@@ -115,9 +114,9 @@ def crossing(
     """
     pace = left.side * duration
     start, end = left.side * left.distance - zero, left.side * right.distance - zero
-    cubic = Cubic(start, end, pace * left.rate, pace * right.rate)
-    way = [jnp.abs(a - b) for a, b in zip(left.local, right.local, strict=True)]
-    near = jnp.maximum(left.margin, right.margin) + way[0] + way[1] >= 0
+    cubic = Cubic.through(start, end, pace * left.rate, pace * right.rate)
+    way = jnp.sum(jnp.abs(left.local - right.local)[:2], axis=0)
+    near = jnp.maximum(left.margin, right.margin) + way >= 0
     return (start > least) & cubic.falls(most) & near, cubic
 
 
@@ -129,7 +128,7 @@ def first_contact(
     Also where the ball dips in and out within one sub-interval.
 
     Args:
-        near: at the ends of the ``NODES`` sub-intervals, leaves (S, NODES + 1, B).
+        near: at the ends of the ``NODES`` sub-intervals, leaves (…, S, NODES + 1, B).
         duration: of the arc, (B,), s.
         radius: of the ball, (B,), m.
         size: of its coordinates, (B,), m.
@@ -138,10 +137,10 @@ def first_contact(
     Returns:
         found, s in [0, 1], index of the surface, the gap there, each (B,).
     """
-    left = jax.tree.map(lambda leaf: leaf[:, :-1], near)
-    right = jax.tree.map(lambda leaf: leaf[:, 1:], near)
+    left = jax.tree.map(lambda leaf: leaf[..., :-1, :], near)
+    right = jax.tree.map(lambda leaf: leaf[..., 1:, :], near)
     number = jnp.arange(NODES)[:, None]
-    touches, depth, tiny = touch(jax.tree.map(lambda leaf: leaf[:, 0], near), radius, size)
+    touches, depth, tiny = touch(jax.tree.map(lambda leaf: leaf[..., 0, :], near), radius, size)
     # What a ball errs by that moves along a surface it touches; it must leave it downwards.
     slack = jnp.where(touches, tiny / 25, 0.0)
     first = jnp.where(number == 0, tiny[:, None] / 30, 0.0)

@@ -1,5 +1,6 @@
 """Play the world forward: from a state and a paddle path to a rollout."""
 
+import dataclasses
 import enum
 import functools
 import math
@@ -12,13 +13,12 @@ import numpy as np
 from flax import struct
 
 from diffsim import _show
-from diffsim.physics.arc import stable
+from diffsim.physics import pieces
 from diffsim.physics.contact.base import Contact, Impacts, Plan
 from diffsim.physics.contact.impulse import Impulse
-from diffsim.physics.court import coordinates, placed
-from diffsim.physics.pieces import ROUGH, boundaries, pieces
+from diffsim.physics.court import Court
 from diffsim.physics.state import BallState, Body
-from diffsim.physics.surfaces import Patch, Path
+from diffsim.physics.surfaces import Path
 from diffsim.physics.world import World
 
 
@@ -154,20 +154,17 @@ def inside(world: World, state: BallState, series: list[jax.Array]) -> jax.Array
     Behind an unbounded one-sided surface it is however far; behind a patch it may pass below.
 
     Args:
-        series: of each driven surface on the first interval, (9, N + 1).
+        series: of each driven surface on the first interval, (12, N + 1).
     """
-    moving, found = iter(series), jnp.zeros((), bool)
-    for surface in world.surfaces:
-        if surface.driven:
-            own = next(moving)
-            pose = own[:, ::2].sum(axis=1) - own[:, 1::2].sum(axis=1)  # T_m(-1) = (-1)^m
-        else:
-            pose = coordinates(surface)
-        jet = jnp.stack([pose, jnp.zeros_like(pose)])
-        near = placed(Patch.of(surface), jet, world.ball.radius, Body.of(state))
-        within = (near.distance > -world.ball.radius) | jnp.isinf(near.margin)
-        found |= ~surface.two_sided & (near.distance <= 0) & (near.margin >= 0) & within
-    return found
+    body = jax.tree.map(lambda leaf: leaf[:, None, None], Body.of(state))
+    begin = -jnp.ones((1, 1), state.position.dtype)
+    moving = [pieces.rates(own[..., None, None], begin, begin, 2) for own in series]
+    court = Court.of(world)
+    court = dataclasses.replace(court, rows=court.rows[..., None])
+    patch, _, near = court.near(moving, body)
+    radius = world.ball.radius
+    within = (near.distance > -radius) | jnp.isinf(near.margin)
+    return jnp.any(~patch.two_sided & (near.distance <= 0) & (near.margin >= 0) & within)
 
 
 @functools.cache
@@ -176,17 +173,18 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
 
     def run(world, state, paths, duration, contact):
         times = duration * jnp.linspace(0, 1, count + 1, dtype=duration.dtype)
-        ends, grid = boundaries(paths, times)
+        ends, grid = pieces.boundaries(paths, times)
         still = jax.lax.stop_gradient(paths)  # contact models that need a derivative ask again
-        series = [pieces(path, ends[:-1], ends[1:]) for path in still]
+        series = [pieces.pieces(path, ends[:-1], ends[1:]) for path in still]
         plan = Plan(ends, grid, times[1], tuple(one for one, _ in series), paths)
         flight = contact.fly(world, plan, state, max_impacts)
-        calm = stable(world, Body.of(flight.final), times[1])
-        cut = jnp.where(calm, Status.IMPACTS_EXHAUSTED, Status.TOO_FAST)
+        cut = jnp.where(flight.too_fast, Status.TOO_FAST, Status.IMPACTS_EXHAUSTED)
         status = jnp.where(flight.finished, Status.OK, cut)
         doubts = {Status.STARTS_INSIDE: inside(world, state, [one[0] for one, _ in series])}
         if paths:
-            doubts[Status.ROUGH_PATH] = jnp.max(jnp.stack([miss for _, miss in series])) > ROUGH
+            doubts[Status.ROUGH_PATH] = (
+                jnp.max(jnp.stack([miss for _, miss in series])) > pieces.ROUGH
+            )
         doubts[Status.COARSE_STEP] = flight.coarse
         known = float(jnp.finfo(times.dtype).eps) * jnp.max(jnp.abs(flight.states.position))
         doubts[Status.TOO_FAR] = bool(world.surfaces) & (known > world.ball.radius / 100)

@@ -159,39 +159,3 @@ class Pose:
     rotation: jax.Array
     velocity: jax.Array
     angular_velocity: jax.Array
-
-
-@struct.dataclass
-class Frame:
-    """A :class:`Pose` as the simulator carries it: Vectors, of any shape.
-
-    Attributes:
-        center: m.
-        u, normal: columns of the rotation.
-        velocity: of the centre, m/s.
-        angular_velocity: rad/s.
-    """
-
-    center: Vector
-    u: Vector
-    normal: Vector
-    velocity: Vector
-    angular_velocity: Vector
-
-    @classmethod
-    def of(cls, pose: Pose) -> "Frame":
-        """From arrays (3, …)."""
-        turn = pose.rotation
-        parts = (pose.position, turn[:, 0], turn[:, 2], pose.velocity, pose.angular_velocity)
-        return cls(*(Vector.of(part) for part in parts))
-
-    @classmethod
-    def moving(cls, value: jax.Array, rate: jax.Array) -> "Frame":
-        """From centre, u and normal, and their time derivatives, (9, …).
-
-        Ω = n × ṅ + (u̇ · v) n, as Ω · n = u̇ · v for v = n × u.
-        """
-        center, u, normal = (Vector.of(value[i : i + 3]) for i in (0, 3, 6))
-        velocity, du, turning = (Vector.of(rate[i : i + 3]) for i in (0, 3, 6))
-        about = du.dot(normal.cross(u))
-        return cls(center, u, normal, velocity, normal.cross(turning) + normal * about)

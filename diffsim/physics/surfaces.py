@@ -8,7 +8,7 @@ import numpy as np
 from flax import struct
 
 from diffsim import _check
-from diffsim.physics.state import Frame, Pose
+from diffsim.physics.state import Body, Pose
 from diffsim.physics.vector import Vector, orthonormal, safe_sqrt
 
 Path = Callable[[jax.Array], Pose]
@@ -204,29 +204,63 @@ def Paddle(
 
 @struct.dataclass
 class Patch:
-    """What a :class:`Surface` is apart from its pose, several of them as arrays of any shape."""
+    """What a :class:`Surface` is apart from its pose, as numbers: nine rows of any shape.
 
-    half_extents: tuple[jax.Array, jax.Array]
-    disk_radius: jax.Array
-    two_sided: jax.Array
-    restitution: jax.Array
-    restitution_slope: jax.Array
-    friction: jax.Array
-    tangential_restitution: jax.Array
-    once: jax.Array
+    Attributes:
+        rows: half extents, disk radius, whether two-sided, restitution, its slope, friction,
+            tangential restitution, whether gone after an impact, (9, …).
+    """
+
+    rows: jax.Array
 
     @classmethod
     def of(cls, surface: Surface) -> "Patch":
-        return cls(
-            (surface.half_extents[0], surface.half_extents[1]),
-            surface.disk_radius,
-            surface.two_sided,
-            surface.restitution,
-            surface.restitution_slope,
-            surface.friction,
-            surface.tangential_restitution,
-            surface.once,
-        )
+        """From scalars."""
+        names = "disk_radius two_sided restitution restitution_slope friction"
+        rows = [getattr(surface, key) for key in (*names.split(), "tangential_restitution", "once")]
+        rest = jnp.stack([jnp.asarray(row, surface.center.dtype) for row in rows])
+        return cls(jnp.append(surface.half_extents, rest))
+
+    @property
+    def half_extents(self) -> jax.Array:
+        """(2, …), m."""
+        return self.rows[:2]
+
+    @property
+    def disk_radius(self) -> jax.Array:
+        return self.rows[2]
+
+    @property
+    def two_sided(self) -> jax.Array:
+        return self.rows[3] > 0
+
+    @property
+    def restitution(self) -> jax.Array:
+        return self.rows[4]
+
+    @property
+    def restitution_slope(self) -> jax.Array:
+        return self.rows[5]
+
+    @property
+    def friction(self) -> jax.Array:
+        return self.rows[6]
+
+    @property
+    def tangential_restitution(self) -> jax.Array:
+        return self.rows[7]
+
+    @property
+    def once(self) -> jax.Array:
+        return self.rows[8] > 0
+
+
+def coordinates(pose: Pose) -> tuple[jax.Array, jax.Array]:
+    """A pose as numbers: centre and the columns of the rotation, and their rates, (12, …) each."""
+    columns = jnp.moveaxis(pose.rotation, 1, 0)
+    turning = jnp.cross(pose.angular_velocity[None], columns, axis=1)
+    value = jnp.concatenate([pose.position, *columns])
+    return value, jnp.concatenate([pose.velocity, *turning])
 
 
 @struct.dataclass
@@ -234,52 +268,61 @@ class Proximity:
     """How a ball stands to one surface at one time.
 
     Attributes:
-        distance: n · (x − c), signed distance of the centre from the plane, m.
+        distance: of the centre from the plane, signed, m.
         rate: its time derivative, m/s.
         side: +1, or -1 where the ball is behind a two-sided surface.
         margin: how far inside the patch the contact point lies (negative: outside), m.
-        local: the contact point in the surface's own u and v, m.
-        normal: unit normal towards the ball.
-        surface_velocity: of the surface at the contact point, m/s.
+        local: the centre of the ball in the surface's own axes u, v and normal, (3, …), m.
     """
 
     distance: jax.Array
     rate: jax.Array
     side: jax.Array
     margin: jax.Array
-    local: tuple[jax.Array, jax.Array]
-    normal: Vector
-    surface_velocity: Vector
+    local: jax.Array
 
 
-def proximity(
-    patch: "Surface | Patch", frame: Frame, radius: jax.Array, position: Vector, velocity: Vector
-) -> Proximity:
-    """Place a ball of the given radius relative to a patch in the given frame.
+@jax.jit
+def proximity(patch: Patch, jet: jax.Array, ball: Body) -> Proximity:
+    """How a ball stands to a patch.
 
-    contact = x − r n,  v_s = ċ + Ω × (contact − c),  d(n·(x − c))/dt = n·(v − v_s),
-    with n the normal on the ball's side where the surface is two-sided.
+    With R the rotation of the surface and c its centre: local = Rᵀ (x − c).
+
+    Args:
+        jet: coordinates of the surface and their rates, (2, 12, …).
     """
-    offset = position - frame.center
-    distance = frame.normal.dot(offset)
+    (center, axes), (moving, turning) = _parts(jet[0]), _parts(jet[1])
+    offset = (ball.position - Vector.of(center)).array
+    local = _along(jnp.unstack(axes, axis=1), offset)
+    speed = (ball.velocity - Vector.of(moving)).array
+    rate = _along(jnp.unstack(turning[2]), offset) + _along(jnp.unstack(axes[2]), speed)
+    distance = local[2]
     side = jnp.where(patch.two_sided & (distance < 0), -1.0, 1.0).astype(distance.dtype)
-    normal = frame.normal * side
-    arm = offset - normal * radius
-    surface_velocity = frame.velocity + frame.angular_velocity.cross(arm)
-    along_u, along_v = frame.u.dot(arm), frame.normal.cross(frame.u).dot(arm)
-    in_rectangle = jnp.minimum(
-        patch.half_extents[0] - jnp.abs(along_u), patch.half_extents[1] - jnp.abs(along_v)
-    )
-    in_disk = patch.disk_radius - safe_sqrt(along_u**2 + along_v**2)
-    return Proximity(
-        distance=distance,
-        rate=frame.normal.dot(velocity - surface_velocity),
-        side=side,
-        margin=jnp.minimum(in_rectangle, in_disk),
-        local=(along_u, along_v),
-        normal=normal,
-        surface_velocity=surface_velocity,
-    )
+    in_rectangle = jnp.min(patch.half_extents - jnp.abs(local[:2]), axis=0)
+    in_disk = patch.disk_radius - safe_sqrt(jnp.sum(local[:2] ** 2, axis=0))
+    return Proximity(distance, rate, side, jnp.minimum(in_rectangle, in_disk), local)
+
+
+def contact_frame(jet: jax.Array, near: Proximity, radius: jax.Array) -> tuple[Vector, Vector]:
+    """The unit normal towards the ball, and the velocity of the surface where it is touched, m/s.
+
+    contact = x − r n,  v_s = ċ + Ṙ Rᵀ (contact − c).
+    """
+    (_, axes), (moving, turning) = _parts(jet[0]), _parts(jet[1])
+    normal = axes[2] * near.side
+    arm = jnp.concatenate([near.local[:2], (near.local[2] - near.side * radius)[None]])
+    return Vector.of(normal), Vector.of(moving + _along(jnp.unstack(turning), arm))
+
+
+def _along(axes, arm):
+    """Σ_k arm_k axis_k: written out, as XLA's CPU code for a short sum is slow."""
+    first, second, third = (axis * part for axis, part in zip(axes, jnp.unstack(arm), strict=True))
+    return first + second + third
+
+
+def _parts(coordinates: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Centre (3, …) and axes (3, 3, …), one after the other."""
+    return coordinates[:3], coordinates[3:].reshape(3, 3, *coordinates.shape[1:])
 
 
 def gap(near: Proximity, radius: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -60,7 +60,8 @@ class Vector:
 
     def dot(self, other: "Vector") -> jax.Array:
         a, b = _alike(self, other)
-        return jnp.sum(a * b, axis=0)
+        x, y, z = jnp.unstack(a * b)
+        return x + y + z
 
     def sum(self) -> "Vector":
         """Over the first axis of the components."""

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim.physics.contact.base import impulse_law
-from diffsim.physics.state import Ball, Frame, Pose
-from diffsim.physics.surfaces import Patch, Surface, proximity
+from diffsim.physics.state import Ball
+from diffsim.physics.surfaces import Surface
 from diffsim.physics.vector import Vector
 from diffsim.tasks import mujoco_contact
 from studies import harness
@@ -76,12 +76,10 @@ OBLIQUE = [
 def by_the_law(velocity: Any, spin: Any, restitution: float, friction: float) -> tuple:
     """Velocity (3,) and spin (3,) after :func:`bounce` by the impulse law."""
     ball, plate = Ball.create(), Surface.create(restitution=restitution, friction=friction)
-    pose = Pose(jnp.zeros(3), jnp.eye(3), jnp.zeros(3), jnp.zeros(3))
-    place, moving, turning = (
-        Vector.of(jnp.asarray(x, float)) for x in ((0.0, 0.0, 0.02), velocity, spin)
+    up, still, moving, turning = (
+        Vector.of(jnp.asarray(x, float)) for x in ((0, 0, 1), (0, 0, 0), velocity, spin)
     )
-    near = proximity(Patch.of(plate), Frame.of(pose), ball.radius, place, moving)
-    after = impulse_law(ball, near, moving, turning, restitution, plate.friction)
+    after = impulse_law(ball, up, still, moving, turning, restitution, plate.friction)
     return np.asarray(after[0].array), np.asarray(after[1].array)
 
 

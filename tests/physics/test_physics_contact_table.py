@@ -10,7 +10,6 @@ from diffsim.physics.contact.base import impulse_law
 from diffsim.physics.contact.table import CONTACTS, make
 from diffsim.physics.flight import AERODYNAMICS, SpinRatioLift
 from diffsim.physics.presets import PRESETS, rubber_paddle
-from diffsim.physics.surfaces import Proximity
 from diffsim.physics.vector import Vector
 
 R, A, G = 0.02, 2 / 3, 9.81
@@ -159,9 +158,8 @@ def test_two_surfaces_of_one_name_are_refused():
 def test_rubber_turns_the_slip_round(turn, friction):
     """u_t⁺ = −e_t u_t where it grips; energy falls, and not at all where e = e_t = 1."""
     up, zero = Vector(0.0, 0.0, 1.0), Vector(0.0, 0.0, 0.0)
-    near = Proximity(R, -3.0, 1.0, 1.0, (0.0, 0.0), up, zero)
     velocity, spin = Vector(1.0, -2.0, -3.0), Vector(50.0, 80.0, 20.0)
-    after, spun, _ = impulse_law(Ball.create(), near, velocity, spin, 1.0, friction, turn)
+    after, spun, _ = impulse_law(Ball.create(), up, zero, velocity, spin, 1.0, friction, turn)
 
     def slip(v, w):
         return (v - R * w.cross(up)).array[:2]

@@ -9,7 +9,7 @@ from flax import struct
 
 from diffsim.physics.lanes import full
 from diffsim.physics.state import Ball, BallState, Body
-from diffsim.physics.surfaces import Path, Proximity
+from diffsim.physics.surfaces import Path
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
@@ -25,7 +25,7 @@ class Plan:
         grid: which of them are the time grid, (n + 1,) int.
         step: of the grid, s.
         series: pose of each driven surface on each interval (:mod:`diffsim.physics.pieces`),
-            without derivative, (K, 9, N + 1).
+            without derivative, (K, 12, N + 1).
         paths: from which they were made.
     """
 
@@ -69,6 +69,7 @@ class Flight:
         final: at the end, leaves (3,).
         finished: whether that is the end of the grid, () bool.
         coarse: whether a step was too long for the air, () bool.
+        too_fast: whether the ball stopped where a step would not be stable, () bool.
     """
 
     states: BallState
@@ -76,6 +77,7 @@ class Flight:
     final: BallState
     finished: jax.Array
     coarse: jax.Array
+    too_fast: jax.Array
 
 
 @struct.dataclass
@@ -176,13 +178,15 @@ def collect(
         final=jax.tree.map(lambda leaf: leaf[0], states(rows[-1:])),
         finished=marks.reached[-1] >= grid[-1],
         coarse=jnp.zeros(marks.reached.shape[1], bool),
+        too_fast=jnp.zeros(marks.reached.shape[1], bool),
     )
 
 
 @jax.jit
 def impulse_law(
     ball: Ball,
-    near: Proximity,
+    normal: Vector,
+    moving: Vector,
     velocity: Vector,
     spin: Vector,
     restitution: jax.Array | float,
@@ -199,7 +203,7 @@ def impulse_law(
 
     Args:
         ball: its radius and inertia factor are used.
-        near: the surface's normal and velocity at the contact.
+        normal, moving: the surface's unit normal towards the ball, and its velocity there.
         velocity, spin: before.
         restitution: e, ().
         friction: μ, ().
@@ -208,8 +212,8 @@ def impulse_law(
     Returns:
         velocity and spin after, and the normal impulse per mass J_n/m, (), m/s.
     """
-    n = near.normal
-    slip = velocity - ball.radius * spin.cross(n) - near.surface_velocity
+    n = normal
+    slip = velocity - ball.radius * spin.cross(n) - moving
     approach = slip.dot(n)
     push = jnp.where(approach < 0, -(1 + restitution) * approach, 0.0)
     stick = (slip - approach * n) * (-(1 + tangential_restitution) / (1 + 1 / ball.inertia_factor))

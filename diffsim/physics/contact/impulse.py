@@ -10,11 +10,11 @@ from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
-from diffsim.physics.court import Court, chosen, pick, placed, shifted, wide
+from diffsim.physics.court import Court, chosen, pick, shifted, wide
 from diffsim.physics.lanes import again, full, lane_count, lanes, sized, where_any
 from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, leaving, refined
 from diffsim.physics.state import Body
-from diffsim.physics.surfaces import gap
+from diffsim.physics.surfaces import contact_frame, gap, proximity
 from diffsim.physics.vector import choose
 
 NO_SURFACE = -1
@@ -59,12 +59,13 @@ class Impulse:
 
     def fly(self, world, plan, state, max_impacts) -> Flight:
         """See :class:`~diffsim.physics.contact.base.Contact`."""
-        fixed = jax.lax.stop_gradient((world, plan.data, state, jnp.asarray(self.rest_speed)))
+        scene = dataclasses.replace(world, surfaces=()), Court.of(world)
+        fixed = jax.lax.stop_gradient((*scene, plan.data, state, jnp.asarray(self.rest_speed)))
         record = lanes(sized(_searched, max_impacts))(*fixed)
         moving = _moving(plan, record, max_impacts)
-        rows = _differentiable((world, state, moving), (plan.data, record))
+        rows = _differentiable((*scene, state, moving), (plan.data, record))
         flight = lanes(sized(collect, max_impacts))(state, rows, record.marks, plan.grid)
-        return dataclasses.replace(flight, coarse=record.coarse)
+        return dataclasses.replace(flight, coarse=record.coarse, too_fast=record.too_fast)
 
 
 @struct.dataclass
@@ -111,12 +112,14 @@ class Record:
         tape: what its derivative needs of it.
         marks: how the rows make up the flight.
         coarse: whether a step was too long for the air, (B,).
+        too_fast: whether the ball stopped where a step would not be stable, (B,).
     """
 
     rows: jax.Array
     tape: Tape
     marks: Marks
     coarse: jax.Array
+    too_fast: jax.Array
 
 
 @jax.custom_jvp
@@ -124,7 +127,7 @@ def _differentiable(inputs, found) -> jax.Array:
     """The rows that were found, with derivatives in the inputs from the tape: no search there.
 
     Args:
-        inputs: the world, the start, and how driven surfaces move where that counts.
+        inputs: world, court and start, and how driven surfaces move where that counts.
         found: the plan and the record.
     """
     return found[1].rows
@@ -139,9 +142,9 @@ def _differentiable_jvp(primals, tangents):
 
     def along(*values):
         changed = dict(enumerate(leaves)) | dict(zip(moved, values, strict=True))
-        world, start, moving = jax.tree.unflatten(tree, changed.values())
-        jets = lanes(_jets)(world, moving, plan, record.tape, record.marks) if moving else None
-        return lanes(_replayed)(world, start, jets, plan, record.tape)
+        world, court, start, moving = jax.tree.unflatten(tree, changed.values())
+        jets = lanes(_jets)(court, moving, plan, record.tape, record.marks) if moving else None
+        return lanes(_replayed)(world, court, start, jets, record.tape)
 
     change = jax.jvp(along, [leaves[i] for i in moved], [ways[i] for i in moved])[1]
     return _differentiable(*primals), change
@@ -153,7 +156,7 @@ _differentiable.defjvp(_differentiable_jvp, symbolic_zeros=True)
 def _moving(plan: Plan, record: Record, max_impacts: int):
     """Series of each driven surface on the intervals with an impact, and jets at all ends.
 
-    Only there do derivatives need them: (max_impacts, 9, N + 1) and (K, 2, 9).
+    Only there do derivatives need them: (max_impacts, 12, N + 1) and (K, 2, 12).
     """
     marks = jax.tree.map(lambda leaf: leaf[:, None], record.marks)
     rows, interval = impact_rows(marks, max_impacts)[:, 0], record.tape.interval
@@ -163,63 +166,63 @@ def _moving(plan: Plan, record: Record, max_impacts: int):
 
     def moves(path):
         jets = pieces.sampled(path, jnp.append(at, ends[1:]))
-        value, rate = (x[: at.size].reshape(*at.shape, 9).swapaxes(1, 2) for x in jets)
-        return pieces.fitted(value, rate, (end - begin) / 2), jnp.stack(
-            [x[at.size :] for x in jets], 1
-        )
+        value, rate = (x[: at.size].reshape(*at.shape, 12).swapaxes(1, 2) for x in jets)
+        series = pieces.fitted(value, rate, (end - begin) / 2)
+        return series, jnp.stack([x[at.size :] for x in jets], axis=1)
 
     return [moves(path) for path in plan.paths]
 
 
-def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int) -> Record:
+def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts: int) -> Record:
     """Fly and search, arc by arc; for lanes."""
-    size = lane_count((world, plan, start, rest_speed))
-    world, start, rest_speed = full((world, start, rest_speed), size)
-    court, last, dtype = Court.of(world, plan), plan.grid[-1], start.position.dtype
+    size = lane_count((world, court, plan, start, rest_speed))
+    world, court, start, rest_speed = full((world, court, start, rest_speed), size)
+    last, dtype, radius = plan.grid[-1], start.position.dtype, world.ball.radius
     shares = full(jnp.arange(NODES + 1).astype(dtype)[:, None] / NODES, size)
 
     def search(carry):
-        body, interval, late, rest, gone, rough, impacts = carry
+        body, interval, late, rest, gone, (rough, wild), impacts = carry
         begun = pick(plan.boundaries, interval)
         length = pick(plan.boundaries, jnp.minimum(interval + 1, last)) - begun
-        running = (interval < last) & stable(world, body, plan.step)
+        steady = stable(world, body, plan.step)
+        running = (interval < last) & steady
         duration = jnp.where(running, jnp.maximum(length - late, 0.0), 0.0)
         arc = _arc(world, body, running, duration)
-        rough |= running & coarse(arc)
-        one, coefficients = jnp.ones_like(duration), [pick(c, interval) for c in court.series]
+        rough, wild = rough | (running & coarse(arc)), wild | ((interval < last) & ~steady)
+        one, coefficients = jnp.ones_like(duration), [pick(c, interval) for c in plan.series]
 
-        def place(s):  # in the coordinate of the interval
-            return 2 * (late + s * duration) / jnp.where(length > 0, length, 1.0) - 1
+        half = jnp.where(length > 0, length, 1.0) / 2
+        place = lambda s: late / half - 1 + s * (duration / half)  # noqa: E731  on the interval
 
         def near_at(s, index):
             moving = pieces.rates(court.own(index, coefficients), place(s), length / 2, 2)
-            return court.near(index, court.jet(index, moving), arc(s))
+            patch, jet = court.chosen(index, moving)
+            return patch, jet, proximity(patch, jet, arc(s))
 
         # A resting ball: the free velocity at the end of the arc, brought back to the surface by
         # a perfectly inelastic impact (Moreau's time stepping).
-        near, free = near_at(one, rest), arc(one)
-        velocity, spin, push = _at_rest(world, court, rest, near, free)
-        late_rate = gap(near_at(0.98 * one, rest), court.radius)[1]
-        held = (rest >= 0) & (push > 0) & (gap(near, court.radius)[1] < late_rate)
+        (patch, jet, near), free = near_at(one, rest), arc(one)
+        velocity, spin, push = _at_rest(world, patch, jet, near, free)
+        late_rate = gap(near_at(0.98 * one, rest)[2], radius)[1]
+        held = (rest >= 0) & (push > 0) & (gap(near, radius)[1] < late_rate)
         arc = choose(held, slide(arc, velocity, spin), arc)
 
         moving = [pieces.rates(c[:, :, None], place(shares), length / 2, 2) for c in coefficients]
-        near = court.all_near(moving, wide(arc, shares.shape)(shares))
-        near = near.replace(normal=None, surface_velocity=None)  # type: ignore[attr-defined]
+        near = court.near(moving, wide(arc, shares.shape)(shares))[2]
         own = court.numbers == rest
         leaves, until, node = leaving(near, own, held)
         allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & own)
         allowed = allowed[:, None] & ~(own[:, None] & (jnp.arange(NODES)[:, None] <= node))
         far = jnp.sum(jnp.abs(body.position.array), axis=0)
-        found, s, chosen, depth = first_contact(near, duration, court.radius, far, allowed)
+        found, s, chosen, depth = first_contact(near, duration, radius, far, allowed)
         leaves &= until <= s
         found = (found | leaves) & running
         chosen = jnp.where(found & ~leaves | (rest < 0), chosen.astype(jnp.int32), rest)
-        s = refined(lambda s: near_at(s, chosen), court.radius + depth, arc, jnp.minimum(s, 1.0))
+        s = refined(lambda s: near_at(s, chosen)[2], radius + depth, arc, jnp.minimum(s, 1.0))
         s = jnp.where(leaves, until, jnp.where(found, s, one))
 
-        near, before, patch = near_at(s, chosen), arc(s), court.patch(chosen)
-        rate = gap(near, court.radius)[1]
+        (patch, jet, near), before = near_at(s, chosen), arc(s)
+        rate = gap(near, radius)[1]
         restitution = _restitution(patch, rate)
         slow = (restitution * -rate < rest_speed) & (restitution < 1)
         on_patch = near.margin >= 0
@@ -231,7 +234,7 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int) -> Reco
             stays=on_patch & ((held & ~found) | leaves) & running,
         )  # fmt: skip
         late = late + s * duration
-        body = choose(running, _after(world, court, tape, patch, near, before), body)
+        body = choose(running, _after(world, tape, patch, jet, near, before), body)
         line = row(body, before, begun + late)
         settled = (tape.hit & tape.settles) | tape.stays
         carry = (
@@ -240,14 +243,13 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int) -> Reco
             jnp.where(found | ~running, late, 0.0),
             jnp.where(settled, chosen, jnp.where(running, NO_SURFACE, rest)),
             gone | jnp.where(tape.hit & patch.once, jnp.left_shift(1, chosen), 0),
-            rough,
+            (rough, wild),
             impacts + tape.hit.astype(jnp.int32),
         )
         return carry, (line, tape, court.named(chosen))
 
     def wait(carry):
         body, interval, late, rest, *_ = carry
-        no = jnp.zeros(size, bool)
         tape = Tape(interval, late, late, late, late, rest, rest, no, no, no, no, no)
         return carry, (row(body, body, late), tape, rest)
 
@@ -257,33 +259,33 @@ def _searched(world, plan: Plan, start, rest_speed, *, max_impacts: int) -> Reco
 
     zero, number = jnp.zeros(size, dtype), jnp.zeros(size, jnp.int32)
     body = Body.of(start)
-    carry = (body, number, zero, number + NO_SURFACE, number, jnp.zeros(size, bool), number)
+    no = jnp.zeros(size, bool)
+    carry = (body, number, zero, number + NO_SURFACE, number, (no, no), number)
     count = plan.boundaries.shape[0] - 1 + max_impacts
     carry, (rows, tape, marks) = jax.lax.scan(step, carry, length=count)
-    return Record(rows, tape, marks, carry[5])
+    return Record(rows, tape, marks, *carry[5])
 
 
-def _jets(world, moving, plan: Plan, tape: Tape, marks: Marks):
-    """Where driven surfaces are at the ends of intervals and of arcs, (A, 2 and 4, 9, B)."""
-    court, max_impacts = Court.of(world, plan), moving[0][0].shape[0]
-    rows = impact_rows(marks, max_impacts)
+def _jets(court: Court, moving, plan: Plan, tape: Tape, marks: Marks):
+    """Where driven surfaces are at the ends of intervals and of arcs, (A, 2 and 4, 12, B)."""
+    rows, lengths = impact_rows(marks, moving[0][0].shape[0]), jnp.diff(plan.boundaries, axis=0)
     at = [pick(x, rows) for x in (tape.interval, tape.surface, tape.place)]
-    at_impact = court.jets_at([series for series, _ in moving], *at)
+    at_impact = court.jets_at([series for series, _ in moving], lengths, *at)
     ends = court.jets_at_ends([jets for _, jets in moving], tape.interval, tape.rest)
     still = jnp.concatenate([ends, jnp.zeros_like(ends)], axis=1)
     own = jnp.moveaxis(chosen(at_impact, marks.impacts - 1), 2, 0)
     return ends, jnp.where(tape.hit[:, None, None], own, still)
 
 
-def _replayed(world, start, jets, plan: Plan, tape: Tape) -> jax.Array:
+def _replayed(world, court: Court, start, jets, tape: Tape) -> jax.Array:
     """The same rows from a tape, with their derivatives; for lanes.
 
     Args:
         jets: of driven surfaces, if there are any, see :func:`_jets`.
     """
-    size = lane_count((world, start, jets, tape))
-    world, start, tape = full((world, start, tape), size)
-    court, still = Court.of(world, plan), jnp.zeros((4, 9, size), start.position.dtype)
+    size = lane_count((world, court, start, jets, tape))
+    world, court, start, tape = full((world, court, start, tape), size)
+    still = jnp.zeros((4, 12, size), start.position.dtype)
 
     def step(carry, data):
         (body, late), (tape, jets) = carry, data
@@ -291,17 +293,16 @@ def _replayed(world, start, jets, plan: Plan, tape: Tape) -> jax.Array:
         duration = jnp.where(tape.running, tape.length - late, 0.0)
         arc, one = _arc(world, body, tape.running, duration), jnp.ones_like(duration)
         free = arc(one)
-        near = court.near(tape.rest, court.jet(tape.rest, end), free)
-        velocity, spin, _ = _at_rest(world, court, tape.rest, near, free)
+        patch, jet = court.chosen(tape.rest, end)
+        velocity, spin, _ = _at_rest(world, patch, jet, proximity(patch, jet, free), free)
         arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
 
-        patch, jet = court.patch(tape.surface), court.jet(tape.surface, own)
-        root = impact_time(tape.s, arc, late, jet, patch, court.radius)
+        patch, jet = court.chosen(tape.surface, own)
+        root = impact_time(tape.s, arc, late, jet, patch, world.ball.radius)
         s = jnp.where(tape.hit & ~tape.stays, root, tape.s)
         late = late + s * duration
-        before = arc(s)
-        near = court.near(tape.surface, shifted(jet, late), before)
-        after = _after(world, court, tape, patch, near, before)
+        before, jet = arc(s), shifted(jet, late)
+        after = _after(world, tape, patch, jet, proximity(patch, jet, before), before)
         body = choose(tape.running, after, body)
         line = row(body, before, tape.begun + late)
         return (body, jnp.where(tape.found, late, 0.0)), line
@@ -315,25 +316,26 @@ def _arc(world, body: Body, running, duration) -> Arc:
     return fly(world, choose(running, body, jax.tree.map(jnp.zeros_like, body)), duration)
 
 
-def _at_rest(world, court, rest, near, free: Body):
-    patch = court.patch(rest)
-    return impulse_law(world.ball, near, free.velocity, free.spin, 0.0, patch.friction)
+def _at_rest(world, patch, jet, near, free: Body):
+    contact = contact_frame(jet, near, world.ball.radius)
+    return impulse_law(world.ball, *contact, free.velocity, free.spin, 0.0, patch.friction)
 
 
 def _restitution(patch, rate):
     return jnp.maximum(patch.restitution + patch.restitution_slope * rate, 0.0)
 
 
-def _after(world, court, tape: Tape, patch, near, before: Body) -> Body:
+def _after(world, tape: Tape, patch, jet, near, before: Body) -> Body:
     """The ball after what the tape says happens at the end of an arc."""
-    skin, rate = gap(near, court.radius)
+    ball = world.ball
+    (skin, rate), (normal, moving) = gap(near, ball.radius), contact_frame(jet, near, ball.radius)
     restitution = jnp.where(tape.settles, 0.0, _restitution(patch, rate))
     turn_round = jnp.where(tape.settles, 0.0, patch.tangential_restitution)
     velocity, spin, _ = impulse_law(
-        world.ball, near, before.velocity, before.spin, restitution, patch.friction, turn_round
+        ball, normal, moving, before.velocity, before.spin, restitution, patch.friction, turn_round
     )
     return Body(
-        before.position - near.normal * jnp.where(tape.stays, skin, 0.0),
+        before.position - normal * jnp.where(tape.stays, skin, 0.0),
         choose(tape.hit, velocity, before.velocity),
         choose(tape.hit, spin, before.spin),
     )
@@ -350,7 +352,7 @@ def impact_time(s, arc: Arc, late, jet, patch, radius):
         s: the root.
         arc: the ball.
         late: start of the arc in its interval, s.
-        jet: coordinates of the surface at the root, and their derivatives, (4, 9, B).
+        jet: coordinates of the surface at the root, and their derivatives, (4, 12, B).
         patch, radius: of the surface and the ball.
     """
     return s
@@ -362,8 +364,7 @@ def _(primals, tangents):
     s = impact_time(*primals)
 
     def skin(arc, late, jet, radius):
-        near = placed(patch, shifted(jet, late + s * arc.duration), radius, arc(s))
-        return gap(near, radius)
+        return gap(proximity(patch, shifted(jet, late + s * arc.duration), arc(s)), radius)
 
     del ways[3]
     (_, rate), (change, _) = jax.jvp(skin, (arc, late, jet, radius), tuple(ways))

@@ -14,7 +14,7 @@ from diffsim.physics.contact.base import Flight, Marks, Plan, collect, row
 from diffsim.physics.court import Court, pick, wide
 from diffsim.physics.lanes import full, lane_count, lanes, sized
 from diffsim.physics.state import Ball, Body
-from diffsim.physics.surfaces import Patch, Proximity, gap
+from diffsim.physics.surfaces import Patch, Proximity, contact_frame, gap
 from diffsim.physics.vector import Vector, choose
 
 STEPS_PER_CONTACT = 30
@@ -125,10 +125,9 @@ def dashpot(contact, patches: Patch, mass):
     return 2 * ratio * jnp.sqrt(contact.stiffness * mass)
 
 
-def rub(ball: Ball, friction, near: Proximity, velocity, spin, push, slip_speed) -> Vector:
+def rub(ball: Ball, friction, n: Vector, moving, velocity, spin, push, slip_speed) -> Vector:
     """Coulomb friction, smooth at rest: −μ N u_t / √(|u_t|² + v_s²), N."""
-    n = near.normal
-    slip = velocity - ball.radius * spin.cross(n) - near.surface_velocity
+    slip = velocity - ball.radius * spin.cross(n) - moving
     slip = slip - slip.dot(n) * n
     return slip * (-friction * push / jnp.sqrt(slip.dot(slip) + slip_speed**2))
 
@@ -148,49 +147,45 @@ def fly(contact, world, plan: Plan, state, max_impacts: int) -> Flight:
     ends = plan.boundaries
     series = tuple(pieces.pieces(path, ends[:-1], ends[1:])[0] for path in plan.paths)
     data = dataclasses.replace(plan.data, series=series)
-    return lanes(sized(_flown, max_impacts))(contact, world, data, state)
+    scene = dataclasses.replace(world, surfaces=()), Court.of(world)
+    return lanes(sized(_flown, max_impacts))(contact, *scene, data, state)
 
 
-def _flown(contact, world, plan: Plan, start, *, max_impacts: int) -> Flight:
+def _flown(contact, world, court: Court, plan: Plan, start, *, max_impacts: int) -> Flight:
     """For lanes."""
-    size = lane_count((contact, world, plan, start))
-    contact, world, plan, start = full((contact, world, plan, start), size)
-    ball, court, ends, substeps = (
+    size = lane_count((contact, world, court, plan, start))
+    contact, world, court, plan, start = full((contact, world, court, plan, start), size)
+    ball, ends, lengths, substeps = (
         world.ball,
-        Court.of(world, plan),
         plan.boundaries,
+        jnp.diff(plan.boundaries, axis=0),
         contact.substeps,
     )
+    patches = Patch(jnp.moveaxis(court.rows[:, :9], 0, 1))
     count, dtype, h = plan.grid.shape[0] - 1, ends.dtype, plan.step / substeps
     inertia = ball.inertia_factor * ball.mass * ball.radius
-    damping = dashpot(contact, court.patches, ball.mass)
+    damping = dashpot(contact, patches, ball.mass)
 
-    def nearby(time, state: Body) -> Proximity:
-        """Of all surfaces, leaves (S, B)."""
+    def nearby(time, state: Body) -> tuple[jax.Array, Proximity]:
+        """Jets of all surfaces, and how the balls stand to them, leaves (…, S, B)."""
         interval = jnp.sum(ends[1:-1] <= time, axis=0, dtype=jnp.int32)
-        begin, length = pick(ends, interval), pick(court.lengths, interval)
+        begin, length = pick(ends, interval), pick(lengths, interval)
         place = 2 * (time - begin) / jnp.where(length > 0, length, 1.0) - 1
         moving = [
             pieces.rates(pick(own, interval)[:, :, None], place[None], length / 2, 2)
-            for own in court.series
+            for own in plan.series
         ]
-        near = court.all_near(moving, wide(state, (1, size)))
-        return jax.tree.map(lambda leaf: leaf[..., 0, :], near)
+        _, *found = court.near(moving, wide(state, (1, size)))
+        return jax.tree.map(lambda leaf: leaf[..., 0, :], tuple(found))
 
     def rates(time, state: Body) -> Body:
-        near = nearby(time, state)
+        jet, near = nearby(time, state)
+        normal, moving = contact_frame(jet, near, ball.radius)
         alike = wide(state, (len(court.order), size))
         force = contact.push(damping, near, ball)
-        drag = rub(
-            ball,
-            court.patches.friction,
-            near,
-            alike.velocity,
-            alike.spin,
-            force,
-            contact.slip_speed,
-        )
-        pull, twist = near.normal * force + drag, drag.cross(near.normal)
+        slip = (alike.velocity, alike.spin, force, contact.slip_speed)
+        drag = rub(ball, patches.friction, normal, moving, *slip)
+        pull, twist = normal * force + drag, drag.cross(normal)
         return Body(
             state.velocity,
             world.acceleration(state.velocity, state.spin) + pull.sum() * (1 / ball.mass),
@@ -202,7 +197,7 @@ def _flown(contact, world, plan: Plan, start, *, max_impacts: int) -> Flight:
 
     def touched(time, state):
         """Index of the deepest surface in touch, -1 for none."""
-        near = nearby(time, state)
+        _, near = nearby(time, state)
         skin = gap(near, ball.radius)[0]
         depth = jnp.where((skin < 0) & (skin > -ball.radius) & (near.margin >= 0), -skin, 0.0)
         depth = stop_gradient(jnp.concatenate([jnp.zeros((1, size), dtype), depth]))
@@ -235,5 +230,5 @@ def _flown(contact, world, plan: Plan, start, *, max_impacts: int) -> Flight:
     carry = body, touched(zero, body), zero, body, jnp.zeros(size, jnp.int32)
     out = jax.lax.scan(stride, carry, substeps * jnp.arange(count, dtype=jnp.int32))[1]
     rows, marks = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), out)
-    marks = marks.replace(surface=jnp.where(marks.surface < 0, -1, court.named(marks.surface)))
+    marks = marks.replace(surface=court.named(marks.surface))
     return collect(start, rows, marks, jnp.arange(count + 1, dtype=jnp.int32)[:, None], max_impacts)
