@@ -15,7 +15,7 @@ from diffsim.delay.bounds import hankel_variance
 from diffsim.delay.covariance import SignalSubspace, signal_subspace, smoothed_covariance
 from diffsim.delay.esprit import esprit
 from diffsim.delay.maximum_likelihood import (
-    Problem,
+    Likelihood,
     evaluate,
     maximum_likelihood,
     minimise,
@@ -199,7 +199,7 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
 def _search(samples, covariance, maximum, method, refine):
     """Delays (K, K) of the best fits with 1 ... K echoes, and residuals (K + 1,) from none on."""
     # Free phases first, even if amplitudes are real: that likelihood has no carrier ripple.
-    problem = Problem.of(replace(samples, real_amplitudes=False))
+    problem = Likelihood.of(replace(samples, real_amplitudes=False))
     slots = jnp.arange(maximum)
     masks = slots < slots[:, None] + 1
     widest = signal_subspace(covariance, maximum, centro_hermitian=True)
@@ -225,8 +225,8 @@ def _search(samples, covariance, maximum, method, refine):
 
     nothing = jnp.zeros(maximum, samples.weight.dtype), slots < 0
     delays = jax.lax.scan(grow, problem.fit(*nothing), masks)[1]
-    problem = Problem.of(samples)
-    polish = minimise if refine and samples.real_amplitudes else Problem.fit
+    problem = Likelihood.of(samples)
+    polish = minimise if refine and samples.real_amplitudes else Likelihood.fit
     fits = jax.vmap(polish, (None, 0, 0))(problem, delays, masks)
     return fits.delays, jnp.concatenate([problem.fit(*nothing).residual[None], fits.residual])
 
@@ -238,7 +238,7 @@ def _misfit(samples, fit, noise):
     whole of its energy E had the echo's slope, the delay would be off by √E where noise of
     variance σ² in each sample has a deviation of σ/√2, in the same unit.
     """
-    problem = Problem.of(samples)
+    problem = Likelihood.of(samples)
     delays = fit.delays
     cells = jnp.concatenate([jnp.arange(-4, 0), jnp.arange(1, 5)]) / samples.weight.size
     probes = (delays[:, None] + cells.astype(delays.dtype)).ravel()

@@ -34,7 +34,7 @@ class Fit:
 
 
 @struct.dataclass
-class Problem:
+class Likelihood:
     """Weighted samples (N, T) and gains (N,) at frequencies (N,) in steps."""
 
     data: jax.Array
@@ -43,7 +43,7 @@ class Problem:
     real: bool = struct.field(pytree_node=False)
 
     @classmethod
-    def of(cls, samples: FrequencySamples) -> "Problem":
+    def of(cls, samples: FrequencySamples) -> "Likelihood":
         weight = samples.weight.astype(samples.values.dtype)
         data = weight[:, None] * jnp.atleast_2d(samples.values).T
         # A common phase per echo is free when amplitudes are complex: centring conditions best.
@@ -97,7 +97,7 @@ def maximum_likelihood(
     >>> round(float(fit.delays[0]), 5)
     0.25
     """
-    problem = Problem.of(samples)
+    problem = Likelihood.of(samples)
     mask = jnp.ones(delays.shape, bool) if mask is None else mask
     fixed, start = jax.lax.stop_gradient((problem, delays))
     delays = jax.lax.custom_root(
@@ -112,7 +112,7 @@ def maximum_likelihood(
 @jax.default_matmul_precision("highest")
 def evaluate(samples: FrequencySamples, delays: jax.Array, mask: jax.Array) -> Fit:
     """The fit at given delays, amplitudes referred to the true frequencies."""
-    fit = Problem.of(samples).fit(delays, mask)
+    fit = Likelihood.of(samples).fit(delays, mask)
     if not samples.real_amplitudes:  # the problem's index is centred
         shift = samples.offset + (samples.weight.size - 1) / 2
         angle = 2 * jnp.pi * shift * delays[:, None]
@@ -121,7 +121,7 @@ def evaluate(samples: FrequencySamples, delays: jax.Array, mask: jax.Array) -> F
     return replace(fit, delays=jnp.where(mask, delays % 1, 0))
 
 
-def minimise(problem: Problem, delays: jax.Array, mask: jax.Array, iterations: int = 40) -> Fit:
+def minimise(problem: Likelihood, delays: jax.Array, mask: jax.Array, iterations: int = 40) -> Fit:
     """Levenberg–Marquardt from one start; not differentiable."""
     eps = jnp.finfo(delays.dtype).eps
     tolerance = eps**0.65 / problem.gain.size
@@ -153,7 +153,7 @@ def minimise(problem: Problem, delays: jax.Array, mask: jax.Array, iterations: i
     return jax.lax.while_loop(unfinished, improve, state)[0]
 
 
-def next_delay(problem: Problem, fit: Fit) -> jax.Array:
+def next_delay(problem: Likelihood, fit: Fit) -> jax.Array:
     """The delay on a grid whose echo, added to the fitted ones, leaves the smallest residual.
 
     Orthogonal least squares with complex amplitudes: the largest ‖a(d)ᴴ r‖² / ‖(I − Π_A) a(d)‖²,

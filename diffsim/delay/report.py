@@ -73,7 +73,7 @@ def delay_report(
         return dumps({"record": recording.name} | as_json(estimate, said))
     lines = [f"read {recording.name}"] if recording.name else []
     said += warnings(estimate)
-    return "\n".join([*lines, table(estimate), *(f"warning: {line}" for line in said)])
+    return "\n".join([*lines, text_table(estimate), *(f"warning: {line}" for line in said)])
 
 
 def _samples(
@@ -133,7 +133,7 @@ def _rate(recording: Recording, asked: float | None) -> float:
     return float(asked if found is None else found)  # type: ignore[arg-type]
 
 
-def table(estimate: DelayEstimate) -> str:
+def text_table(estimate: DelayEstimate) -> str:
     """The echoes of one estimate, a line each."""
     count = int(estimate.count)
     deviation = float(np.sqrt(estimate.noise_variance))

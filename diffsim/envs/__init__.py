@@ -12,7 +12,7 @@ environments as :class:`diffsim.envs.gym_adapter.GymVectorEnv`.
 
 from typing import Any
 
-from diffsim.envs.base import Channel, Env, EnvState, restart, table
+from diffsim.envs.base import Channel, Env, EnvState, channel_table, restart
 from diffsim.envs.hit_target import HitToTargetLoop
 from diffsim.envs.juggle import PaddleJuggle
 from diffsim.envs.paddle import PaddleEnv
@@ -52,7 +52,7 @@ __all__ = [
     "PaddleEnv",
     "PaddleJuggle",
     "Rally",
+    "channel_table",
     "make",
     "restart",
-    "table",
 ]

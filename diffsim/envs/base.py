@@ -123,10 +123,10 @@ def strong(tree: Any) -> Any:
     return jax.tree.map(convert, tree)
 
 
-def table(channels: tuple[Channel, ...]) -> str:
+def channel_table(channels: tuple[Channel, ...]) -> str:
     """A table of channels as text, one line each.
 
-    >>> print(table((Channel("ball x", "m", 0.2), Channel("ball z", "m", 0.5, 1.0))))
+    >>> print(channel_table((Channel("ball x", "m", 0.2), Channel("ball z", "m", 0.5, 1.0))))
     ball x  m  0 ± 0.2
     ball z  m  1 ± 0.5
     """

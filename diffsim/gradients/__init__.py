@@ -24,7 +24,7 @@ jumps (a miss, a table edge)   ``EvolutionStrategies``, ``ScoreFunction``: unbia
                                smoothed loss; ``MeasureValued`` where d is small (least variance)
 jumps here, smooth there       ``AlphaOrder``: pathwise as far as the score function confirms it
 stiff (contact springs)        ``InverseVariance``: never much worse than the better of the two
-chaotic                        ``EvolutionStrategies``; ``TotalPropagation`` for a ``Chain``
+chaotic                        ``EvolutionStrategies``; ``TotalPropagation`` for an ``UnrolledLoss``
 long unrolls, truncated        ``PersistentES``; ``reuse=True`` if costs are alike over time
 heavy-tailed or outliers       ``EvolutionStrategies(shaping=centered_ranks)``: direction only
 noise in the loss              any method in pairs (they share the loss's key), or
@@ -67,7 +67,6 @@ from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.base import Draws, Estimate, Method, estimate, surrogate
 from diffsim.gradients.baselines import BestConstant, Constant, LeaveOneOut, NoBaseline
 from diffsim.gradients.blackbox import BlackBox, Penalty
-from diffsim.gradients.chain import Chain
 from diffsim.gradients.check import CheckReport, check_gradient
 from diffsim.gradients.compare import Comparison, compare
 from diffsim.gradients.differences import CentralDifference, ComplexStep, Richardson
@@ -95,6 +94,7 @@ from diffsim.gradients.score_function import ScoreFunction
 from diffsim.gradients.smoothing import RandomizedSmoothing
 from diffsim.gradients.steps import measured_step
 from diffsim.gradients.total_propagation import TotalPropagation
+from diffsim.gradients.unrolled import UnrolledLoss
 
 __all__ = [
     "METHODS",
@@ -105,7 +105,6 @@ __all__ = [
     "BestConstant",
     "BlackBox",
     "CentralDifference",
-    "Chain",
     "CheckReport",
     "Comparison",
     "ComplexStep",
@@ -140,6 +139,7 @@ __all__ = [
     "ScoreFunction",
     "Sphere",
     "TotalPropagation",
+    "UnrolledLoss",
     "backprop",
     "centered_ranks",
     "check_gradient",

@@ -8,8 +8,8 @@ from flax import struct
 
 from diffsim import _check
 from diffsim.gradients.base import Draws, Method, check_count
-from diffsim.gradients.chain import Chain, FlatChain, flat_chain
 from diffsim.gradients.problem import Problem
+from diffsim.gradients.unrolled import FlatLoss, UnrolledLoss, flat_loss
 
 
 @struct.dataclass
@@ -38,13 +38,13 @@ class PersistentES(Method):
     forget what early steps did to late ones. NRES varies less when costs are alike along the
     episode. A plain loss is one window: antithetic evolution strategies.
 
-    As a method it runs the whole chain; to update between windows, call :meth:`start` once
+    As a method it runs the whole loss; to update between windows, call :meth:`start` once
     and :meth:`advance` for each window.
 
     Attributes:
         sigma: perturbation deviation, in the units of x; scalar or (d,).
         samples: pairs.
-        window: K; must divide the chain's length. None for the whole chain.
+        window: K; must divide the length. None for the whole loss.
         reuse: keep ε through the episode (NRES).
 
     Source: Vicol, Metz & Sohl-Dickstein 2021 (PES); Li et al. 2023 (NRES).
@@ -61,46 +61,48 @@ class PersistentES(Method):
         if self.window is not None:
             check_count("window", self.window)
 
-    def start(self, chain: Chain, x: Any) -> Particles:
-        """All pairs at the chain's first state, nothing perturbed yet."""
-        flat, problem = _flat(chain, x)
+    def start(self, unrolled: UnrolledLoss, x: Any) -> Particles:
+        """All pairs at the first state, nothing perturbed yet."""
+        flat, problem = _flat(unrolled, x)
         return self._start(flat, problem.x.size)
 
-    def advance(self, chain: Chain, particles: Particles, x: Any, key: jax.Array) -> tuple:
+    def advance(
+        self, unrolled: UnrolledLoss, particles: Particles, x: Any, key: jax.Array
+    ) -> tuple:
         """One window: (gradient terms (n, d) in x flattened, losses (n, 2), particles after)."""
         self.check()
-        flat, problem = _flat(chain, x)
+        flat, problem = _flat(unrolled, x)
         return self._advance(flat, self._window(flat), particles, problem.x, key)
 
     def draw(self, problem) -> Draws:
         if problem.stochastic:
-            raise TypeError("loss: PersistentES needs a deterministic chain, got a stochastic loss")
-        chain = flat_chain(problem)
-        window = self._window(chain)
+            raise TypeError("loss: PersistentES needs a deterministic loss, got a stochastic loss")
+        unrolled = flat_loss(problem)
+        window = self._window(unrolled)
 
         def step(particles, key):
-            terms, losses, particles = self._advance(chain, window, particles, problem.x, key)
+            terms, losses, particles = self._advance(unrolled, window, particles, problem.x, key)
             return particles, (terms, losses)
 
-        windows = chain.length // window
+        windows = unrolled.length // window
         keys = jax.random.split(problem.key, windows)
-        _, (terms, losses) = jax.lax.scan(step, self._start(chain, problem.x.size), keys)
+        _, (terms, losses) = jax.lax.scan(step, self._start(unrolled, problem.x.size), keys)
         values = problem.settle(jnp.sum(losses, axis=0))
         terms = jnp.where(jnp.isfinite(values).all(axis=1)[:, None], terms.sum(axis=0), jnp.nan)
         return Draws(jnp.mean(values, axis=1), terms, evaluations=2 * self.samples)
 
-    def _window(self, chain: FlatChain) -> int:
-        window = chain.length if self.window is None else self.window
-        if chain.length % window:
-            raise ValueError(f"window: expected a divisor of {chain.length}, got {window}")
+    def _window(self, unrolled: FlatLoss) -> int:
+        window = unrolled.length if self.window is None else self.window
+        if unrolled.length % window:
+            raise ValueError(f"window: expected a divisor of {unrolled.length}, got {window}")
         return window
 
-    def _start(self, chain: FlatChain, dimension: int) -> Particles:
-        states = jnp.broadcast_to(chain.start, (self.samples, 2, chain.start.size))
-        noise = jnp.zeros((self.samples, dimension), chain.start.dtype)
+    def _start(self, unrolled: FlatLoss, dimension: int) -> Particles:
+        states = jnp.broadcast_to(unrolled.start, (self.samples, 2, unrolled.start.size))
+        noise = jnp.zeros((self.samples, dimension), unrolled.start.dtype)
         return Particles(states, noise, jnp.int32(0))
 
-    def _advance(self, chain, window, particles, x, key):
+    def _advance(self, unrolled, window, particles, x, key):
         sigma = jnp.asarray(self.sigma).astype(x.dtype)
         fresh = jax.random.normal(key, (self.samples, x.size), x.dtype)
         if self.reuse:
@@ -110,8 +112,8 @@ class PersistentES(Method):
 
         def unroll(state, place):
             def step(state, _):
-                state = chain.move(state, place)
-                return state, chain.cost(state)
+                state = unrolled.move(state, place)
+                return state, unrolled.cost(state)
 
             state, costs = jax.lax.scan(step, state, length=window)
             return state, jnp.sum(costs)
@@ -121,6 +123,6 @@ class PersistentES(Method):
         return terms, losses, Particles(states, total, particles.windows + 1)
 
 
-def _flat(chain: Chain, x: Any):
-    problem = Problem(chain, x, has_aux=False, keys=(None,) * 3, stochastic=False)
-    return flat_chain(problem), problem
+def _flat(unrolled: UnrolledLoss, x: Any):
+    problem = Problem(unrolled, x, has_aux=False, keys=(None,) * 3, stochastic=False)
+    return flat_loss(problem), problem

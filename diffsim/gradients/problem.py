@@ -24,7 +24,7 @@ class Problem:
         x: the flat parameters, (p,): the point, or [mean, scale] of a Distribution.
         dimension: d, the length of the flattened point the loss is given.
         key: for the method's own draws; None where the method draws nothing.
-        loss: the loss as the caller gave it (a :class:`~diffsim.gradients.chain.Chain`, say).
+        loss: the loss as the caller gave it (an ``UnrolledLoss``, say).
         unravel: from a flat point to the tree the loss takes.
     """
 

@@ -9,7 +9,6 @@ import numpy as np
 from flax import struct
 
 from diffsim.gradients.base import Method, checked_key
-from diffsim.gradients.chain import Chain
 from diffsim.gradients.differences import CentralDifference, Richardson
 from diffsim.gradients.directions import Haar
 from diffsim.gradients.evolution import EvolutionStrategies
@@ -22,6 +21,7 @@ from diffsim.gradients.problem import Problem
 from diffsim.gradients.random_directions import RandomDirections
 from diffsim.gradients.steps import measured_noise
 from diffsim.gradients.total_propagation import TotalPropagation
+from diffsim.gradients.unrolled import UnrolledLoss
 
 LINES, POINTS = 8, 65
 
@@ -212,7 +212,7 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
             f"{probes['turns']:.0f} turns a line of {POINTS} points, wiggles of "
             f"{probes['residue']:.0%} of its variation: derivatives grow without meaning"
         )
-        if isinstance(problem.loss, Chain) and able:
+        if isinstance(problem.loss, UnrolledLoss) and able:
             return answer("chaotic", TotalPropagation(Gaussian(sigma), samples), why)
         return answer("chaotic", smoothed, why)
     unseen = probes.get("unseen_z", 0.0) > 4 and probes["unseen"] > 0.1

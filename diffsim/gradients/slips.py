@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim.gradients.backprop import CORRECT, Layer, gradient
+from diffsim.gradients.backprop import CORRECT, DenseLayer, gradient
 
 
 def _only(index: int, wrong, right):
@@ -19,8 +19,8 @@ def _only(index: int, wrong, right):
 
 
 def backprop_slips(
-    layers: list[Layer], inputs: jax.Array, targets: jax.Array, masks=None, decay: float = 0.0
-) -> dict[str, list[Layer]]:
+    layers: list[DenseLayer], inputs: jax.Array, targets: jax.Array, masks=None, decay: float = 0.0
+) -> dict[str, list[DenseLayer]]:
     """The gradient that each slip, in each place, would give: name → layers.
 
     Slips that cannot be made (a transposed weight that is not square) are left out. Arguments

@@ -1,4 +1,4 @@
-"""Total propagation: pathwise and score function mixed afresh at every step of a chain."""
+"""Total propagation: pathwise and score function mixed afresh at every step of a unrolled."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from flax import struct
 
 from diffsim.gradients.base import Draws, Method, check_count
 from diffsim.gradients.baselines import LeaveOneOut
-from diffsim.gradients.chain import flat_chain
 from diffsim.gradients.inverse_variance import cross_fitted
 from diffsim.gradients.laws import Gaussian, check_law, score
+from diffsim.gradients.unrolled import flat_loss
 
 
 @struct.dataclass
@@ -50,16 +50,16 @@ class TotalPropagation(Method):
     def draw(self, problem) -> Draws:
         if problem.stochastic:
             raise TypeError("loss: TotalPropagation draws the noise itself, got a stochastic loss")
-        chain, x, n = flat_chain(problem), problem.x, self.samples
-        noise = self.law.sample(problem.key, (chain.length, n, chain.start.size), x.dtype)
+        unrolled, x, n = flat_loss(problem), problem.x, self.samples
+        noise = self.law.sample(problem.key, (unrolled.length, n, unrolled.start.size), x.dtype)
 
         def forward(state, drawn):
-            mean = jax.vmap(chain.move, (0, None))(state, x)
+            mean = jax.vmap(unrolled.move, (0, None))(state, x)
             after = jax.vmap(self.law.reparameterize)(mean, drawn)
-            cost, slope = jax.vmap(jax.value_and_grad(chain.cost))(after)
+            cost, slope = jax.vmap(jax.value_and_grad(unrolled.cost))(after)
             return after, (state, mean, after, cost, slope)
 
-        start = jnp.broadcast_to(chain.start, (n, chain.start.size))
+        start = jnp.broadcast_to(unrolled.start, (n, unrolled.start.size))
         _, record = jax.lax.scan(forward, start, noise)
         values = problem.settle(jnp.sum(record[3], axis=0))
 
@@ -74,7 +74,7 @@ class TotalPropagation(Method):
             rough = (to_go - level.reshape(-1))[:, None] * scores
 
             def pull(state, smooth, rough):
-                _, back = jax.vjp(chain.move, state, x)
+                _, back = jax.vjp(unrolled.move, state, x)
                 return back(smooth)[1], back(rough)[1]
 
             smooth_x, rough_x = jax.vmap(pull)(before, smooth, rough)
@@ -83,7 +83,7 @@ class TotalPropagation(Method):
             mixed = weight * smooth + (1 - weight) * rough
 
             def push(state, mixed):
-                return jax.vjp(chain.move, state, x)[1](mixed)
+                return jax.vjp(unrolled.move, state, x)[1](mixed)
 
             later, contribution = jax.vmap(push)(before, mixed)
             total = total + jnp.stack([contribution, rough_x])

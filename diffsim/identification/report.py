@@ -14,7 +14,7 @@ from diffsim.identification.observations import Observations
 from diffsim.identification.verdict import explains, fit_warnings, flight_fits
 
 
-def table(found: Identified) -> str:
+def parameter_table(found: Identified) -> str:
     """The parameters with standard errors and 95 % intervals, and how well they explain.
 
     Then a line for each flight that is not explained, and the warnings.

@@ -12,7 +12,7 @@ from diffsim.invertible import layerwise, newton
 from diffsim.invertible.activations import DOMAINS
 from diffsim.invertible.implicit import root
 from diffsim.invertible.read import input_size, read
-from diffsim.invertible.status import Inversion, Preimages, Status
+from diffsim.invertible.status import Inversion, InversionStatus, Preimages
 
 METHODS = ("auto", "exact", "newton", "descent")
 
@@ -79,7 +79,7 @@ def invert(
     >>> def net(x):
     ...     return jnp.tanh(jnp.array([[1.0, 0.5], [0.0, 1.0]]) @ x) + 1.0
     >>> found = invert(net, net(jnp.array([0.3, -0.2])), size=2)
-    >>> found.x.round(4).tolist(), Status(int(found.status)).name
+    >>> found.x.round(4).tolist(), InversionStatus(int(found.status)).name
     ([0.3, -0.2], 'OK')
     """
     if method not in METHODS or domain not in DOMAINS:
@@ -145,7 +145,7 @@ def preimages(
         key=jax.random.key(0),
     )  # fmt: skip
     found = jax.vmap(one)(starts.astype(dtype))
-    fine = (found.status == Status.OK) | (found.status == Status.ILL_CONDITIONED)
+    fine = (found.status == InversionStatus.OK) | (found.status == InversionStatus.ILL_CONDITIONED)
     distance = jnp.linalg.norm(found.x[:, None] - found.x[None], axis=-1)
     least = jnp.finfo(dtype).eps ** 0.5 if apart is None else apart
     near = distance <= least * (1 + jnp.linalg.norm(found.x, axis=-1))
@@ -230,13 +230,13 @@ def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key)
         size = jnp.linalg.norm(found.residual)
         finite = finite & jnp.isfinite(size)
         solved = size <= goal
-        status = jnp.select(
-            [~finite, ~solved & (m > n) & found.stuck, ~solved, free > max(n - m, 0),
-             error > 0.1 * jnp.linalg.norm(found.x)],
-            [Status.NOT_FINITE, Status.LEAST_SQUARES, Status.NOT_CONVERGED, Status.SINGULAR,
-             Status.ILL_CONDITIONED],
-            Status.OK,
-        ).astype(jnp.int32)  # fmt: skip
+        status = InversionStatus.first(
+            NOT_FINITE=~finite,
+            LEAST_SQUARES=~solved & (m > n) & found.stuck,
+            NOT_CONVERGED=~solved,
+            SINGULAR=free > max(n - m, 0),
+            ILL_CONDITIONED=error > 0.1 * jnp.linalg.norm(found.x),
+        )
         x = jnp.where(finite, found.x, jnp.nan)
         return x, Inversion(x, size, error, status, free, jnp.int32(-1), found.evaluations)
 

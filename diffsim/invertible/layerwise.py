@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from diffsim.invertible.activations import Activation
 from diffsim.invertible.base import Layer
 from diffsim.invertible.dense import Rectangular
-from diffsim.invertible.status import Inversion, Status
+from diffsim.invertible.status import Inversion, InversionStatus
 
 
 def undo(layers: list[Layer], factors: Any, y: jax.Array, clip: bool):
@@ -68,14 +68,13 @@ def exact(network: Any, layers: list[Layer], factors: Any, y: jax.Array, clip: b
     kept, outputs, target = still(x), still(outputs), still(y)
     residual = still(network(kept)) - target
     error, layer = follow_error(still(layers), still(factors), outputs, residual)
-    broken = ~jnp.all(jnp.isfinite(x)) | ~jnp.isfinite(error)
-    hopeless = error > 0.1 * jnp.linalg.norm(kept)
-    status = jnp.select(
-        [~finite, outside, broken, clipped, hopeless],
-        [Status.NOT_FINITE, Status.OUT_OF_RANGE, Status.SINGULAR, Status.CLIPPED,
-         Status.ILL_CONDITIONED],
-        Status.OK,
-    ).astype(jnp.int32)  # fmt: skip
+    status = InversionStatus.first(
+        NOT_FINITE=~finite,
+        OUT_OF_RANGE=outside,
+        SINGULAR=~jnp.all(jnp.isfinite(x)) | ~jnp.isfinite(error),
+        CLIPPED=clipped,
+        ILL_CONDITIONED=error > 0.1 * jnp.linalg.norm(kept),
+    )
     zero, norm = jnp.int32(0), jnp.linalg.norm(residual)
     return Inversion(x, norm, still(error), status, zero, layer, jnp.int32(4))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim._check import floating
-from diffsim.losses.base import Dense, Infogain
+from diffsim.losses.base import DenseInfogain, Infogain
 from diffsim.losses.derivatives import losses
 from diffsim.losses.kernels import Form, Kernel, by_chunks, forms
 
@@ -24,7 +24,7 @@ REDUCTIONS: dict[str, Callable] = {
 
 def _checked_infogain(infogain: Any, classes: int, dtype: Any) -> Infogain:
     """H as a record in the dtype of the sums, with as many columns as there are classes."""
-    record = infogain if isinstance(infogain, Infogain) else Dense.create(infogain)
+    record = infogain if isinstance(infogain, Infogain) else DenseInfogain.create(infogain)
     if record.shape[1] != classes:
         raise ValueError(
             f"infogain: expected {classes} columns, one for each class, got shape {record.shape}"
@@ -91,8 +91,8 @@ def softmax_infogain(
         logits: x, (..., C, ...) with classes along ``axis``.
         labels: integers in [0, K) in the shape of the logits without ``axis``, or floating
             probabilities of the K labels along ``axis`` (soft labels: H then acts on their mean).
-        infogain: H, (K, C) similarities of label and class, or a record: Dense, Diagonal,
-            Smoothing, Sparse, LowRank, Tree. For distances see
+        infogain: H, (K, C) similarities of label and class, or one of the records that write it
+            short: ``SmoothingInfogain``, ``SparseInfogain``, …. For distances see
             :func:`~diffsim.losses.from_distances`.
         axis: of the classes; negative counts from the end.
         where: booleans like integer labels; False leaves an example out, whatever its label and
@@ -111,7 +111,7 @@ def softmax_infogain(
         TypeError: a wrong dtype.
 
     Warns:
-        UserWarning: H looks like distances (see :meth:`Dense.create`).
+        UserWarning: H looks like distances (see :meth:`DenseInfogain.create`).
 
     Source: Caffe's InfogainLoss (Jia et al. 2014, https://arxiv.org/abs/1408.5093), whose
     normalisations these are.
@@ -245,7 +245,7 @@ def _total(run, x, classes, labels, infogain, where, weights, reduction):
             labels = jnp.where(mask[..., None], labels, 0)
         soft = labels.reshape(-1, count).astype(dtype)
         soft = soft if weights is None else soft * weights
-        record = Dense(record.mixed(soft))
+        record = DenseInfogain(record.mixed(soft))
         labels, weights = jnp.arange(soft.shape[0]), None
     else:
         labels, good = _checked_labels(labels, shape, count, mask)

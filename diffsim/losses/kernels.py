@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from diffsim.losses.base import EVERY, Dense, Infogain, Peaked
+from diffsim.losses.base import EVERY, DenseInfogain, Infogain, PeakedInfogain
 
 CHUNK_BYTES = 1 << 19  # of logits that a CPU takes at once, where something else is written
 FOLDS = (8, 7, 6, 5, 4)
@@ -220,8 +220,16 @@ class Form(NamedTuple):
 #   PLAIN reads less than what was timed there; itself it was not. Nor was anything on a TPU.
 # Other kinds write rows of H out: a CPU's cache holds few, an accelerator's memory many.
 FORMS: dict[str, dict[type, Form]] = {
-    "cpu": {Dense: Form(ROWS), Peaked: Form(PEAKED), Infogain: Form(ROWS, CHUNK_BYTES)},
-    "default": {Dense: Form(PLAIN), Peaked: Form(PLAIN), Infogain: Form(PLAIN, 1 << 28)},
+    "cpu": {
+        DenseInfogain: Form(ROWS),
+        PeakedInfogain: Form(PEAKED),
+        Infogain: Form(ROWS, CHUNK_BYTES),
+    },
+    "default": {
+        DenseInfogain: Form(PLAIN),
+        PeakedInfogain: Form(PLAIN),
+        Infogain: Form(PLAIN, 1 << 28),
+    },
 }
 
 

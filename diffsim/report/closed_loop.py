@@ -38,7 +38,7 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
     trained(trainer, console)
     if first():
         measures = fresh(trainer)
-        console.print(table(settings.env, {settings.gradient: measures}))
+        console.print(measures_table(settings.env, {settings.gradient: measures}))
         console.print(f"wrote {_page(trainer, measures)}")
 
 
@@ -97,7 +97,7 @@ def fresh(trainer: Trainer) -> dict[str, Measure]:
     return trainer.evaluate(jax.random.key(FRESH))
 
 
-def table(name: str, measures: dict[str, dict[str, Measure]]) -> Table:
+def measures_table(name: str, measures: dict[str, dict[str, Measure]]) -> Table:
     """Measures of several runs, one a row."""
     made = Table("", "to the end", "seconds", "return", title=f"{name}: 1,000 fresh starts, 95 %")
     for label, row in measures.items():

@@ -45,12 +45,12 @@ def prose(lines: Sequence[str]) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def sortable_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A table that a click on a heading sorts; numbers by their value, those missing last.
 
     A cell may be a pair (text, value): what it shows, and what it is sorted by.
 
-    >>> table(["bias"], [[("1 %", 0.01)]]).count('<td data-value="0.01">1 %</td>')
+    >>> sortable_table(["bias"], [[("1 %", 0.01)]]).count('<td data-value="0.01">1 %</td>')
     1
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)

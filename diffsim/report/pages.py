@@ -43,7 +43,7 @@ def scene(
     return html.write(path, name, {
         "The ball at the end": html.facts(ends),
         "Replay": rallies(played.world, [rollout], [played.paths], names=["flight"]),
-        "Impacts": html.table([column.replace("_", " ") for column in columns], impacts),
+        "Impacts": html.sortable_table([column.replace("_", " ") for column in columns], impacts),
     })  # fmt: skip
 
 
@@ -69,7 +69,9 @@ def training(
         replay: of :func:`rallies`, None where the simulator's rallies cannot be drawn.
     """
     curves = {name: [row[name] for row in history] for name in history[0]} if history else {}
-    parts = {"1,000 fresh serves, 95 % intervals": html.table(["", "before", "after"], measures)}
+    parts = {
+        "1,000 fresh serves, 95 % intervals": html.sortable_table(["", "before", "after"], measures)
+    }
     if replay is not None:
         parts["Replay"] = replay
     if curves:
@@ -94,7 +96,7 @@ def closed_loop(
     names = [f"episode {number + 1}, {track.end:.1f} s" for number, track in enumerate(played)]
     curves = {name: [row[name] for row in history] for name in history[0]}
     return html.write(path, f"Closed loop: {settings.env}", {
-        "1,000 fresh starts, 95 % intervals": html.table(["", "mean"], measures),
+        "1,000 fresh starts, 95 % intervals": html.sortable_table(["", "mean"], measures),
         "Replay": html.replay(film(world, played, motions, names=names)),
         "Learning": html.figure(
             lambda file: plots.learning_curves({settings.gradient: curves}, path=file),

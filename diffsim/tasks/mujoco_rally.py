@@ -24,7 +24,7 @@ _WIDE, _FLAT = 0.6, 5.0  # m; radius of the practice paddle, half extents of the
 
 
 @dataclasses.dataclass(frozen=True)
-class Rally:
+class MuJoCoRally:
     """A served ball and the swing of an arm, played by MuJoCo's C engine.
 
     The arm is driven by servos on joint angle and rate (see the MJCF), to which the trajectory is
@@ -56,7 +56,7 @@ class Rally:
     swing: float
 
     @classmethod
-    def create(cls, task: ArmHitsTarget) -> "Rally":
+    def create(cls, task: ArmHitsTarget) -> "MuJoCoRally":
         """The rally of a task, its world carried over to MuJoCo.
 
         Raises:

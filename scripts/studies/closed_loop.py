@@ -63,7 +63,7 @@ def compare(
             last[f"{name}, seed {seed}"] = as_measures(read_json(file), file)
             rows = read(folder / "metrics.csv")
             curves.setdefault(name, []).append({key: [r[key] for r in rows] for key in rows[0]})
-    console.print(report.table(env, last))
+    console.print(report.measures_table(env, last))
     for x, picture in (("control_steps", "steps.png"), ("seconds", "seconds.png")):
         console.print(f"wrote {learning_curves(curves, path=out / picture, x=x)}")
     return {env: [{"run": name} | measures for name, measures in last.items()]}

@@ -14,7 +14,13 @@ from rich.progress import track
 
 from diffsim import _extra
 from diffsim._files import checked, new_figure, save_figure
-from diffsim.losses import Dense, Diagonal, Infogain, from_distances, softmax_infogain
+from diffsim.losses import (
+    DenseInfogain,
+    DiagonalInfogain,
+    Infogain,
+    from_distances,
+    softmax_infogain,
+)
 from diffsim.training.evaluate import student_interval
 from studies import harness
 
@@ -127,8 +133,8 @@ def compare(options: Options) -> dict[str, Measures]:
         raise ValueError(f"share: expected in [0, 1], got {options.share}")
     similar = from_distances(DISTANCES, options.beta, normalise=True).values
     losses: dict[str, Infogain] = {
-        "cross-entropy": Diagonal(jnp.ones(CLASSES, jnp.float32)),
-        "infogain": Dense(
+        "cross-entropy": DiagonalInfogain(jnp.ones(CLASSES, jnp.float32)),
+        "infogain": DenseInfogain(
             (1 - options.share) * jnp.eye(CLASSES, dtype=jnp.float32) + options.share * similar
         ),
     }

@@ -7,12 +7,12 @@ import pytest
 from problems import fast_jit
 
 from diffsim.gradients import (
-    Chain,
     EvolutionStrategies,
     Gaussian,
     Pathwise,
     PersistentES,
     TotalPropagation,
+    UnrolledLoss,
     estimate,
     surrogate,
 )
@@ -23,7 +23,7 @@ X = jnp.array([0.3, -0.2])
 
 def linear(length=6):
     """s ← 0.9 s + x₀ + x₁ s, cost ½s²."""
-    return Chain(
+    return UnrolledLoss(
         jnp.ones(1), lambda s, x: 0.9 * s + x[0] + x[1] * s, lambda s: 0.5 * s[0] ** 2, length
     )
 
@@ -56,7 +56,7 @@ def test_total_propagation_is_exact_in_the_mean():
 
 def test_total_propagation_through_chaos():
     """A noisy logistic chain: pathwise explodes with its length, total propagation does not."""
-    chain = Chain(
+    chain = UnrolledLoss(
         jnp.array([0.3]),
         lambda s, x: (3.9 + x) * jnp.clip(s, 0, 1) * (1 - jnp.clip(s, 0, 1)),
         lambda s: s[0],
@@ -80,7 +80,7 @@ def test_total_propagation_through_chaos():
 @pytest.mark.parametrize("reuse", [False, True], ids=["pes", "nres"])
 def test_windows_do_not_bias(reuse):
     """Quadratic in s, so in x₀ for x₁ fixed: the antithetic mean is the exact total gradient."""
-    chain = Chain(jnp.ones(1), lambda s, x: 0.9 * s + x, lambda s: 0.5 * s[0] ** 2, 6)
+    chain = UnrolledLoss(jnp.ones(1), lambda s, x: 0.9 * s + x, lambda s: 0.5 * s[0] ** 2, 6)
     x = jnp.array([0.3])
     exact = float(jax.grad(chain)(x)[0])
     rows = replicate(chain, PersistentES(0.1, 8, window=2, reuse=reuse), x, 4_000)
@@ -100,7 +100,7 @@ def test_windows_do_not_bias(reuse):
 
 def test_one_window_is_evolution_strategies():
     """One window: variance (d + 1)G/n with d = 1 on a quadratic, as for antithetic ES."""
-    chain = Chain(jnp.ones(1), lambda s, x: 0.9 * s + x, lambda s: 0.5 * s[0] ** 2, 4)
+    chain = UnrolledLoss(jnp.ones(1), lambda s, x: 0.9 * s + x, lambda s: 0.5 * s[0] ** 2, 4)
     x = jnp.array([0.3])
     theory = 2 * float(jax.grad(chain)(x)[0]) ** 2 / 4
     for used in (PersistentES(0.1, 4), EvolutionStrategies(0.1, 4)):
