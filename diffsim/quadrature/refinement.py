@@ -108,7 +108,7 @@ def refine(
     (True, True)
     """
     rule = table.choose(grid.rule, measure, grid.extent)
-    if not isinstance(rule, Rule) or not rule.nested:
+    if not issubclass(rule, Rule) or not rule.nested:
         raise ValueError(f"grid: expected a nested rule such as clenshaw-curtis, got {rule.name}")
     evaluations = 0
     if samples is None:
