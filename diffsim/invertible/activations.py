@@ -47,18 +47,21 @@ class Activation(Layer):
         low, high = self.ends(y.dtype)
         return (y >= low) & (y <= high)
 
+    def preimage(self, y: jax.Array) -> jax.Array:
+        """φ⁻¹(y), entry by entry, of what is in reach."""
+        raise NotImplementedError
+
     def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
-        y = self._vector("y", y, None)
         inside = self.reached(y)
         if self.domain == "clip":
-            return self.backward(self.clipped(y), ())
+            return self.preimage(self.clipped(y))
         if not isinstance(y, jax.core.Tracer) and not bool(jnp.all(inside | ~jnp.isfinite(y))):
             where = jnp.flatnonzero(~inside).tolist()
             raise ValueError(
                 f"y: {type(self).__name__} reaches the open interval {self.reach}, got "
                 f"{y[jnp.array(where)].tolist()} at {where}; domain='clip' takes the nearest"
             )
-        return self.backward(jnp.where(inside, y, jnp.nan), ())
+        return self.preimage(jnp.where(inside, y, jnp.nan))
 
     def clipped(self, y: jax.Array) -> jax.Array:
         """The nearest numbers that are reached."""
@@ -68,7 +71,7 @@ class Activation(Layer):
         """log φ'(x), entry by entry."""
         raise NotImplementedError
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         return jnp.sum(self.log_slope(x))
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
@@ -95,7 +98,7 @@ class Tanh(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jnp.tanh(x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.arctanh(y)
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -123,7 +126,7 @@ class Sigmoid(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.log(y) - jnp.log1p(-y)
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -138,7 +141,7 @@ class Softplus(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jax.nn.softplus(x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return y + jnp.log(-jnp.expm1(-y))
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -153,7 +156,7 @@ class Elu(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jax.nn.elu(x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.where(y > 0, y, jnp.log1p(jnp.where(y > 0, 0, y)))
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -176,7 +179,7 @@ class LeakyRelu(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jnp.where(x >= 0, x, self.slope * x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.where(y >= 0, y, y / self.slope)
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -189,7 +192,7 @@ class Asinh(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jnp.arcsinh(x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.sinh(y)
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -206,7 +209,7 @@ class Cubic(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return x + self.cubic * x**3
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         root = (3 * self.cubic) ** 0.5
         return 2 / root * jnp.sinh(jnp.arcsinh(1.5 * root * y) / 3)
 
@@ -236,7 +239,7 @@ class SinhArcsinh(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jnp.sinh(self._inner(x))
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.sinh((jnp.arcsinh(y) - self.skew[...]) * jnp.exp(-self.log_tail[...]))
 
     def log_slope(self, x: jax.Array) -> jax.Array:

@@ -182,7 +182,7 @@ class Banded(Linear):
     def factor(self) -> tuple[jax.Array, ...]:
         return () if self.half == 1 else _eliminate(self.diagonals[...])[0]
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         if self.half == 1:
             return tridiagonal_solve(self.diagonals[...], y)
         return _substitute(factor, y)

@@ -60,7 +60,7 @@ class BlockDiagonal(Linear):
     def factor(self) -> jax.Array:
         return matrix_inverse(self.blocks[...])
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         return self._multiply(factor, y)
 
     def log_abs_det(self) -> jax.Array:
@@ -94,12 +94,12 @@ class Kronecker(Linear):
         return cls(*(_well_conditioned(rngs, 1, n, dtype)[0] for n in balanced(size)))
 
     def forward(self, x: jax.Array) -> jax.Array:
-        return self.backward(x, (self.left[...], self.right[...]))
+        return self.inverse(x, (self.left[...], self.right[...]))
 
     def factor(self) -> tuple[jax.Array, jax.Array]:
         return matrix_inverse(self.left[...]), matrix_inverse(self.right[...])
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         left, right = factor
         return (left @ y.reshape(left.shape[0], -1) @ right.T).reshape(-1)
 
@@ -143,7 +143,7 @@ class Monarch(Linear):
     def factor(self) -> tuple[jax.Array, jax.Array]:
         return matrix_inverse(self.columns[...]), matrix_inverse(self.rows[...])
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         columns, rows = factor
         x = jnp.einsum("qij,jq->iq", columns, y.reshape(rows.shape[:2]))
         return jnp.einsum("pij,pj->pi", rows, x).reshape(-1)

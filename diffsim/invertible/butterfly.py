@@ -78,7 +78,7 @@ class Butterfly(Linear):
         swapped = jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])])
         return jnp.moveaxis(swapped * reciprocal(self._dets()), 2, 0)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         for stage in reversed(range(len(factor))):
             y = self._mix(factor[stage], stage, y)
         return y

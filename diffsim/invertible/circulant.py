@@ -23,6 +23,7 @@ class Circulant(Linear):
     """
 
     structured = True
+    size: int
 
     def __init__(self, kernel: Any):
         self.kernel = parameter("kernel", kernel, ("n",))
@@ -51,7 +52,7 @@ class Circulant(Linear):
     def factor(self) -> jax.Array:
         return reciprocal(self.eigenvalues(), self._floor())
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         return self._multiply(y, factor)
 
     def log_abs_det(self) -> jax.Array:

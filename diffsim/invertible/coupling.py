@@ -40,6 +40,7 @@ class Coupling(Layer):
     """
 
     structured = True
+    size: int
 
     def __init__(self, size: int, transformer: Any, conditioner: Any, *, flip: bool = False):
         if size < 2:
@@ -87,24 +88,24 @@ class Coupling(Layer):
     def forward(self, x: jax.Array) -> jax.Array:
         return self._move(x, self.transformer.forward)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
-        return self._move(y, self.transformer.backward)
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
+        return self._move(y, self.transformer.inverse)
 
-    def forward_and_volume(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         stays, moves = self._split(x)
         parameters = self._parameters(stays)
         moved = jax.vmap(self.transformer.forward)(moves, parameters)
         slopes = jax.vmap(self.transformer.log_slope)(moves, parameters)
         return self._joined(stays, moved), jnp.sum(slopes)
 
-    def backward_and_volume(self, y: jax.Array, factor: Any) -> tuple[jax.Array, jax.Array]:
+    def inverse_and_log_det(self, y: jax.Array, factor: Any = None) -> tuple[jax.Array, jax.Array]:
         stays, moved = self._split(y)
         parameters = self._parameters(stays)
-        moves = jax.vmap(self.transformer.backward)(moved, parameters)
+        moves = jax.vmap(self.transformer.inverse)(moved, parameters)
         slopes = jax.vmap(self.transformer.log_slope)(moves, parameters)
         return self._joined(stays, moves), -jnp.sum(slopes)
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         stays, moves = self._split(x)
         return jnp.sum(jax.vmap(self.transformer.log_slope)(moves, self._parameters(stays)))
 
@@ -125,6 +126,7 @@ class Autoregressive(Layer):
     """
 
     structured = True
+    size: int
 
     def __init__(self, size: int, window: int, transformer: Any, conditioner: Any):
         if window < 1:
@@ -155,22 +157,22 @@ class Autoregressive(Layer):
     def forward(self, x: jax.Array) -> jax.Array:
         return jax.vmap(self.transformer.forward)(x, self._parameters(x))
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
-        return self.backward_and_volume(y, factor)[0]
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
+        return self.inverse_and_log_det(y, factor)[0]
 
-    def forward_and_volume(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         parameters = self._parameters(x)
         y = jax.vmap(self.transformer.forward)(x, parameters)
         return y, jnp.sum(jax.vmap(self.transformer.log_slope)(x, parameters))
 
-    def backward_and_volume(self, y: jax.Array, factor: Any) -> tuple[jax.Array, jax.Array]:
+    def inverse_and_log_det(self, y: jax.Array, factor: Any = None) -> tuple[jax.Array, jax.Array]:
         def step(before, entry):
             parameters = self.conditioner(before)
-            x = self.transformer.backward(entry, parameters)
+            x = self.transformer.inverse(entry, parameters)
             return jnp.append(before[1:], x), (x, parameters)
 
         x, parameters = jax.lax.scan(step, jnp.zeros(self.window, y.dtype), y)[1]
         return x, -jnp.sum(jax.vmap(self.transformer.log_slope)(x, parameters))
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         return jnp.sum(jax.vmap(self.transformer.log_slope)(x, self._parameters(x)))

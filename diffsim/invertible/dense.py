@@ -40,7 +40,7 @@ class Dense(Linear):
     def factor(self) -> jax.Array:
         return matrix_inverse(self.weight[...])
 
-    def backward(self, y: jax.Array, factor: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         return factor @ y
 
     def log_abs_det(self) -> jax.Array:
@@ -75,7 +75,7 @@ class Rectangular(Linear):
         unit = jnp.finfo(self.weight.dtype).eps  # singular values kept are those that rank counts
         return jnp.linalg.pinv(self.weight[...], rtol=max(self.weight.shape) * unit)
 
-    def backward(self, y: jax.Array, factor: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         return factor @ y
 
     def rank(self) -> jax.Array:

@@ -30,7 +30,7 @@ class Diagonal(Linear):
     def forward(self, x: jax.Array) -> jax.Array:
         return self.scale[...] * x
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         return y * reciprocal(self.scale[...])
 
     def log_abs_det(self) -> jax.Array:
@@ -57,10 +57,10 @@ class Bias(Layer):
     def forward(self, x: jax.Array) -> jax.Array:
         return x + self.bias[...]
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         return y - self.bias[...]
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         return jnp.zeros((), x.dtype)
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
@@ -102,10 +102,10 @@ class ActNorm(Layer):
     def forward(self, x: jax.Array) -> jax.Array:
         return jnp.exp(self.log_scale[...]) * (x - self.mean[...])
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         return y * jnp.exp(-self.log_scale[...]) + self.mean[...]
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         return jnp.sum(self.log_scale[...])
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
@@ -142,5 +142,5 @@ class Permutation(Orthogonal):
     def forward(self, x: jax.Array) -> jax.Array:
         return x[self.order[...]]
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         return y[self.back[...]]

@@ -75,7 +75,7 @@ def root(equation: Callable, solve: Callable, arguments: Any) -> Any:
         return x, jax.lax.stop_gradient(rest)
 
     @solved.defjvp
-    @_linalg.full_precision
+    @jax.default_matmul_precision("highest")
     def _(primals, tangents):
         (a,), (da,) = primals, tangents
         x, rest = solved(a)

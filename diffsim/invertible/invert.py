@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffsim import _check, _linalg
+from diffsim import _check
 from diffsim.invertible import layerwise, newton
 from diffsim.invertible.activations import DOMAINS
 from diffsim.invertible.implicit import root
@@ -17,7 +17,7 @@ from diffsim.invertible.status import Inversion, InversionStatus, Preimages
 METHODS = ("auto", "exact", "newton", "descent")
 
 
-@_linalg.full_precision
+@jax.default_matmul_precision("highest")
 def invert(
     network: Callable,
     y: Any,
@@ -108,7 +108,7 @@ def invert(
     return jax.vmap(one)(y, begin) if y.ndim == 2 else one(y, begin)
 
 
-@_linalg.full_precision
+@jax.default_matmul_precision("highest")
 def preimages(
     network: Callable,
     y: Any,

@@ -24,7 +24,7 @@ def undo(layers: list[Layer], factors: Any, y: jax.Array, clip: bool):
                 outside = outside | beyond
                 y = jnp.where(layer.reached(y), y, jnp.nan)
             outputs.append(y)
-            y = layer.backward(y, ())
+            y = layer.preimage(y)
         else:
             outputs.append(y)
             y = layer.inverse(y, factor)
@@ -49,7 +49,7 @@ def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], ta
 
         def back(y, layer=layer, factor=factors[i]):
             activation = isinstance(layer, Activation)
-            return layer.backward(y, ()) if activation else layer.inverse(y, factor)
+            return layer.preimage(y) if activation else layer.inverse(y, factor)
 
         x, push = jax.linearize(back, y)
         own = rounding(jax.random.fold_in(key, i), y)

@@ -68,7 +68,7 @@ class LowRank(Linear):
         raised, small, change, core = self._core()
         return 1 / raised, small, change, matrix_inverse(core)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         inverse, small, change, core = factor
         u, v = self.left[...], self.right[...]
         k = u.shape[1]

@@ -47,7 +47,7 @@ class Householder(Orthogonal):
         v, t = self.factor()
         return x - v @ jax.scipy.linalg.solve_triangular(t, v.T @ x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         v, t = factor
         return y - v @ jax.scipy.linalg.solve_triangular(t, v.T @ y, trans=1)
 
@@ -88,6 +88,6 @@ class Cayley(Orthogonal):
         p, r, core = self.factor()
         return x - 2 * (p @ (core @ (r.T @ x)))
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         p, r, core = factor
         return y - 2 * (r @ (core.T @ (p.T @ y)))

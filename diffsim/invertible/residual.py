@@ -107,7 +107,7 @@ class Residual(Layer):
         u, v, _ = self.factor()
         return x + u @ jnp.tanh(v @ x + self.bias[...])
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         u, v, core = factor
         arguments = (v @ y, core, self.bias[...])
 
@@ -121,7 +121,7 @@ class Residual(Layer):
         z = root(equation, solve, arguments)[0]
         return y - u @ jnp.tanh(z + self.bias[...])
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         _, v, core = self.factor()
         slope = 1 - jnp.tanh(v @ x + self.bias[...]) ** 2
         return _linalg.log_abs_det(jnp.eye(slope.size, dtype=x.dtype) + slope[:, None] * core)

@@ -58,7 +58,7 @@ class Triangular(Linear):
     def factor(self) -> jax.Array:
         return _inverse(self.triangle(), self.lower, self.unit)
 
-    def backward(self, y: jax.Array, factor: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         return factor @ y
 
     def log_abs_det(self) -> jax.Array:
@@ -97,7 +97,7 @@ class LU(Linear):
         lower, upper = self.triangles()
         return refined(lower @ upper, _inverse(upper, False) @ _inverse(lower, True, True))
 
-    def backward(self, y: jax.Array, factor: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
         return factor @ y
 
     def log_abs_det(self) -> jax.Array:
