@@ -58,6 +58,24 @@ class Method:
 
 
 @struct.dataclass
+class Sampled(Method):
+    """A method whose estimate is the mean of independent terms.
+
+    Attributes:
+        samples: how many: draws, or the pairs or blocks of directions that a method says.
+        chunk: evaluations at once, None for all.
+    """
+
+    samples: int = struct.field(pytree_node=False, default=64, kw_only=True)
+    chunk: int | None = struct.field(pytree_node=False, default=None, kw_only=True)
+
+    def check(self, least: int = 1) -> None:
+        check_count("samples", self.samples, least)
+        if self.chunk is not None:
+            check_count("chunk", self.chunk)
+
+
+@struct.dataclass
 class Estimate:
     """A gradient and how far to trust it.
 
@@ -360,9 +378,3 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
     """Raise unless ``value`` is an int of at least ``least``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
-
-
-def check_chunk(chunk: Any) -> None:
-    """Raise unless ``chunk`` is None or a positive int."""
-    if chunk is not None:
-        check_count("chunk", chunk)

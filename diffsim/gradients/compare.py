@@ -15,7 +15,7 @@ from flax import struct
 from diffsim._files import replacing, write_rows
 from diffsim.gradients.base import Method, checked_key, posed, reduced
 from diffsim.gradients.flat import flatten
-from diffsim.gradients.registry import method as named
+from diffsim.gradients.registry import make
 
 COLUMNS = ("bias", "variance", "mse", "cosine", "snr", "seconds")
 
@@ -186,7 +186,7 @@ def compare(
     if replications < 8:
         raise ValueError(f"replications: expected at least 8 for an interval, got {replications}")
     if not isinstance(methods, Mapping):
-        methods = {name: named(name) for name in methods}
+        methods = {name: make(name) for name in methods}
     if not methods:
         raise ValueError("methods: expected at least one, got none")
     key = checked_key(key, True, "compare")

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
-from diffsim.gradients.base import Draws, Method, check_count
-from diffsim.gradients.problem import Problem
+from diffsim.gradients.base import Draws, Sampled, check_count
+from diffsim.gradients.problem import Problem, mapped
 from diffsim.gradients.unrolled import FlatLoss, UnrolledLoss, flat_loss
 
 
@@ -28,8 +28,8 @@ class Particles:
 
 
 @struct.dataclass
-class PersistentES(Method):
-    """Unroll K steps at a time with x ± σε, ε fresh each window (PES) or kept (NRES):
+class PersistentES(Sampled):
+    """Unroll K steps at a time with n pairs x ± σε, ε fresh each window (PES) or kept (NRES):
 
     ĝ_window = (1/n) Σ ξ_i [L⁺ − L⁻]/2σ, ξ = Σ ε so far (PES), ξ = ε (NRES),
 
@@ -43,7 +43,6 @@ class PersistentES(Method):
 
     Attributes:
         sigma: perturbation deviation, in the units of x; scalar or (d,).
-        samples: pairs.
         window: K; must divide the length. None for the whole loss.
         reuse: keep ε through the episode (NRES).
 
@@ -51,13 +50,13 @@ class PersistentES(Method):
     """
 
     sigma: Any = 0.1
-    samples: int = struct.field(pytree_node=False, default=32)
+    samples: int = struct.field(pytree_node=False, default=32, kw_only=True)
     window: int | None = struct.field(pytree_node=False, default=None)
     reuse: bool = struct.field(pytree_node=False, default=False)
 
-    def check(self) -> None:
+    def check(self, least: int = 1) -> None:
+        super().check(least)
         _check.in_range("sigma", self.sigma, 0.0, open_low=True)
-        check_count("samples", self.samples)
         if self.window is not None:
             check_count("window", self.window)
 
@@ -118,7 +117,7 @@ class PersistentES(Method):
             state, costs = jax.lax.scan(step, state, length=window)
             return state, jnp.sum(costs)
 
-        states, losses = jax.vmap(jax.vmap(unroll))(particles.states, places)
+        states, losses = mapped(jax.vmap(unroll), self.chunk, particles.states, places)
         terms = (losses[:, 0] - losses[:, 1])[:, None] * total / (2 * sigma)
         return terms, losses, Particles(states, total, particles.windows + 1)
 

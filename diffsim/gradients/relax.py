@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from diffsim.gradients.base import Draws, Method, check_chunk, check_count
+from diffsim.gradients.base import Draws, Sampled
 from diffsim.gradients.flat import flatten
 from diffsim.gradients.laws import Gaussian, check_law, score, seen
 from diffsim.gradients.problem import Problem
@@ -24,7 +24,7 @@ def quadratic_surrogate(parameters: Any, point: jax.Array) -> jax.Array:
 
 
 @struct.dataclass
-class Relax(Method):
+class Relax(Sampled):
     """LAX: ĝ = (f(x) − c(x)) s(x) + ∂c(x)/∂x along the path; unbiased for ANY surrogate c.
 
     With a law of bits (``Bernoulli``) it is RELAX, z the relaxed point, b its bits, z̃ a relaxed
@@ -35,24 +35,19 @@ class Relax(Method):
 
     Attributes:
         law: the noise; its scale stays fixed.
-        samples: draws.
         surrogate: (parameters, flat point (d,)) → scalar, differentiable.
         parameters: of the surrogate; None for the quadratic one at zero.
-        chunk: evaluations at once, None for all.
 
     Source: Grathwohl et al. 2018, "Backpropagation through the Void", §3.
     """
 
     law: Any = Gaussian()
-    samples: int = struct.field(pytree_node=False, default=64)
     surrogate: Callable = struct.field(pytree_node=False, default=quadratic_surrogate)
     parameters: Any = None
-    chunk: int | None = struct.field(pytree_node=False, default=None)
 
-    def check(self) -> None:
+    def check(self, least: int = 1) -> None:
+        super().check(least)
         check_law(self.law)
-        check_count("samples", self.samples)
-        check_chunk(self.chunk)
 
     def draw(self, problem) -> Draws:
         law, mean = self.law, problem.x

@@ -1,4 +1,4 @@
-"""Total propagation: pathwise and score function mixed afresh at every step of a unrolled."""
+"""Total propagation: pathwise and score function mixed afresh at every step of an unroll."""
 
 from typing import Any
 
@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.gradients.base import Draws, Method, check_count
+from diffsim.gradients.base import Draws, Sampled, check_count
 from diffsim.gradients.baselines import LeaveOneOut
 from diffsim.gradients.inverse_variance import cross_fitted
 from diffsim.gradients.laws import Gaussian, check_law, score
+from diffsim.gradients.problem import mapped
 from diffsim.gradients.unrolled import flat_loss
 
 
 @struct.dataclass
-class TotalPropagation(Method):
+class TotalPropagation(Sampled):
     """Noise enters every state, s_t = m_t + σ ε_t with m_t = transition(s_{t−1}, x). Backwards:
 
     pathwise  P_t = ∂cost/∂s_t + (∂m_{t+1}/∂s_t)ᵀ ĝ_{t+1}
@@ -29,21 +30,19 @@ class TotalPropagation(Method):
 
     Attributes:
         law: noise on the flattened state.
-        samples: particles, a multiple of ``folds``.
-        folds: groups for the cross-fitting.
+        folds: groups for the cross-fitting, which ``samples`` (particles) are a multiple of.
 
     Source: Parmas et al. 2018, "PIPPS: flexible model-based policy search robust to chaos".
     """
 
     law: Any = Gaussian()
-    samples: int = struct.field(pytree_node=False, default=64)
     folds: int = struct.field(pytree_node=False, default=2)
     bias = "where the loss jumps, which the interval allows for"
 
-    def check(self) -> None:
-        check_law(self.law)
+    def check(self, least: int = 1) -> None:
         check_count("folds", self.folds, 2)
-        check_count("samples", self.samples, 2 * self.folds)
+        super().check(2 * self.folds)
+        check_law(self.law)
         if self.samples % self.folds:
             raise ValueError(f"samples: expected a multiple of {self.folds}, got {self.samples}")
 
@@ -54,9 +53,9 @@ class TotalPropagation(Method):
         noise = self.law.sample(problem.key, (unrolled.length, n, unrolled.start.size), x.dtype)
 
         def forward(state, drawn):
-            mean = jax.vmap(unrolled.move, (0, None))(state, x)
+            mean = mapped(lambda state: unrolled.move(state, x), self.chunk, state)
             after = jax.vmap(self.law.reparameterize)(mean, drawn)
-            cost, slope = jax.vmap(jax.value_and_grad(unrolled.cost))(after)
+            cost, slope = mapped(jax.value_and_grad(unrolled.cost), self.chunk, after)
             return after, (state, mean, after, cost, slope)
 
         start = jnp.broadcast_to(unrolled.start, (n, unrolled.start.size))
@@ -77,7 +76,7 @@ class TotalPropagation(Method):
                 _, back = jax.vjp(unrolled.move, state, x)
                 return back(smooth)[1], back(rough)[1]
 
-            smooth_x, rough_x = jax.vmap(pull)(before, smooth, rough)
+            smooth_x, rough_x = mapped(pull, self.chunk, before, smooth, rough)
             alphas = cross_fitted(smooth_x, rough_x, self.folds)
             weight = jnp.repeat(alphas, n // self.folds)[:, None]
             mixed = weight * smooth + (1 - weight) * rough
@@ -85,7 +84,7 @@ class TotalPropagation(Method):
             def push(state, mixed):
                 return jax.vjp(unrolled.move, state, x)[1](mixed)
 
-            later, contribution = jax.vmap(push)(before, mixed)
+            later, contribution = mapped(push, self.chunk, before, mixed)
             total = total + jnp.stack([contribution, rough_x])
             return (later, to_go, total), jnp.mean(alphas)
 

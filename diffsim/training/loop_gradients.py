@@ -161,7 +161,7 @@ def inverse_variance(loop, params, critic, states, noise, key) -> Slope:
 
 
 def by_method(method: gradients.Method) -> Callable[..., Slope]:
-    """Any estimator of :mod:`diffsim.gradients`, perturbing the parameters: ES, SPSA, PGPE, …"""
+    """Any estimator of :mod:`diffsim.gradients`, perturbing the parameters: ES, SPSA, …"""
 
     def slope(loop, params, critic, states, noise, key) -> Slope:
         def mean(params):

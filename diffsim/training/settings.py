@@ -182,7 +182,7 @@ class Settings(RunSettings):
             changes["sigma" if direct else "law"] = (
                 self.sigma if direct else gradients.Gaussian(self.sigma)
             )
-        return gradients.method(self.gradient, **changes)
+        return gradients.make(self.gradient, **changes)
 
     def task(self) -> Task | HostTask:
         """The task these settings describe."""

@@ -121,7 +121,7 @@ def test_logistic_law_against_scipy():
 @pytest.mark.parametrize("law", [Gaussian(0.5), Logistic(0.3)], ids=["gaussian", "logistic"])
 def test_score_function_with_any_law(law):
     """On a quadratic every symmetric law has the plain gradient as its mean."""
-    found = fast_jit(estimate(Q, ScoreFunction(law, 100_000)))(jnp.asarray(Q.mu), key=KEY)
+    found = fast_jit(estimate(Q, ScoreFunction(law, samples=100_000)))(jnp.asarray(Q.mu), key=KEY)
     assert np.all(np.abs(found.grad - Q.gradient) <= 4 * found.standard_error)
 
 
@@ -135,7 +135,7 @@ def test_fitted_surrogate_lowers_the_variance_to_the_pathwise_one():
     """The quadratic surrogate holds the loss itself, and the fit finds it from values alone."""
     q = quadratic(d=2, sigma=0.5)
     law, x = Gaussian(q.sigma), jnp.asarray(q.mu)
-    start = Relax(law, 256)
+    start = Relax(law, samples=256)
     fitted = fit_surrogate(q, start, x, key=KEY, steps=1500, learning_rate=0.03)
     after = fast_jit(estimate(q, fitted.replace(samples=20_000)))(x, key=jax.random.key(1))
     pathwise = q.sigma**2 * q.F
@@ -150,8 +150,13 @@ def bits(b):
 @pytest.mark.parametrize(
     "used",
     [
-        ScoreFunction(Bernoulli(), 50_000),
-        Relax(Bernoulli(), 50_000, lambda c, x: c * bits(jax.nn.sigmoid(x / 0.5)), 1.0),
+        ScoreFunction(Bernoulli(), samples=50_000),
+        Relax(
+            Bernoulli(),
+            samples=50_000,
+            surrogate=lambda c, x: c * bits(jax.nn.sigmoid(x / 0.5)),
+            parameters=1.0,
+        ),
     ],
     ids=["score", "relax"],
 )

@@ -47,7 +47,7 @@ def test_total_propagation_is_exact_in_the_mean():
             total = total + 0.5 * (mean**2 + variance)
         return total
 
-    rows = replicate(chain, TotalPropagation(Gaussian(sigma), 64), X, 2_000)
+    rows = replicate(chain, TotalPropagation(Gaussian(sigma), samples=64), X, 2_000)
     error = rows.std(axis=0) / len(rows) ** 0.5
     # The cross-fitted weights of later steps know a little of both halves: bias O(1/n).
     exact = np.asarray(jax.grad(expected)(X))
@@ -63,7 +63,7 @@ def test_total_propagation_through_chaos():
         25,
     )
     sigma = 0.02
-    mixed = replicate(chain, TotalPropagation(Gaussian(sigma), 64), jnp.zeros(1), 200)
+    mixed = replicate(chain, TotalPropagation(Gaussian(sigma), samples=64), jnp.zeros(1), 200)
 
     def noisy(x, noise):
         def step(state, e):
@@ -83,7 +83,7 @@ def test_windows_do_not_bias(reuse):
     chain = UnrolledLoss(jnp.ones(1), lambda s, x: 0.9 * s + x, lambda s: 0.5 * s[0] ** 2, 6)
     x = jnp.array([0.3])
     exact = float(jax.grad(chain)(x)[0])
-    rows = replicate(chain, PersistentES(0.1, 8, window=2, reuse=reuse), x, 4_000)
+    rows = replicate(chain, PersistentES(0.1, samples=8, window=2, reuse=reuse), x, 4_000)
     assert abs(rows.mean() - exact) <= 4 * rows.std() / len(rows) ** 0.5
 
     def truncated(x):
@@ -103,13 +103,13 @@ def test_one_window_is_evolution_strategies():
     chain = UnrolledLoss(jnp.ones(1), lambda s, x: 0.9 * s + x, lambda s: 0.5 * s[0] ** 2, 4)
     x = jnp.array([0.3])
     theory = 2 * float(jax.grad(chain)(x)[0]) ** 2 / 4
-    for used in (PersistentES(0.1, 4), EvolutionStrategies(0.1, 4)):
+    for used in (PersistentES(0.1, samples=4), EvolutionStrategies(0.1, samples=4)):
         rows = replicate(chain, used, x, 10_000)
         assert abs(rows.var() - theory) < 0.08 * theory  # κ = 15 or less: 4 standard errors
 
 
 def test_advancing_window_by_window_sums_to_the_method():
-    chain, used = linear(), PersistentES(0.1, 4, window=3)
+    chain, used = linear(), PersistentES(0.1, samples=4, window=3)
     particles, total = used.start(chain, X), 0.0
     problem_key, _, _ = jax.random.split(KEY, 3)
     for key in jax.random.split(problem_key, 2):

@@ -49,8 +49,8 @@ def run(key: jax.Array, samples: int) -> dict[str, Measured | float]:
     found: dict[str, Measured | float] = {}
     variances: dict[str, list[float]] = {}
     methods = {
-        "pathwise": Pathwise(Gaussian(SIGMA), samples, mode="forward"),
-        "score function": ScoreFunction(Gaussian(SIGMA), samples, Constant(0.5)),
+        "pathwise": Pathwise(Gaussian(SIGMA), samples=samples, mode="forward"),
+        "score function": ScoreFunction(Gaussian(SIGMA), samples=samples, baseline=Constant(0.5)),
     }
     for name, method in methods.items():
 

@@ -25,7 +25,7 @@ from diffsim.training.settings import Settings
 
 # Of the estimators that draw: 16 simulations a serve, or 8 that are differentiated as well.
 _EIGHT = (
-    "score-function-antithetic", "evolution-strategies", "evolution-strategies-ranked", "pgpe",
+    "score-function-antithetic", "evolution-strategies", "evolution-strategies-ranked",
     "alpha-order", "inverse-variance", "total-propagation",
 )  # fmt: skip
 DRAWS: dict[str, dict[str, Any]] = {
