@@ -75,3 +75,24 @@ def solve(a: jax.Array, b: jax.Array) -> jax.Array:
 def eigh(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Eigenvalues, ascending, and eigenvectors of a Hermitian matrix; has no derivative."""
     return jnp.linalg.eigh(a, symmetrize_input=True)
+
+
+def implicit(equation: Callable, found: jax.Array) -> jax.Array:
+    """``found`` (n,), a root of a square equation, with the derivative of the root.
+
+    By the implicit function theorem, in whatever the equation closes over. The equation's Jacobian
+    is written out: for a few unknowns. (optimistix and lineax would do the same, but double the
+    time that ``import diffsim`` takes.)
+    """
+    return jax.lax.custom_root(
+        equation,
+        found,
+        solve=lambda _, found: found,
+        tangent_solve=lambda line, right: solve(jax.jacobian(line)(right), right),
+    )
+
+
+def safe_sqrt(square: jax.Array) -> jax.Array:
+    """Square root with derivative zero, not infinite, at zero."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

@@ -183,9 +183,9 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
     return DelayEstimate(
         delays=jnp.where(mask, samples.origin + delays / samples.step, 0),
         amplitudes=amplitudes[:, 0] if values.ndim == 1 else amplitudes.T,
-        standard_error=jnp.where(mask, _root(variance), 0) / samples.step,
+        standard_error=jnp.where(mask, _linalg.safe_sqrt(variance), 0) / samples.step,
         misfit=jnp.where(mask, misfit, 1),
-        subspace_error=jnp.where(mask, _root(subspace), 0) / samples.step,
+        subspace_error=jnp.where(mask, _linalg.safe_sqrt(subspace), 0) / samples.step,
         mask=mask,
         resolved=mask & supported & jnp.all(~others | (apart**2 > 4 * blur), axis=1),
         count=count,
@@ -254,9 +254,3 @@ def _misfit(samples, fit, noise):
     energy = jnp.sum(seen, axis=1) / jnp.where(noise > 0, whole * noise, jnp.inf)
     shown = fit.mask & (energy > _MISFIT * cells.size)
     return jax.lax.stop_gradient(jnp.where(shown, 2 * energy, 1))
-
-
-def _root(square):
-    """Square root with gradient zero, not infinite, at zero."""
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

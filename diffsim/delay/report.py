@@ -173,14 +173,19 @@ def as_json(estimate: DelayEstimate, said: list[str]) -> dict[str, Any]:
     """The same for JSON, with the warnings ``said`` of the file as well."""
     count = int(estimate.count)
     rows = zip(
-        estimate.delays, estimate.standard_error, estimate.amplitudes, estimate.resolved,
+        estimate.delays,
+        estimate.standard_error,
+        estimate.amplitudes,
+        estimate.resolved,
         estimate.misfit,
-    )  # fmt: skip
+    )
     return {
         "echoes": [
             {
-                "delay": float(delay), "error": float(error),
-                "amplitude": [float(a.real), float(a.imag)], "resolved": bool(resolved),
+                "delay": float(delay),
+                "error": float(error),
+                "amplitude": [float(a.real), float(a.imag)],
+                "resolved": bool(resolved),
                 "misfit": float(misfit),
             }
             for delay, error, a, resolved, misfit in list(rows)[:count]
@@ -189,7 +194,7 @@ def as_json(estimate: DelayEstimate, said: list[str]) -> dict[str, Any]:
         "residual": float(estimate.residual),
         "saturated": bool(estimate.saturated),
         "warnings": [*said, *warnings(estimate)],
-    }  # fmt: skip
+    }
 
 
 def plot_spectrum(path: Path, samples: FrequencySamples, estimate: DelayEstimate) -> None:

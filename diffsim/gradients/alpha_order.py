@@ -1,16 +1,17 @@
 """AoBG, the alpha-order batched gradient: as pathwise as the score function can vouch for."""
 
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim._types import ArrayLike
 from diffsim.gradients import mixtures
 from diffsim.gradients.base import Draws, Sampled
 from diffsim.gradients.concentration import Bernstein
-from diffsim.gradients.laws import Gaussian, check_law
+from diffsim.gradients.laws import Gaussian, Law, check_law
 
 BERNSTEIN = Bernstein()
 
@@ -37,10 +38,10 @@ class AlphaOrder(Sampled):
     Source: Suh et al. 2022, arXiv 2202.00817 (alpha-order batched gradient).
     """
 
-    law: Any = Gaussian()
-    gamma: Any = None
+    law: Law = Gaussian()
+    gamma: ArrayLike | None = None
     failure: float = struct.field(pytree_node=False, default=0.05)
-    bound: Any = BERNSTEIN
+    bound: Callable = BERNSTEIN
     spreads = True
     bias = "by up to gamma where the loss jumps, which the interval allows for"
 
@@ -65,9 +66,9 @@ class AlphaOrder(Sampled):
 def weight(
     smooth: jax.Array,
     rough: jax.Array,
-    gamma: Any = None,
+    gamma: ArrayLike | None = None,
     failure: float = 0.05,
-    bound: Any = BERNSTEIN,
+    bound: Callable = BERNSTEIN,
 ) -> dict[str, jax.Array]:
     """α from pathwise and score terms (n, p), with the disagreement and ε it rests on.
 

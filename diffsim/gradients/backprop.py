@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim import _check
+
 Masks = Sequence[jax.Array | None] | None
 VARIANCE_FLOOR = 1e-5  # added to the variance of a batch
 
@@ -92,10 +94,7 @@ class DenseLayer:
 
     @property
     def function(self) -> Nonlinearity:
-        if self.activation not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"activation: expected one of {known}, got {self.activation!r}")
-        return ACTIVATIONS[self.activation]
+        return _check.named("activation", self.activation, ACTIVATIONS)
 
 
 def init(key: jax.Array, sizes: Sequence[int], activations: Sequence[str]) -> list[DenseLayer]:

@@ -1,13 +1,13 @@
 """Evolution strategies: antithetic Gaussian perturbations, with optional rank shaping."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim._types import ArrayLike
 from diffsim.gradients.base import Draws, Sampled, check_count
 from diffsim.gradients.baselines import LeaveOneOut
 
@@ -47,7 +47,7 @@ class EvolutionStrategies(Sampled):
     "Parameter-exploring policy gradients".
     """
 
-    sigma: Any = 0.1
+    sigma: ArrayLike = 0.1
     samples: int = struct.field(pytree_node=False, default=32, kw_only=True)
     antithetic: bool = struct.field(pytree_node=False, default=True)
     shaping: Callable | None = struct.field(pytree_node=False, default=None)

@@ -1,12 +1,11 @@
 """Measure-valued derivatives: the Gaussian's derivative as a difference of two laws."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim._types import ArrayLike
 from diffsim.gradients.base import Draws, Sampled
 
 
@@ -29,7 +28,7 @@ class MeasureValued(Sampled):
     Source: Pflug 1996; Mohamed et al. 2020, §6, table 1; coupling: Heidergott et al. 2008.
     """
 
-    sigma: Any = 0.1
+    sigma: ArrayLike = 0.1
     samples: int = struct.field(pytree_node=False, default=8, kw_only=True)
     coupled: bool = struct.field(pytree_node=False, default=True)
     spreads = True

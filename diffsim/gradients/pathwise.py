@@ -30,7 +30,7 @@ class Pathwise(Sampled):
     Source: Mohamed et al. 2020, "Monte Carlo Gradient Estimation in Machine Learning", §5.
     """
 
-    law: Any = None
+    law: Law | None = None
     samples: int = struct.field(pytree_node=False, default=1, kw_only=True)
     antithetic: bool = struct.field(pytree_node=False, default=False)
     mode: str = struct.field(pytree_node=False, default="reverse")

@@ -1,12 +1,11 @@
 """Persistent and noise-reuse evolution strategies: truncated unrolls without truncation bias."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim._types import ArrayLike, Tree
 from diffsim.gradients.base import Draws, Sampled, check_count
 from diffsim.gradients.problem import Problem, mapped
 from diffsim.gradients.unrolled import FlatLoss, UnrolledLoss, flat_loss
@@ -49,7 +48,7 @@ class PersistentES(Sampled):
     Source: Vicol, Metz & Sohl-Dickstein 2021 (PES); Li et al. 2023 (NRES).
     """
 
-    sigma: Any = 0.1
+    sigma: ArrayLike = 0.1
     samples: int = struct.field(pytree_node=False, default=32, kw_only=True)
     window: int | None = struct.field(pytree_node=False, default=None)
     reuse: bool = struct.field(pytree_node=False, default=False)
@@ -60,13 +59,13 @@ class PersistentES(Sampled):
         if self.window is not None:
             check_count("window", self.window)
 
-    def start(self, unrolled: UnrolledLoss, x: Any) -> Particles:
+    def start(self, unrolled: UnrolledLoss, x: Tree) -> Particles:
         """All pairs at the first state, nothing perturbed yet."""
         flat, problem = _flat(unrolled, x)
         return self._start(flat, problem.x.size)
 
     def advance(
-        self, unrolled: UnrolledLoss, particles: Particles, x: Any, key: jax.Array
+        self, unrolled: UnrolledLoss, particles: Particles, x: Tree, key: jax.Array
     ) -> tuple:
         """One window: (gradient terms (n, d) in x flattened, losses (n, 2), particles after)."""
         self.check()
@@ -122,6 +121,6 @@ class PersistentES(Sampled):
         return terms, losses, Particles(states, total, particles.windows + 1)
 
 
-def _flat(unrolled: UnrolledLoss, x: Any):
+def _flat(unrolled: UnrolledLoss, x: Tree):
     problem = Problem(unrolled, x, has_aux=False, keys=(None,) * 3, stochastic=False)
     return flat_loss(problem), problem

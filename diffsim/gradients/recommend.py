@@ -1,13 +1,13 @@
 """Which estimator to use for a loss at a point, from measured probes."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from diffsim._types import Tree
 from diffsim.gradients.base import Method, checked_key
 from diffsim.gradients.differences import CentralDifference, Richardson
 from diffsim.gradients.directions import Haar
@@ -48,7 +48,7 @@ class Recommendation:
 
 def recommend(
     loss: Callable,
-    x: Any,
+    x: Tree,
     *,
     key: jax.Array,
     sigma: float = 0.1,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from diffsim import _check
 from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.base import Method
 from diffsim.gradients.baselines import AtPoint
@@ -59,11 +60,9 @@ def make(name: str, **settings: Any) -> Method:
     >>> make("newton")
     Traceback (most recent call last):
     ...
-    ValueError: method: expected one of alpha-order, central-difference, ..., got 'newton'
+    ValueError: method: expected one of pathwise, pathwise-forward, ..., got 'newton'
     """
-    if name not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(sorted(METHODS))}, got {name!r}")
-    record: Any = METHODS[name]
+    record: Any = _check.named("method", name, METHODS)
     fields = list(type(record).__dataclass_fields__)
     for setting in settings:
         if setting not in fields:

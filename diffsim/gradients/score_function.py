@@ -1,14 +1,12 @@
 """The score-function (REINFORCE, likelihood-ratio) gradient: values only, jumps allowed."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim.gradients.base import Draws, Sampled
 from diffsim.gradients.baselines import Baseline, LeaveOneOut
-from diffsim.gradients.laws import Gaussian, check_law, seen
+from diffsim.gradients.laws import Gaussian, Law, check_law, seen
 
 
 @struct.dataclass
@@ -29,7 +27,7 @@ class ScoreFunction(Sampled):
     Source: Williams 1992; Mohamed et al. 2020, §4.
     """
 
-    law: Any = Gaussian()
+    law: Law = Gaussian()
     baseline: Baseline = LeaveOneOut()
     antithetic: bool = struct.field(pytree_node=False, default=False)
     spreads = True

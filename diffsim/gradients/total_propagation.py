@@ -1,21 +1,19 @@
 """Total propagation: pathwise and score function mixed afresh at every step of an unroll."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.gradients.base import Draws, Sampled, check_count
+from diffsim.gradients.base import Draws
 from diffsim.gradients.baselines import LeaveOneOut
-from diffsim.gradients.inverse_variance import cross_fitted
-from diffsim.gradients.laws import Gaussian, check_law, score
+from diffsim.gradients.inverse_variance import CrossFitted, cross_fitted
+from diffsim.gradients.laws import score
 from diffsim.gradients.problem import mapped
 from diffsim.gradients.unrolled import flat_loss
 
 
 @struct.dataclass
-class TotalPropagation(Sampled):
+class TotalPropagation(CrossFitted):
     """Noise enters every state, s_t = m_t + σ ε_t with m_t = transition(s_{t−1}, x). Backwards:
 
     pathwise  P_t = ∂cost/∂s_t + (∂m_{t+1}/∂s_t)ᵀ ĝ_{t+1}
@@ -30,21 +28,12 @@ class TotalPropagation(Sampled):
 
     Attributes:
         law: noise on the flattened state.
-        folds: groups for the cross-fitting, which ``samples`` (particles) are a multiple of.
+        samples: particles.
 
     Source: Parmas et al. 2018, "PIPPS: flexible model-based policy search robust to chaos".
     """
 
-    law: Any = Gaussian()
     folds: int = struct.field(pytree_node=False, default=2)
-    bias = "where the loss jumps, which the interval allows for"
-
-    def check(self, least: int = 1) -> None:
-        check_count("folds", self.folds, 2)
-        super().check(2 * self.folds)
-        check_law(self.law)
-        if self.samples % self.folds:
-            raise ValueError(f"samples: expected a multiple of {self.folds}, got {self.samples}")
 
     def draw(self, problem) -> Draws:
         if problem.stochastic:

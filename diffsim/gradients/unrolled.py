@@ -1,12 +1,12 @@
 """A loss with its time steps showing, for the estimators that use them."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim._types import Tree
 from diffsim.gradients.base import check_count
 from diffsim.gradients.flat import flatten
 
@@ -29,15 +29,15 @@ class UnrolledLoss:
     6.0
     """
 
-    initial: Any
+    initial: Tree
     transition: Callable = struct.field(pytree_node=False)
     cost: Callable = struct.field(pytree_node=False)
     length: int = struct.field(pytree_node=False)
 
-    def __call__(self, x: Any) -> jax.Array:
+    def __call__(self, x: Tree) -> jax.Array:
         return self.run(self.initial, x, self.length)[1]
 
-    def run(self, state: Any, x: Any, steps: int) -> tuple[Any, jax.Array]:
+    def run(self, state: Tree, x: Tree, steps: int) -> tuple[Tree, jax.Array]:
         """The state after some steps, and their summed cost."""
 
         def step(state, _):

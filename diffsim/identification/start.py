@@ -9,9 +9,9 @@ import numpy as np
 
 from diffsim.identification.arcs import arcs, scatter
 from diffsim.identification.contacts import Bounce, FreeFlight, between, passes
-from diffsim.identification.flight_fit import FlightFit, least_squares, parabolas
 from diffsim.identification.observations import Observations
 from diffsim.identification.parameters import BOUNDS, get, put
+from diffsim.identification.residuals import FlightResiduals, least_squares, parabolas
 from diffsim.physics.world import World
 
 _NOISE = 5e-3  # m, where neither given nor told by the samples
@@ -39,7 +39,7 @@ class Look:
     sigma: float
 
 
-def first_look(problem: FlightFit, names: Sequence[str], noise: float | None) -> Look:
+def first_look(problem: FlightResiduals, names: Sequence[str], noise: float | None) -> Look:
     """Fit the arcs without surfaces, and hold them against the world; see :func:`identify`."""
     observations, world = problem.observations, problem.world
     scattered = scatter(observations)
@@ -77,7 +77,7 @@ def _cut(observations: Observations, pieces: list[list[np.ndarray]]) -> Observat
 
 
 def _flown(
-    whole: FlightFit, pieces: list[list[np.ndarray]], names: Sequence[str], sigma: float
+    whole: FlightResiduals, pieces: list[list[np.ndarray]], names: Sequence[str], sigma: float
 ) -> tuple[World, list[list[FreeFlight]]]:
     """The world with the drag (and lift, where spins are seen) of all arcs, and each flight's."""
     observations, world = whole.observations, whole.world

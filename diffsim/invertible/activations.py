@@ -1,12 +1,14 @@
 """Monotone functions of each entry, with their inverses and what their outputs can reach."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from diffsim import _check
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Layer, parameter
 
 DOMAINS = ("raise", "clip")
@@ -32,10 +34,10 @@ class Activation(Layer):
         self.domain = domain
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Activation":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Activation":
         return cls()
 
-    def ends(self, dtype: Any) -> list[jax.Array]:
+    def ends(self, dtype: DTypeLike) -> list[jax.Array]:
         """The least and the largest number inside ``reach``: next to 0 the smallest normal one."""
         tiny = jnp.finfo(dtype).tiny  # what is smaller becomes 0 in arithmetic
         low, high = (jnp.asarray(end, dtype) for end in self.reach)
@@ -51,7 +53,7 @@ class Activation(Layer):
         """φ⁻¹(y), entry by entry, of what is in reach."""
         raise NotImplementedError
 
-    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         inside = self.reached(y)
         if self.domain == "clip":
             return self.preimage(self.clipped(y))
@@ -202,7 +204,7 @@ class Asinh(Activation):
 class Cubic(Activation):
     """y = x + a x³, a > 0, inverted by Viète's hyperbolic solution."""
 
-    def __init__(self, cubic: Any = 0.3, *, domain: str = "raise"):
+    def __init__(self, cubic: ArrayLike = 0.3, *, domain: str = "raise"):
         super().__init__(domain=domain)
         self.cubic = float(_check.in_range("cubic", cubic, 0.0, open_low=True))
 
@@ -225,12 +227,12 @@ class SinhArcsinh(Activation):
         log_tail: log δ, ().
     """
 
-    def __init__(self, skew: Any = 0.3, log_tail: Any = 0.2, *, domain: str = "raise"):
+    def __init__(self, skew: ArrayLike = 0.3, log_tail: ArrayLike = 0.2, *, domain: str = "raise"):
         super().__init__(domain=domain)
         self.skew, self.log_tail = parameter("skew", skew, ()), parameter("log_tail", log_tail, ())
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "SinhArcsinh":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "SinhArcsinh":
         return cls(*(0.3 * jax.random.normal(rngs.params(), (2,), dtype)))
 
     def _inner(self, x: jax.Array) -> jax.Array:

@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from diffsim import _check, _linalg
+from diffsim._types import ArrayLike, Tree
 
 
-def parameter(name: str, value: Any, shape: tuple[int | str, ...]) -> nnx.Param:
+def parameter(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -> nnx.Param:
     """``value`` as a trainable array, checked for shape and, where concrete, finite.
 
     Args:
@@ -30,7 +32,7 @@ def parameter(name: str, value: Any, shape: tuple[int | str, ...]) -> nnx.Param:
     return nnx.Param(_check.in_range(name, array))
 
 
-def square(name: str, value: Any, ndim: int = 2) -> nnx.Param:
+def square(name: str, value: ArrayLike, ndim: int = 2) -> nnx.Param:
     """A parameter whose last two axes are equal.
 
     Raises:
@@ -42,12 +44,12 @@ def square(name: str, value: Any, ndim: int = 2) -> nnx.Param:
     return parameter(name, array, array.shape)
 
 
-def normal(rngs: nnx.Rngs, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
+def normal(rngs: nnx.Rngs, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> jax.Array:
     """Standard normal numbers from the stream ``params``."""
     return jax.random.normal(rngs.params(), shape, dtype or jnp.result_type(float))
 
 
-def reciprocal(values: jax.Array, floor: Any = 0.0) -> jax.Array:
+def reciprocal(values: jax.Array, floor: jax.Array | float = 0.0) -> jax.Array:
     """1 / values; NaN where |values| ≤ floor, as a singular layer has no inverse."""
     fine = jnp.abs(values) > floor
     return jnp.where(fine, 1 / jnp.where(fine, values, 1), jnp.nan)
@@ -136,8 +138,8 @@ class Layer(nnx.Module):
 
     To add one: subclass with ``forward``, ``inverse`` and ``log_det``, and a line in the
     constructor table, from which it inherits its tests; ``forward_and_log_det`` and
-    ``inverse_and_log_det`` only where they share work. What the inverse needs beyond the weights
-    is ``factor()``, a pytree: make it once and pass it to every ``inverse``. Whoever calls them,
+    ``inverse_and_log_det`` where they share work (:class:`Joint`). What the inverse needs beyond
+    the weights is ``factor()``, made once and passed to every ``inverse``. Whoever calls them,
     these methods are given a checked vector (and a factor), and their products are at full
     precision on every backend, whatever JAX's default.
 
@@ -164,7 +166,7 @@ class Layer(nnx.Module):
         """y of one x, both (size,)."""
         raise NotImplementedError
 
-    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         """x of one y, both (size,); NaN where there is none. ``factor`` as from ``factor()``."""
         raise NotImplementedError
 
@@ -176,12 +178,12 @@ class Layer(nnx.Module):
         """y and log |det ∂y/∂x| at x, with what both need done once."""
         return self.forward(x), self.log_det(x)
 
-    def inverse_and_log_det(self, y: jax.Array, factor: Any = None) -> tuple[jax.Array, jax.Array]:
+    def inverse_and_log_det(self, y: jax.Array, factor: Tree = None) -> tuple[jax.Array, jax.Array]:
         """x and log |det ∂x/∂y| at y, the latter minus ``log_det(x)``, with what both need once."""
         x = self.inverse(y, factor)
         return x, -self.log_det(x)
 
-    def factor(self) -> Any:
+    def factor(self) -> Tree:
         """What the inverse needs and can be kept: a pytree, empty for most layers."""
         return ()
 
@@ -215,6 +217,19 @@ class Layer(nnx.Module):
         types = [leaf.dtype for leaf in jax.tree.leaves(self)]
         floats = [dtype for dtype in types if jnp.issubdtype(dtype, jnp.floating)]
         return jnp.zeros(self.size, floats[0] if floats else None)
+
+
+class Joint(Layer):
+    """A layer whose value and log-determinant are one computation: it writes just the pairs."""
+
+    def forward(self, x: jax.Array) -> jax.Array:
+        return self.forward_and_log_det(x)[0]
+
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
+        return self.inverse_and_log_det(y)[0]
+
+    def log_det(self, x: jax.Array) -> jax.Array:
+        return self.forward_and_log_det(x)[1]
 
 
 class Linear(Layer):

@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from diffsim._types import Tree
 from diffsim.invertible.base import Layer
 
 
@@ -49,7 +49,7 @@ class Chain(Layer):
     def factor(self) -> tuple:
         return tuple(layer.factor() for layer in self.layers)
 
-    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         for layer, kept in reversed(list(zip(self.layers, factor))):
             y = layer.inverse(y, kept)
         return y
@@ -64,7 +64,7 @@ class Chain(Layer):
             total = total + change
         return x, total
 
-    def inverse_and_log_det(self, y: jax.Array, factor: Any = None) -> tuple[jax.Array, jax.Array]:
+    def inverse_and_log_det(self, y: jax.Array, factor: Tree = None) -> tuple[jax.Array, jax.Array]:
         total = jnp.zeros((), y.dtype)
         for layer, kept in reversed(list(zip(self.layers, factor))):
             y, change = layer.inverse_and_log_det(y, kept)

@@ -2,14 +2,16 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from diffsim import _check
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible import layerwise, newton
 from diffsim.invertible.activations import DOMAINS
+from diffsim.invertible.base import Layer
 from diffsim.invertible.implicit import root
 from diffsim.invertible.read import input_size, read
 from diffsim.invertible.status import Inversion, InversionStatus, Preimages
@@ -20,11 +22,11 @@ METHODS = ("auto", "exact", "newton", "descent")
 @jax.default_matmul_precision("highest")
 def invert(
     network: Callable,
-    y: Any,
+    y: Tree,
     *,
     method: str = "auto",
     size: int | None = None,
-    start: Any = None,
+    start: Tree = None,
     domain: str = "raise",
     tolerance: float | None = None,
     steps: int = 50,
@@ -99,11 +101,15 @@ def invert(
     else:
         wide = y.shape[-1] <= n
         one = functools.partial(
-            _search, network, dtype=dtype, tolerance=tolerance, limit=steps,
+            _search,
+            network,
+            dtype=dtype,
+            tolerance=tolerance,
+            limit=steps,
             first=0 if method == "descent" else steps,
             restarts=restarts if method == "descent" or (method == "auto" and wide) else 0,
             key=jax.random.key(0) if key is None else key,
-        )  # fmt: skip
+        )
     begin = _starts(start, layers, factors, y, n, dtype)
     return jax.vmap(one)(y, begin) if y.ndim == 2 else one(y, begin)
 
@@ -111,8 +117,8 @@ def invert(
 @jax.default_matmul_precision("highest")
 def preimages(
     network: Callable,
-    y: Any,
-    starts: Any,
+    y: Tree,
+    starts: ArrayLike,
     *,
     tolerance: float | None = None,
     steps: int = 50,
@@ -141,9 +147,16 @@ def preimages(
     if y.ndim != 1:
         raise ValueError(f"y: expected one target (m,), got {y.shape}; vmap over a batch")
     one = functools.partial(
-        _search, network, y, dtype=dtype, tolerance=tolerance, first=steps, limit=0, restarts=0,
+        _search,
+        network,
+        y,
+        dtype=dtype,
+        tolerance=tolerance,
+        first=steps,
+        limit=0,
+        restarts=0,
         key=jax.random.key(0),
-    )  # fmt: skip
+    )
     found = jax.vmap(one)(starts.astype(dtype))
     fine = (found.status == InversionStatus.OK) | (found.status == InversionStatus.ILL_CONDITIONED)
     distance = jnp.linalg.norm(found.x[:, None] - found.x[None], axis=-1)
@@ -153,7 +166,7 @@ def preimages(
     return Preimages(found.x, found.residual, fine & ~jnp.any(near & earlier & fine, axis=1))
 
 
-def _targets(network: Callable, y: Any, size: int | None) -> tuple[jax.Array, int, Any]:
+def _targets(network: Callable, y: Tree, size: int | None) -> tuple[jax.Array, int, Tree]:
     """y in the network's dtype, n, and the dtype."""
     y = _check.floating("y", y)
     if y.ndim not in (1, 2):
@@ -175,7 +188,9 @@ def _targets(network: Callable, y: Any, size: int | None) -> tuple[jax.Array, in
     return y.astype(dtype), n, dtype
 
 
-def _starts(start: Any, layers: Any, factors: Any, y: jax.Array, n: int, dtype: Any) -> jax.Array:
+def _starts(
+    start: Tree, layers: list[Layer] | None, factors: Tree, y: jax.Array, n: int, dtype: DTypeLike
+) -> jax.Array:
     """Where to search from: what the user gave, else the pseudo-inverse's answer, else zero."""
 
     def one(y):

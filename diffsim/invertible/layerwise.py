@@ -1,17 +1,16 @@
 """The first rungs: undo the network layer by layer, and follow an error back through it."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from diffsim._types import Network, Tree
 from diffsim.invertible.activations import Activation
 from diffsim.invertible.base import Layer
 from diffsim.invertible.dense import Rectangular
 from diffsim.invertible.status import Inversion, InversionStatus
 
 
-def undo(layers: list[Layer], factors: Any, y: jax.Array, clip: bool):
+def undo(layers: list[Layer], factors: Tree, y: jax.Array, clip: bool):
     """x, the outputs of all layers on the way, and whether a target was outside or clipped."""
     outputs, outside, clipped = [], jnp.asarray(False), jnp.asarray(False)
     for layer, factor in reversed(list(zip(layers, factors))):
@@ -37,7 +36,7 @@ def rounding(key: jax.Array, x: jax.Array) -> jax.Array:
     return x * jax.random.uniform(key, x.shape, x.dtype, -half, half)
 
 
-def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], tangent: jax.Array):
+def follow_error(layers: list[Layer], factors: Tree, outputs: list[jax.Array], tangent: jax.Array):
     """A perturbation of y, and a rounding of every value on the way, carried back to x.
 
     Returns the norm of what arrives and the layer that magnifies roundings most, relative to the
@@ -60,7 +59,9 @@ def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], ta
     return norm(tangent + rounding(key, x)), dominant
 
 
-def exact(network: Any, layers: list[Layer], factors: Any, y: jax.Array, clip: bool) -> Inversion:
+def exact(
+    network: Network, layers: list[Layer], factors: Tree, y: jax.Array, clip: bool
+) -> Inversion:
     """The inversion of one y through square layers."""
     finite = jnp.all(jnp.isfinite(y))
     x, outputs, outside, clipped = undo(layers, factors, y, clip)

@@ -1,8 +1,27 @@
 """Increasing maps of one number with parameters given from outside, for coupling layers."""
 
+from typing import Protocol
+
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+
+class Transformer(Protocol):
+    """An increasing map τ(x; p) of one number, p (count,)."""
+
+    @property
+    def count(self) -> int:
+        """How many parameters it takes."""
+
+    def forward(self, x: jax.Array, p: jax.Array) -> jax.Array:
+        """y = τ(x; p)."""
+
+    def inverse(self, y: jax.Array, p: jax.Array) -> jax.Array:
+        """x with τ(x; p) = y."""
+
+    def log_slope(self, x: jax.Array, p: jax.Array) -> jax.Array:
+        """log ∂τ/∂x."""
 
 
 @struct.dataclass

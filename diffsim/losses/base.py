@@ -2,7 +2,6 @@
 
 import itertools
 import warnings
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 from flax import struct
 
 from diffsim._check import floating, in_range
+from diffsim._types import ArrayLike
 
 EVERY = slice(None)
 BLOCK = 128  # rows of H written out at a time, for soft labels of a kind without a better way
@@ -50,14 +50,14 @@ class Infogain:
         return jax.lax.scan(add, start, (labels, parts.swapaxes(0, 1)))[0]
 
 
-def _matrix(name: str, values: Any, low: float = -np.inf) -> jax.Array:
+def _matrix(name: str, values: ArrayLike, low: float = -np.inf) -> jax.Array:
     array = in_range(name, values, low)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name}: expected a matrix (labels, classes), got {array.shape}")
     return array
 
 
-def _like_distances(values: Any) -> bool:
+def _like_distances(values: ArrayLike) -> bool:
     """Whether a square matrix, if it is known, is zero on its diagonal and not negative beside."""
     if isinstance(values, jax.core.Tracer):
         return False
@@ -82,7 +82,7 @@ class DenseInfogain(Infogain):
     values: jax.Array
 
     @classmethod
-    def create(cls, values: Any) -> "DenseInfogain":
+    def create(cls, values: ArrayLike) -> "DenseInfogain":
         """Check that the entries are finite and the array is a matrix; warn of distances.
 
         Warns:
@@ -140,7 +140,7 @@ class DiagonalInfogain(PeakedInfogain):
     values: jax.Array
 
     @classmethod
-    def create(cls, values: Any) -> "DiagonalInfogain":
+    def create(cls, values: ArrayLike) -> "DiagonalInfogain":
         """Check that it is a finite vector."""
         array = in_range("values", values)
         if array.ndim != 1 or not array.size:
@@ -172,7 +172,7 @@ class SmoothingInfogain(PeakedInfogain):
     classes: int = struct.field(pytree_node=False)
 
     @classmethod
-    def create(cls, alpha: Any, classes: int) -> "SmoothingInfogain":
+    def create(cls, alpha: ArrayLike, classes: int) -> "SmoothingInfogain":
         """Check that α is one number from 0 to 1 and that there are classes."""
         if classes < 1:
             raise ValueError(f"classes: expected at least 1, got {classes}")
@@ -202,7 +202,7 @@ class SparseInfogain(Infogain):
     classes: int = struct.field(pytree_node=False)
 
     @classmethod
-    def create(cls, values: Any, indices: Any, classes: int) -> "SparseInfogain":
+    def create(cls, values: ArrayLike, indices: ArrayLike, classes: int) -> "SparseInfogain":
         """Check shapes, the range of the indices and that none comes twice in a row."""
         array = in_range("values", values)
         if array.ndim != 2:
@@ -221,7 +221,7 @@ class SparseInfogain(Infogain):
         return cls(array, jnp.asarray(where, jnp.int32), classes)
 
     @classmethod
-    def largest(cls, values: Any, count: int) -> "SparseInfogain":
+    def largest(cls, values: ArrayLike, count: int) -> "SparseInfogain":
         """The ``count`` largest entries of each row of a matrix.
 
         >>> SparseInfogain.largest([[1.0, 0.2, 0.5]], 2).matrix().tolist()
@@ -268,7 +268,7 @@ class LowRankInfogain(Infogain):
     right: jax.Array
 
     @classmethod
-    def create(cls, diagonal: Any, left: Any, right: Any) -> "LowRankInfogain":
+    def create(cls, diagonal: ArrayLike, left: ArrayLike, right: ArrayLike) -> "LowRankInfogain":
         """Check that the shapes agree."""
         diagonal = DiagonalInfogain.create(diagonal).values
         left = in_range("left", left)
@@ -306,7 +306,7 @@ class TreeInfogain(Infogain):
     groups: jax.Array
 
     @classmethod
-    def create(cls, weights: Any, groups: Any) -> "TreeInfogain":
+    def create(cls, weights: ArrayLike, groups: ArrayLike) -> "TreeInfogain":
         """Check that a group is never split over two groups of the level above."""
         levels = np.asarray(groups)
         if levels.ndim != 2 or levels.dtype.kind not in "iu":
@@ -342,7 +342,9 @@ class TreeInfogain(Infogain):
         return jax.lax.scan(add, jnp.zeros_like(soft), (self.weights, self.groups))[0]
 
 
-def from_distances(distances: Any, beta: Any = 1.0, *, normalise: bool = False) -> DenseInfogain:
+def from_distances(
+    distances: ArrayLike, beta: ArrayLike = 1.0, *, normalise: bool = False
+) -> DenseInfogain:
     """Similarities from distances between classes.
 
     H = exp(−β D), each row divided by its sum if ``normalise``.

@@ -6,7 +6,7 @@ from diffsim.quadrature.base import Band, Interpolatory, Rule, density
 from diffsim.quadrature.series import legendre_basis, legendre_moments, legendre_nodes
 
 
-class Polynomial(Rule):
+class PolynomialRule(Rule):
     """A rule for polynomials of θ times the measure's density, over any extent."""
 
     partial = True
@@ -27,7 +27,7 @@ class Polynomial(Rule):
         return (2 * theta - low - high) / (high - low)
 
 
-class GaussColatitude(Polynomial, Interpolatory):
+class GaussColatitude(PolynomialRule, Interpolatory):
     """The Legendre series of the whole integrand in θ."""
 
     name = "gauss-colatitude"

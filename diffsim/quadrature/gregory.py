@@ -9,7 +9,7 @@ import numpy as np
 
 from diffsim.quadrature.base import Band, density
 from diffsim.quadrature.clenshaw_curtis import Linspace
-from diffsim.quadrature.gauss_colatitude import Polynomial
+from diffsim.quadrature.gauss_colatitude import PolynomialRule
 
 ORDER = 8
 
@@ -46,7 +46,7 @@ def _coarse_line(n: int, level: int) -> np.ndarray:
     return weights
 
 
-class Gregory(Linspace, Polynomial):
+class Gregory(Linspace, PolynomialRule):
     """The trapezoid with end corrections."""
 
     name = "gregory"

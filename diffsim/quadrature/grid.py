@@ -1,10 +1,9 @@
 """Where the samples are: a description of the grid, made from sizes or recognised from angles."""
 
-from typing import Any
-
 import numpy as np
 from flax import struct
 
+from diffsim._types import ArrayLike
 from diffsim.quadrature import periodic, table
 from diffsim.quadrature.base import SPHERE, Band, PointRule, Rule
 from diffsim.quadrature.periodic import Symmetry
@@ -142,7 +141,7 @@ def declared(grid: Grid, symmetry: Symmetry) -> Grid:
 
 
 def recognise(
-    theta: Any, phi: Any, symmetry: Symmetry | None = None, extent: Band | None = None
+    theta: ArrayLike, phi: ArrayLike, symmetry: Symmetry | None = None, extent: Band | None = None
 ) -> Grid:
     """The grid whose rings and meridians are these: linspace, midpoints, Gauss points, …
 

@@ -1,7 +1,6 @@
 """Checks of the samples against what the grid and the measure claim: poles, parity, closing."""
 
 from enum import IntFlag
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +36,7 @@ _MEANING = {
 }
 
 
-def explain(warning: Any) -> list[str]:
+def explain(warning: jax.Array | int) -> list[str]:
     """One line for each thing that looks wrong.
 
     >>> explain(0)

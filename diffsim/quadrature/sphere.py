@@ -2,7 +2,6 @@
 
 from functools import partial
 from math import log
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 from flax import struct
 
 from diffsim import _check, _show
+from diffsim._types import ArrayLike
 from diffsim.quadrature import parity, tail
 from diffsim.quadrature.base import Band
 from diffsim.quadrature.grid import Grid, declared, sphere_grid
@@ -65,7 +65,7 @@ def weights(
     measure: str = "solid-angle",
     *,
     symmetry: Symmetry | None = None,
-    mask: Any = None,
+    mask: ArrayLike | None = None,
     band: Band | None = None,
     rule: str | None = None,
 ) -> Weights:
@@ -101,12 +101,12 @@ def weights(
 
 
 def integrate(
-    samples: Any,
+    samples: ArrayLike,
     grid: Grid | str,
     measure: str = "solid-angle",
     *,
     symmetry: Symmetry | None = None,
-    mask: Any = None,
+    mask: ArrayLike | None = None,
     band: Band | None = None,
     rule: str | None = None,
 ) -> Integral:
@@ -184,7 +184,9 @@ def _pair(band: Band | None) -> Band | None:
     return None if band is None else (float(band[0]), float(band[1]))
 
 
-def _declared(grid: Grid, symmetry: Symmetry | None, mask: Any) -> tuple[Grid, bytes | None]:
+def _declared(
+    grid: Grid, symmetry: Symmetry | None, mask: ArrayLike | None
+) -> tuple[Grid, bytes | None]:
     """The grid with the symmetry declared, and the mask as bytes, which can be a cache's key."""
     if symmetry is not None:
         grid = declared(grid, symmetry)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from diffsim import _check
 from diffsim.quadrature.base import MEASURES, SPHERE, Band, PointRule, Rule
 from diffsim.quadrature.clenshaw_curtis import ClenshawCurtis
 from diffsim.quadrature.fejer1 import Fejer1
@@ -35,9 +36,7 @@ def find(name: str) -> type[Rule] | type[PointRule]:
     Raises:
         ValueError: there is none.
     """
-    if name not in RULES:
-        raise ValueError(f"rule: expected one of {', '.join(RULES)}, got {name!r}")
-    return RULES[name]
+    return _check.named("rule", name, RULES)
 
 
 def make(name: str, n: int, **settings: Any) -> Rule | PointRule:

@@ -12,10 +12,10 @@ from flax import nnx
 from rich.progress import track
 
 from diffsim import invertible
+from diffsim._intervals import mean_interval
 from diffsim.invertible.learned import fit
 from diffsim.physics import BallState
 from diffsim.tasks import HitToTarget
-from diffsim.training.evaluate import mean_interval
 from diffsim.training.policy import MLP
 
 

@@ -69,9 +69,9 @@ def test_recovers_the_truth_within_its_standard_errors(found):
 
 def test_covariance_is_that_of_the_whole_jacobian(seen, found):
     """The starts projected out flight by flight, against the inverse of the whole information."""
-    from diffsim.identification.flight_fit import FlightFit
+    from diffsim.identification.residuals import FlightResiduals
 
-    problem = FlightFit.create(
+    problem = FlightResiduals.create(
         seen, WORLD, lambda w, t: put(w, NAMES, list(t)), len(NAMES),
         spin_noise=5.0, spin_scale=150.0, step=0.02,
     )  # fmt: skip
