@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffsim._files import figure_path, new_figure, save_figure
+from diffsim._files import FIGURES, checked, new_figure, save_figure
 from diffsim._intervals import Interval
 from diffsim.identification.fit import Identified
 from diffsim.identification.observations import Observations
@@ -81,7 +81,7 @@ def plot(found: Identified, observations: Observations, path: str | os.PathLike)
     Raises:
         ValueError: a suffix other than .png, .pdf or .svg.
     """
-    file = figure_path(path)
+    file = checked(path, FIGURES)
     figure = new_figure(8.0, 3.0, dpi=160)
     side, over = figure.subplots(1, 2)
     fitted = observations.positions + found.residuals

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffsim import _check
-from diffsim._files import figure_path, new_figure, save_figure
+from diffsim._files import FIGURES, checked, new_figure, save_figure
 from diffsim._types import ArrayLike
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
@@ -90,7 +90,7 @@ def rallies(
     ...     rallies(World.create(), drop, path=f"{folder}/drop.png").name
     'drop.png'
     """
-    file = figure_path(path)
+    file = checked(path, FIGURES)
     stage = _played(world, tracks(rollouts), paths, targets)
     if title is not None:
         stage.figure.suptitle(title, size=10)
@@ -117,7 +117,7 @@ def scene(world: World, rollout: Rollout, paths: Paths = None, *, path: str | os
     ...     scene(World.create(), drop, path=f"{folder}/drop.svg").name
     'drop.svg'
     """
-    file = figure_path(path)
+    file = checked(path, FIGURES)
     track = Track.of(rollout)
     stage = _played(world, [track], paths, None, extra=1.5)
     height = stage.panels["time"]
@@ -173,7 +173,7 @@ def learning_curves(
     """
     from matplotlib.lines import Line2D
 
-    file = figure_path(path)
+    file = checked(path, FIGURES)
     quantiles = {"range": (0, 0.5, 1), "quartiles": (0.25, 0.5, 0.75)}
     for name, value, known in (("x", x, AXES), ("band", band, quantiles)):
         _check.one_of(name, value, known)
@@ -240,7 +240,7 @@ def comparison(found: Comparison, *, path: str | os.PathLike) -> Path:
     Raises:
         ValueError: another suffix.
     """
-    file = figure_path(path)
+    file = checked(path, FIGURES)
     shown = [row for row in found.rows if not np.isnan(row.bias.value)]
     figure = new_figure(11, 0.4 * len(shown) + 2.5)
     bars, cost = figure.subplots(1, 2)
