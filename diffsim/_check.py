@@ -1,13 +1,19 @@
 """Argument checks: one-line errors that name what was expected and what came."""
 
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._text import short
+from diffsim._types import ArrayLike
 
-def floating(name: str, value: Any, shape: tuple[int, ...] | None = None) -> jax.Array:
+Entry = TypeVar("Entry")
+
+
+def floating(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> jax.Array:
     """Return ``value`` as a floating array, checked for dtype and (if given) shape at trace time.
 
     Args:
@@ -34,7 +40,7 @@ def floating(name: str, value: Any, shape: tuple[int, ...] | None = None) -> jax
 
 def in_range(
     name: str,
-    value: Any,
+    value: ArrayLike,
     low: float = -np.inf,
     high: float = np.inf,
     *,
@@ -67,7 +73,7 @@ def in_range(
 
 def ends(
     name: str,
-    value: Any,
+    value: ArrayLike,
     shape: tuple[int, ...] = (2,),
     low: float = -np.inf,
     *,
@@ -94,7 +100,7 @@ def _those(values: np.ndarray, wrong: np.ndarray) -> str:
     return f"{np.sum(wrong)} that are not, the first {values[first]} at {first}"
 
 
-def direction(name: str, value: Any) -> jax.Array:
+def direction(name: str, value: ArrayLike) -> jax.Array:
     """Return ``value`` as a (3,) vector that is finite and, where concrete, not zero.
 
     Raises:
@@ -104,3 +110,19 @@ def direction(name: str, value: Any) -> jax.Array:
     if not isinstance(vector, jax.core.Tracer) and not np.any(np.asarray(vector)):
         raise ValueError(f"{name}: expected a direction, got the zero vector")
     return vector
+
+
+def one_of(name: str, value: object, allowed: Collection[str]) -> None:
+    """Raise ValueError for a value that is not among those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {short(repr(value))}")
+
+
+def named(what: str, name: str, table: Mapping[str, Entry]) -> Entry:
+    """What a table holds under a name.
+
+    Raises:
+        ValueError: there is none; the message gives the names that there are.
+    """
+    one_of(what, name, table)
+    return table[name]

@@ -40,13 +40,9 @@ def figure_path(path: str | os.PathLike) -> Path:
 
     Raises:
         ValueError: the ending is of no picture.
-        OSError: its folder is a file, or it is a folder itself.
+        OSError: it cannot be written.
     """
-    path = checked(path, FIGURES)
-    folder(path.parent)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a file, got a folder")
-    return path
+    return writable(checked(path, FIGURES))
 
 
 def folder(path: Path) -> Path:
@@ -73,8 +69,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def writable(path: Path) -> None:
-    """Make sure that a file of this name can be written, without changing one that is there.
+def writable(path: Path) -> Path:
+    """Return ``path`` if such a file can be written, without changing one that is there.
 
     Raises:
         OSError: it cannot; the message names it.
@@ -85,6 +81,7 @@ def writable(path: Path) -> None:
         with replacing(path.with_name(f".{path.name[:100]}.probe")) as temporary:
             temporary.touch()
         path.with_name(f".{path.name[:100]}.probe").unlink()
+        return path
     except OSError as error:
         raise type(error)(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -7,29 +7,13 @@ thread that did so wait. As many batches at once as there are threads, two on a 
 cores, wait for ever. Here such a batch is taken one matrix after the other.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jaxlib.version
 
 DIVIDES, MENDED = (0, 10, 0), (0, 11, 2)  # jaxlib: the first to divide, the first not to
-
-
-def full_precision(f: Callable) -> Callable:
-    """f, in which every product that does not name its precision is one of the type's own.
-
-    Derivative rules that f leaves for later (``custom_jvp``) have to be given to it themselves.
-    """
-
-    @functools.wraps(f)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with jax.default_matmul_precision("highest"):
-            return f(*args, **kwargs)
-
-    return run
 
 
 def _looped(f: Callable) -> Callable:
@@ -60,7 +44,7 @@ def inv(a: jax.Array) -> jax.Array:
 
 
 @inv.defjvp
-@full_precision
+@jax.default_matmul_precision("highest")
 def _inv_jvp(primals, tangents):
     x = inv(*primals)
     return x, -x @ tangents[0] @ x
@@ -73,12 +57,12 @@ def log_abs_det(a: jax.Array) -> jax.Array:
 
 
 @log_abs_det.defjvp
-@full_precision
+@jax.default_matmul_precision("highest")
 def _log_abs_det_jvp(primals, tangents):
     return log_abs_det(*primals), jnp.sum(inv(*primals).mT * tangents[0], (-2, -1)).real
 
 
-@full_precision
+@jax.default_matmul_precision("highest")
 def solve(a: jax.Array, b: jax.Array) -> jax.Array:
     """A⁻¹ b, of (n, n) and (n,) or (n, k)."""
     still = jax.lax.stop_gradient(a)
@@ -91,3 +75,24 @@ def solve(a: jax.Array, b: jax.Array) -> jax.Array:
 def eigh(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Eigenvalues, ascending, and eigenvectors of a Hermitian matrix; has no derivative."""
     return jnp.linalg.eigh(a, symmetrize_input=True)
+
+
+def implicit(equation: Callable, found: jax.Array) -> jax.Array:
+    """``found`` (n,), a root of a square equation, with the derivative of the root.
+
+    By the implicit function theorem, in whatever the equation closes over. The equation's Jacobian
+    is written out: for a few unknowns. (optimistix and lineax would do the same, but double the
+    time that ``import diffsim`` takes.)
+    """
+    return jax.lax.custom_root(
+        equation,
+        found,
+        solve=lambda _, found: found,
+        tangent_solve=lambda line, right: solve(jax.jacobian(line)(right), right),
+    )
+
+
+def safe_sqrt(square: jax.Array) -> jax.Array:
+    """Square root with derivative zero, not infinite, at zero."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

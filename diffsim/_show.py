@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from diffsim._types import ArrayLike, Tree
 
-def concrete(*trees: Any) -> bool:
+
+def concrete(*trees: Tree) -> bool:
     """Whether every leaf is an array of known numbers: none is traced, or only a shape."""
     leaves = jax.tree.leaves(trees)
     return all(
@@ -20,7 +22,7 @@ def concrete(*trees: Any) -> bool:
     )
 
 
-def brief(value: Any) -> str:
+def brief(value: Tree) -> str:
     """Up to six numbers as they are; of more, or of traced ones, type and shape; of trees, types.
 
     >>> brief(np.float32(0.25)), brief(np.zeros((2, 3))), brief({"a": np.zeros(2)})
@@ -40,7 +42,7 @@ def brief(value: Any) -> str:
     return type(value).__name__
 
 
-def record(name: str, **fields: Any) -> str:
+def record(name: str, **fields: Tree) -> str:
     """A record on one line.
 
     >>> record("Integral", value=np.float32(12.566), degree=7)
@@ -49,7 +51,7 @@ def record(name: str, **fields: Any) -> str:
     return f"{name}({', '.join(f'{key}={brief(value)}' for key, value in fields.items())})"
 
 
-def counts(kinds: type[IntEnum], values: Any) -> str:
+def counts(kinds: type[IntEnum], values: ArrayLike) -> str:
     """Names of statuses, with how many there are of each where there are several."""
     found = Counter(kinds(int(value)).name for value in np.ravel(np.asarray(values)))
     if np.ndim(values) == 0:

@@ -1,9 +1,7 @@
 """Text for messages: one short line, whatever came."""
 
-from typing import Any
 
-
-def short(value: Any, limit: int = 100) -> str:
+def short(value: object, limit: int = 100) -> str:
     """The text on one printable line of at most ``limit`` characters.
 
     >>> short("a\\nb\\x1b[31m  c")

@@ -62,7 +62,7 @@ def main(options: Options) -> None:
         )
     if options.plot is not None:
         report.plot(found, observations, options.plot)
-    print(json.dumps(report.as_json(found)) if options.json else report.table(found))
+    print(json.dumps(report.as_json(found)) if options.json else report.parameter_table(found))
 
 
 if __name__ == "__main__":

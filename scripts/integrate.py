@@ -97,9 +97,9 @@ def layout(
         return grid
     name = options.grid or "clenshaw-curtis"
     rule = table.find(name)
-    if isinstance(rule, PointRule):
-        for n in filter(rule.sizes, range(1, 200)):
-            if len(rule.weights(n)) >= samples.shape[1]:
+    if issubclass(rule, PointRule):
+        for n in filter(rule.exists, range(1, 200)):
+            if len(rule(n).weights()) >= samples.shape[1]:
                 break
         return sphere_grid(n, rule=name)
     if samples.ndim != 3:
@@ -178,7 +178,7 @@ def run(options: Options) -> list[str]:
     """
     samples = load(options.samples)
     samples = samples if samples.dtype.kind == "f" else samples.astype(float)
-    scattered = isinstance(table.RULES.get(options.grid or ""), PointRule)
+    scattered = options.grid in table.RULES and issubclass(table.find(options.grid), PointRule)
     steps = samples[None] if samples.ndim <= (1 if scattered else 2) else samples
     if not steps.size:
         raise ValueError(f"samples: expected some, got shape {samples.shape}")

@@ -4,9 +4,9 @@
 def main() -> None:
     import tyro
 
-    from diffsim.training import landing
+    from studies import landing
 
-    settings = tyro.cli(landing.Settings, description=__doc__)
+    settings = tyro.cli(landing.LandingSettings, description=__doc__)
     print("\n".join(landing.rows(settings, landing.compare(settings))))
 
 

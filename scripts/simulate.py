@@ -34,7 +34,7 @@ def main(options: Options) -> None:
     from diffsim.physics import scene as scenes
 
     if options.plot is not None:
-        _files.writable(_files.figure_path(options.plot))  # the simulation may take long
+        _files.figure_path(options.plot)  # the simulation may take long
     if options.html is not None:
         _files.writable(_files.checked(options.html, (".html",)))
     scene = scenes.load(options.scene)

@@ -15,7 +15,7 @@ from diffsim.delay.bounds import hankel_variance
 from diffsim.delay.covariance import SignalSubspace, signal_subspace, smoothed_covariance
 from diffsim.delay.esprit import esprit
 from diffsim.delay.maximum_likelihood import (
-    Problem,
+    Likelihood,
     evaluate,
     maximum_likelihood,
     minimise,
@@ -183,9 +183,9 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
     return DelayEstimate(
         delays=jnp.where(mask, samples.origin + delays / samples.step, 0),
         amplitudes=amplitudes[:, 0] if values.ndim == 1 else amplitudes.T,
-        standard_error=jnp.where(mask, _root(variance), 0) / samples.step,
+        standard_error=jnp.where(mask, _linalg.safe_sqrt(variance), 0) / samples.step,
         misfit=jnp.where(mask, misfit, 1),
-        subspace_error=jnp.where(mask, _root(subspace), 0) / samples.step,
+        subspace_error=jnp.where(mask, _linalg.safe_sqrt(subspace), 0) / samples.step,
         mask=mask,
         resolved=mask & supported & jnp.all(~others | (apart**2 > 4 * blur), axis=1),
         count=count,
@@ -199,7 +199,7 @@ def _estimate(samples, maximum, echoes, window, method, criterion, refine) -> De
 def _search(samples, covariance, maximum, method, refine):
     """Delays (K, K) of the best fits with 1 ... K echoes, and residuals (K + 1,) from none on."""
     # Free phases first, even if amplitudes are real: that likelihood has no carrier ripple.
-    problem = Problem.of(replace(samples, real_amplitudes=False))
+    problem = Likelihood.of(replace(samples, real_amplitudes=False))
     slots = jnp.arange(maximum)
     masks = slots < slots[:, None] + 1
     widest = signal_subspace(covariance, maximum, centro_hermitian=True)
@@ -225,8 +225,8 @@ def _search(samples, covariance, maximum, method, refine):
 
     nothing = jnp.zeros(maximum, samples.weight.dtype), slots < 0
     delays = jax.lax.scan(grow, problem.fit(*nothing), masks)[1]
-    problem = Problem.of(samples)
-    polish = minimise if refine and samples.real_amplitudes else Problem.fit
+    problem = Likelihood.of(samples)
+    polish = minimise if refine and samples.real_amplitudes else Likelihood.fit
     fits = jax.vmap(polish, (None, 0, 0))(problem, delays, masks)
     return fits.delays, jnp.concatenate([problem.fit(*nothing).residual[None], fits.residual])
 
@@ -238,7 +238,7 @@ def _misfit(samples, fit, noise):
     whole of its energy E had the echo's slope, the delay would be off by √E where noise of
     variance σ² in each sample has a deviation of σ/√2, in the same unit.
     """
-    problem = Problem.of(samples)
+    problem = Likelihood.of(samples)
     delays = fit.delays
     cells = jnp.concatenate([jnp.arange(-4, 0), jnp.arange(1, 5)]) / samples.weight.size
     probes = (delays[:, None] + cells.astype(delays.dtype)).ravel()
@@ -254,9 +254,3 @@ def _misfit(samples, fit, noise):
     energy = jnp.sum(seen, axis=1) / jnp.where(noise > 0, whole * noise, jnp.inf)
     shown = fit.mask & (energy > _MISFIT * cells.size)
     return jax.lax.stop_gradient(jnp.where(shown, 2 * energy, 1))
-
-
-def _root(square):
-    """Square root with gradient zero, not infinite, at zero."""
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _linalg
+from diffsim._least_squares import levenberg_marquardt
 from diffsim.delay.samples import FrequencySamples
 from diffsim.delay.steering import curvature, fft_columns, inner, regular, steering
 
@@ -34,7 +35,7 @@ class Fit:
 
 
 @struct.dataclass
-class Problem:
+class Likelihood:
     """Weighted samples (N, T) and gains (N,) at frequencies (N,) in steps."""
 
     data: jax.Array
@@ -43,7 +44,7 @@ class Problem:
     real: bool = struct.field(pytree_node=False)
 
     @classmethod
-    def of(cls, samples: FrequencySamples) -> "Problem":
+    def of(cls, samples: FrequencySamples) -> "Likelihood":
         weight = samples.weight.astype(samples.values.dtype)
         data = weight[:, None] * jnp.atleast_2d(samples.values).T
         # A common phase per echo is free when amplitudes are complex: centring conditions best.
@@ -97,14 +98,12 @@ def maximum_likelihood(
     >>> round(float(fit.delays[0]), 5)
     0.25
     """
-    problem = Problem.of(samples)
+    problem = Likelihood.of(samples)
     mask = jnp.ones(delays.shape, bool) if mask is None else mask
     fixed, start = jax.lax.stop_gradient((problem, delays))
-    delays = jax.lax.custom_root(
+    delays = _linalg.implicit(
         lambda d: jnp.where(mask, problem.fit(d, mask).slope, d),
         minimise(fixed, start, mask).delays,
-        solve=lambda _, start: start,
-        tangent_solve=lambda line, right: _linalg.solve(jax.jacobian(line)(right), right),
     )
     return evaluate(samples, delays, mask)
 
@@ -112,7 +111,7 @@ def maximum_likelihood(
 @jax.default_matmul_precision("highest")
 def evaluate(samples: FrequencySamples, delays: jax.Array, mask: jax.Array) -> Fit:
     """The fit at given delays, amplitudes referred to the true frequencies."""
-    fit = Problem.of(samples).fit(delays, mask)
+    fit = Likelihood.of(samples).fit(delays, mask)
     if not samples.real_amplitudes:  # the problem's index is centred
         shift = samples.offset + (samples.weight.size - 1) / 2
         angle = 2 * jnp.pi * shift * delays[:, None]
@@ -121,39 +120,16 @@ def evaluate(samples: FrequencySamples, delays: jax.Array, mask: jax.Array) -> F
     return replace(fit, delays=jnp.where(mask, delays % 1, 0))
 
 
-def minimise(problem: Problem, delays: jax.Array, mask: jax.Array, iterations: int = 40) -> Fit:
+def minimise(problem: Likelihood, delays: jax.Array, mask: jax.Array, iterations: int = 40) -> Fit:
     """Levenberg–Marquardt from one start; not differentiable."""
-    eps = jnp.finfo(delays.dtype).eps
-    tolerance = eps**0.65 / problem.gain.size
-
-    def improve(state):
-        best, delays, damping, _, count = state
-        trial = problem.fit(delays, mask)
-        # Near the minimum the residual is flat to rounding, and the slope decides.
-        flat = trial.residual <= best.residual * (1 + 64 * eps)
-        better = (trial.residual < best.residual) | (
-            flat & (jnp.sum(trial.slope**2) < jnp.sum(best.slope**2))
-        )
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, best)
-        damping = jnp.clip(jnp.where(better, damping / 10, damping * 10), 1e-7, 1e7)
-        extra = jnp.where(mask, damping * jnp.diagonal(best.information), 0)
-        move = _linalg.solve(best.information + jnp.diag(extra), best.slope)
-        move = jnp.where(mask, move, 0)
-        return best, best.delays + move, damping, jnp.max(jnp.abs(move)), count + 1
-
-    def unfinished(state):
-        return (state[3] > tolerance) & (state[4] < iterations)
-
-    start, infinite = jnp.where(mask, delays, 0), jnp.asarray(jnp.inf, delays.dtype)
-    amplitudes = jnp.zeros((mask.size, problem.data.shape[1]), problem.data.dtype)
-    unknown = Fit(
-        start, amplitudes, infinite, 0 * start, jnp.eye(mask.size, dtype=start.dtype), mask
-    )
-    state = (unknown, start, jnp.asarray(1e-2, delays.dtype), infinite, 0)
-    return jax.lax.while_loop(unfinished, improve, state)[0]
+    tolerance = jnp.finfo(delays.dtype).eps ** 0.65 / problem.gain.size
+    start = jnp.where(mask, delays, 0)
+    return levenberg_marquardt(
+        lambda d: problem.fit(d, mask), start, iterations=iterations, tolerance=tolerance
+    )[1]
 
 
-def next_delay(problem: Problem, fit: Fit) -> jax.Array:
+def next_delay(problem: Likelihood, fit: Fit) -> jax.Array:
     """The delay on a grid whose echo, added to the fitted ones, leaves the smallest residual.
 
     Orthogonal least squares with complex amplitudes: the largest ‖a(d)ᴴ r‖² / ‖(I − Π_A) a(d)‖²,

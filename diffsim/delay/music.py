@@ -94,12 +94,7 @@ def root_music(subspace: SignalSubspace, step=1.0) -> jax.Array:
     pairs = jax.lax.scan(find, state, jnp.arange(maximum))[0][1]
 
     def differentiable(pair):
-        return jax.lax.custom_root(
-            lambda pair: _pair_residual(polynomial, pair),
-            pair,
-            solve=lambda _, start: start,
-            tangent_solve=lambda line, right: _linalg.solve(jax.jacobian(line)(right), right),
-        )
+        return _linalg.implicit(lambda pair: _pair_residual(polynomial, pair), pair)
 
     delays = jax.vmap(differentiable)(pairs)[:, 0] / size % 1
     ordered = jnp.sort(jnp.where(subspace.mask, delays, jnp.inf))

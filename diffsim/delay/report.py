@@ -73,7 +73,7 @@ def delay_report(
         return dumps({"record": recording.name} | as_json(estimate, said))
     lines = [f"read {recording.name}"] if recording.name else []
     said += warnings(estimate)
-    return "\n".join([*lines, table(estimate), *(f"warning: {line}" for line in said)])
+    return "\n".join([*lines, text_table(estimate), *(f"warning: {line}" for line in said)])
 
 
 def _samples(
@@ -133,7 +133,7 @@ def _rate(recording: Recording, asked: float | None) -> float:
     return float(asked if found is None else found)  # type: ignore[arg-type]
 
 
-def table(estimate: DelayEstimate) -> str:
+def text_table(estimate: DelayEstimate) -> str:
     """The echoes of one estimate, a line each."""
     count = int(estimate.count)
     deviation = float(np.sqrt(estimate.noise_variance))
@@ -173,14 +173,19 @@ def as_json(estimate: DelayEstimate, said: list[str]) -> dict[str, Any]:
     """The same for JSON, with the warnings ``said`` of the file as well."""
     count = int(estimate.count)
     rows = zip(
-        estimate.delays, estimate.standard_error, estimate.amplitudes, estimate.resolved,
+        estimate.delays,
+        estimate.standard_error,
+        estimate.amplitudes,
+        estimate.resolved,
         estimate.misfit,
-    )  # fmt: skip
+    )
     return {
         "echoes": [
             {
-                "delay": float(delay), "error": float(error),
-                "amplitude": [float(a.real), float(a.imag)], "resolved": bool(resolved),
+                "delay": float(delay),
+                "error": float(error),
+                "amplitude": [float(a.real), float(a.imag)],
+                "resolved": bool(resolved),
                 "misfit": float(misfit),
             }
             for delay, error, a, resolved, misfit in list(rows)[:count]
@@ -189,7 +194,7 @@ def as_json(estimate: DelayEstimate, said: list[str]) -> dict[str, Any]:
         "residual": float(estimate.residual),
         "saturated": bool(estimate.saturated),
         "warnings": [*said, *warnings(estimate)],
-    }  # fmt: skip
+    }
 
 
 def plot_spectrum(path: Path, samples: FrequencySamples, estimate: DelayEstimate) -> None:

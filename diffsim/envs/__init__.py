@@ -12,7 +12,8 @@ environments as :class:`diffsim.envs.gym_adapter.GymVectorEnv`.
 
 from typing import Any
 
-from diffsim.envs.base import Channel, Env, EnvState, restart, table
+from diffsim import _check
+from diffsim.envs.base import Channel, Env, EnvState, channel_table, restart
 from diffsim.envs.hit_target import HitToTargetLoop
 from diffsim.envs.juggle import PaddleJuggle
 from diffsim.envs.paddle import PaddleEnv
@@ -38,9 +39,7 @@ def make(name: str, **settings: Any) -> Env:
     ...
     ValueError: name: expected one of paddle-juggle, hit-to-target, rally, got 'tennis'
     """
-    if name not in ENVS:
-        raise ValueError(f"name: expected one of {', '.join(ENVS)}, got {name!r}")
-    return ENVS[name].create(**settings)
+    return _check.named("name", name, ENVS).create(**settings)
 
 
 __all__ = [
@@ -52,7 +51,7 @@ __all__ = [
     "PaddleEnv",
     "PaddleJuggle",
     "Rally",
+    "channel_table",
     "make",
     "restart",
-    "table",
 ]

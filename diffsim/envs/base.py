@@ -2,12 +2,13 @@
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim._types import Tree
 from diffsim.physics import BallState
 from diffsim.physics.vector import choose
 
@@ -113,7 +114,7 @@ def restart(env: Env, outcome: EnvState, fresh: EnvState) -> tuple[EnvState, jax
     return choose(ended, fresh, outcome), ended
 
 
-def strong(tree: Any) -> Any:
+def strong(tree: Tree) -> Tree:
     """Without weak types: a step's output is then like its input, so that a loop compiles once."""
 
     def convert(leaf):
@@ -123,10 +124,10 @@ def strong(tree: Any) -> Any:
     return jax.tree.map(convert, tree)
 
 
-def table(channels: tuple[Channel, ...]) -> str:
+def channel_table(channels: tuple[Channel, ...]) -> str:
     """A table of channels as text, one line each.
 
-    >>> print(table((Channel("ball x", "m", 0.2), Channel("ball z", "m", 0.5, 1.0))))
+    >>> print(channel_table((Channel("ball x", "m", 0.2), Channel("ball z", "m", 0.5, 1.0))))
     ball x  m  0 ± 0.2
     ball z  m  1 ± 0.5
     """

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageOps
 
+from diffsim import _check
 from diffsim.envs import ENVS, Env, EnvState, make
 
 with contextlib.redirect_stdout(sys.stderr):  # what brax lacks, it says
@@ -152,12 +153,22 @@ TRAINERS: dict[str, tuple[Callable, str, dict[str, Any]]] = {
         ppo.train,
         "num_timesteps",
         {
-            "num_envs": 256, "batch_size": 64, "num_minibatches": 16, "unroll_length": 10,
-            "num_updates_per_batch": 4, "learning_rate": 3e-4, "max_grad_norm": 1.0,
-            "entropy_cost": 1e-3, "discounting": 0.99, "gae_lambda": 0.95,
+            "num_envs": 256,
+            "batch_size": 64,
+            "num_minibatches": 16,
+            "unroll_length": 10,
+            "num_updates_per_batch": 4,
+            "learning_rate": 3e-4,
+            "max_grad_norm": 1.0,
+            "entropy_cost": 1e-3,
+            "discounting": 0.99,
+            "gae_lambda": 0.95,
             "normalize_observations": True,
-            "num_eval_envs": 64, "deterministic_eval": True, "network_factory": functools.partial(
-                make_ppo_networks, policy_hidden_layer_sizes=(64, 64),
+            "num_eval_envs": 64,
+            "deterministic_eval": True,
+            "network_factory": functools.partial(
+                make_ppo_networks,
+                policy_hidden_layer_sizes=(64, 64),
                 value_hidden_layer_sizes=(64, 64),
             ),
         },
@@ -166,8 +177,13 @@ TRAINERS: dict[str, tuple[Callable, str, dict[str, Any]]] = {
         sac.train,
         "num_timesteps",
         {
-            "num_envs": 32, "batch_size": 128, "grad_updates_per_step": 8, "learning_rate": 1e-3,
-            "min_replay_size": 2048, "max_replay_size": 200_000, "discounting": 0.98,
+            "num_envs": 32,
+            "batch_size": 128,
+            "grad_updates_per_step": 8,
+            "learning_rate": 1e-3,
+            "min_replay_size": 2048,
+            "max_replay_size": 200_000,
+            "discounting": 0.98,
         },
     ),
     "apg": (
@@ -180,7 +196,7 @@ TRAINERS: dict[str, tuple[Callable, str, dict[str, Any]]] = {
         "num_timesteps",
         {"population_size": 64, "learning_rate": 1e-2, "perturbation_std": 0.05},
     ),
-}  # fmt: skip
+}
 # es refuses several; apg mixes up the shapes of its parts.
 ONE_PROCESS = ("apg", "es")
 
@@ -212,8 +228,7 @@ def train(
         ValueError: no such algorithm; one that does not run in several processes; settings that
             brax refuses, such as environments that the devices cannot share equally.
     """
-    if algorithm not in TRAINERS:
-        raise ValueError(f"algorithm: expected one of {', '.join(TRAINERS)}, got {algorithm!r}")
+    _check.one_of("algorithm", algorithm, TRAINERS)
     if jax.process_count() > 1 and algorithm in ONE_PROCESS:
         raise ValueError(
             f"{algorithm}: brax runs it in one process, whose devices share the work; expected "
@@ -224,9 +239,13 @@ def train(
     try:
         with replicated_puts():
             make_policy, params, _ = function(
-                BraxEnv(env), **{unit: budget}, seed=seed, num_evals=evaluations,
-                progress_fn=progress, **arguments,
-            )  # fmt: skip
+                BraxEnv(env),
+                **{unit: budget},
+                seed=seed,
+                num_evals=evaluations,
+                progress_fn=progress,
+                **arguments,
+            )
     except AssertionError as error:  # brax says no more than where
         line = str(traceback.extract_tb(error.__traceback__)[-1].line)
         raise ValueError(

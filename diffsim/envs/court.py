@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from diffsim._types import ArrayLike
 from diffsim.envs.paddle import fields
 from diffsim.physics import BallState, Paddle, Rollout, World, net, table
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
@@ -60,7 +61,9 @@ def reach_cost(ball: BallState, place: jax.Array) -> jax.Array:
     return jnp.exp(-((apart[0] / 0.3) ** 2)) * squared / (0.1**2 + squared)
 
 
-def court(world: World | None, sides: tuple[int, ...], reach: Any, **rest: Any) -> dict[str, Any]:
+def table_tennis(
+    world: World | None, sides: tuple[int, ...], reach: ArrayLike, **rest: Any
+) -> dict[str, Any]:
     """The settings of a task with paddles at the ends ``sides`` (sign of x) of a table.
 
     Raises:

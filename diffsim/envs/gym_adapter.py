@@ -29,6 +29,9 @@ except ModuleNotFoundError as error:
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+from jax.typing import DTypeLike
+
+from diffsim._types import ArrayLike
 
 NEXT_STEP, SAME_STEP = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP
 MODES = ("rgb_array",)
@@ -167,10 +170,10 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
             )
         return mask
 
-    def _own(self, rows: jax.Array, dtype: Any = np.float32) -> np.ndarray:
+    def _own(self, rows: jax.Array, dtype: DTypeLike = np.float32) -> np.ndarray:
         return np.array(rows, dtype)
 
-    def _checked(self, actions: Any) -> np.ndarray:
+    def _checked(self, actions: ArrayLike) -> np.ndarray:
         actions = np.asarray(actions)
         if actions.shape != self.action_space.shape:
             raise ValueError(

@@ -5,18 +5,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim.envs import court
 from diffsim.envs.base import Channel, EnvState
-from diffsim.envs.court import (
-    LEVEL,
-    PADDLE,
-    ROOM,
-    TABLE,
-    aim_quality,
-    court,
-    events,
-    out,
-    reach_cost,
-)
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.physics import BallState, Rollout, Status, World
 from diffsim.physics.vector import safe_sqrt
@@ -27,8 +17,8 @@ from diffsim.tasks import Serves
 class HitToTargetLoop(PaddleEnv):
     """The closed loop of :class:`diffsim.tasks.HitToTarget`, with a target drawn at each start.
 
-    While the ball comes, each step costs 0.1 times :func:`reach_cost`; the stroke brings
-    :func:`aim_quality`; a landing on the far half brings 2 / (1 + (error/0.3)²). The episode is
+    While the ball comes, each step costs 0.1 times ``court.reach_cost``; the stroke brings
+    ``court.aim_quality``; a landing on the far half 2 / (1 + (error/0.3)²). The episode is
     done when the return lands, or the ball is out: below z = 0.5 m, |x| > 2.4 m or |y| > 1.5 m.
 
     Attributes:
@@ -40,7 +30,7 @@ class HitToTargetLoop(PaddleEnv):
     targets: jax.Array
     measured = ("strokes", "landed", "landing_error")
     impacts = 2
-    room = ROOM
+    room = court.ROOM
 
     @classmethod
     def create(
@@ -66,7 +56,7 @@ class HitToTargetLoop(PaddleEnv):
         """
         targets = _check.floating("targets", targets, (2, 2))
         return cls(
-            **court(world, (-1,), reach, omega=omega, period=period, limit=limit),
+            **court.table_tennis(world, (-1,), reach, omega=omega, period=period, limit=limit),
             serves=Serves.create() if serves is None else serves,
             targets=_check.in_range("targets", targets),
         )
@@ -74,8 +64,10 @@ class HitToTargetLoop(PaddleEnv):
     @property
     def remembered(self) -> tuple[Channel, ...]:
         return (
-            Channel("target x", "m", 1.0), Channel("target y", "m", 1.0), Channel("struck", "", 1.0)
-        )  # fmt: skip
+            Channel("target x", "m", 1.0),
+            Channel("target y", "m", 1.0),
+            Channel("struck", "", 1.0),
+        )
 
     def recall(self, memory):
         return [memory["target"], memory["struck"]]
@@ -84,19 +76,21 @@ class HitToTargetLoop(PaddleEnv):
         serve_key, target_key = jax.random.split(key)
         low, high = self.targets
         target = low + (high - low) * jax.random.uniform(target_key, (2,), low.dtype)
-        ball = self.serves.sample(serve_key, self.world.gravity, jnp.asarray(LEVEL, low.dtype))
+        ball = self.serves.sample(
+            serve_key, self.world.gravity, jnp.asarray(court.LEVEL, low.dtype)
+        )
         return ball, {"target": target, "struck": jnp.zeros((), bool)}
 
     def judge(self, before: EnvState, after: EnvState, rollout: Rollout):
         struck, target = before.memory["struck"], before.memory["target"]
-        reward = jnp.where(struck, 0, -0.1 * reach_cost(after.ball, after.place[0]))
+        reward = jnp.where(struck, 0, -0.1 * court.reach_cost(after.ball, after.place[0]))
         strokes = landed = landing_error = jnp.zeros_like(reward)
         over = jnp.asarray(False)
-        for valid, surface, met, left in events(rollout):
-            stroke = valid & ~over & ~struck & (surface == PADDLE)
+        for valid, surface, met, left in court.events(rollout):
+            stroke = valid & ~over & ~struck & (surface == court.PADDLE)
             strokes += stroke.astype(reward.dtype)
-            quality = aim_quality(left, target, -self.world.gravity[2])
-            falls = valid & ~over & struck & (surface == TABLE)
+            quality = court.aim_quality(left, target, -self.world.gravity[2])
+            falls = valid & ~over & struck & (surface == court.TABLE)
             lands = falls & (met.position[0] > 0)
             landed += lands.astype(reward.dtype)
             error = safe_sqrt(jnp.sum((met.position[:2] - target) ** 2))
@@ -104,7 +98,7 @@ class HitToTargetLoop(PaddleEnv):
             reward += jnp.where(stroke, quality, 0)
             reward += jnp.where(lands, 2 / (1 + (error / 0.3) ** 2), 0)
             struck, over = struck | stroke, over | falls
-        done = over | out(after.ball) | (rollout.status != Status.OK)
+        done = over | court.out(after.ball) | (rollout.status != Status.OK)
         memory = {"target": target, "struck": struck}
         metrics = {"strokes": strokes, "landed": landed, "landing_error": landing_error}
         return memory, reward, done, metrics

@@ -64,9 +64,16 @@ class PaddleJuggle(PaddleEnv):
         world = World.create([Paddle(0.08, 0.78, 0.4)]) if world is None else world
         scale = [[0.2] * 3, [1.0, 1.0, 3.0], [20.0] * 3]
         shared = fields(
-            world, [[0.0, 0.0, 1.0, 0.0, 0.0]], [(0.0, 0.0, 1.0)], reach, omega, scale,
-            (0.0, 0.0, 1.0 + height / 2), period, limit,
-        )  # fmt: skip
+            world,
+            [[0.0, 0.0, 1.0, 0.0, 0.0]],
+            [(0.0, 0.0, 1.0)],
+            reach,
+            omega,
+            scale,
+            (0.0, 0.0, 1.0 + height / 2),
+            period,
+            limit,
+        )
         spread = _check.floating("spread", spread, (4,))
         return cls(
             **shared,

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from flax import struct
 
 from diffsim import _check
+from diffsim._types import ArrayLike
 from diffsim.envs.base import Channel, Env, EnvState, strong
 from diffsim.envs.servo import Servo
 from diffsim.motion.rotation import facing
@@ -68,8 +70,11 @@ class PaddleEnv(Env):
     @property
     def observations(self) -> tuple[Channel, ...]:
         scales, middle = np.asarray(self.ball_scale), np.asarray(self.ball_middle)
-        kinds = (("position", "m", middle), ("velocity", "m/s", 0 * middle),
-                 ("spin", "rad/s", 0 * middle))  # fmt: skip
+        kinds = (
+            ("position", "m", middle),
+            ("velocity", "m/s", 0 * middle),
+            ("spin", "rad/s", 0 * middle),
+        )
         ball = [
             Channel(f"ball {kind} {axis}", unit, float(scale), float(offset))
             for (kind, unit, offsets), row in zip(kinds, scales)
@@ -163,9 +168,13 @@ class PaddleEnv(Env):
             for p in range(self.paddles)
         )
         rollout = simulate(
-            self.world, state.ball, servos,
-            duration=self.period, step=self.period, max_impacts=self.impacts,
-        )  # fmt: skip
+            self.world,
+            state.ball,
+            servos,
+            duration=self.period,
+            step=self.period,
+            max_impacts=self.impacts,
+        )
         return rollout, servos
 
     def _moved(self, state: EnvState, action: jax.Array) -> EnvState:
@@ -185,9 +194,16 @@ class PaddleEnv(Env):
 
 
 def fields(
-    world: World, homes: Any, normals: Any, reach: Any, omega: float, ball_scale: Any,
-    ball_middle: Any, period: float, limit: int,
-) -> dict[str, Any]:  # fmt: skip
+    world: World,
+    homes: Sequence[Sequence[float]],
+    normals: Sequence[ArrayLike],
+    reach: ArrayLike,
+    omega: float,
+    ball_scale: ArrayLike,
+    ball_middle: ArrayLike,
+    period: float,
+    limit: int,
+) -> dict[str, Any]:
     """The checked settings every paddle task has, by field name.
 
     Raises:

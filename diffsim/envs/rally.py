@@ -4,18 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim.envs import court
 from diffsim.envs.base import Channel, EnvState
-from diffsim.envs.court import (
-    LEVEL,
-    PADDLE,
-    ROOM,
-    TABLE,
-    aim_quality,
-    court,
-    events,
-    out,
-    reach_cost,
-)
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.physics import BallState, Rollout, Status, World
 from diffsim.tasks import Serves
@@ -26,8 +16,8 @@ class Rally(PaddleEnv):
     """Two paddles play together for as long as they can, by the rules of table tennis.
 
     A stroke must follow exactly one bounce on the striker's half. It brings
-    :func:`aim_quality` towards the middle of the other half, (±0.9, 0), and its bounce there 1;
-    each step costs 0.1 times :func:`reach_cost` of the paddle whose turn it is. The episode is
+    ``court.aim_quality`` towards the middle of the other half, (±0.9, 0), and its bounce 1;
+    each step costs 0.1 times ``court.reach_cost`` of the paddle in turn. The episode is
     done by a fault, or when the ball is out: below z = 0.5 m, |x| > 2.4 m or |y| > 1.5 m.
 
     Attributes:
@@ -37,7 +27,7 @@ class Rally(PaddleEnv):
     serves: Serves
     measured = ("strokes", "bounces")
     impacts = 2
-    room = ROOM
+    room = court.ROOM
 
     @classmethod
     def create(
@@ -61,7 +51,7 @@ class Rally(PaddleEnv):
         ((31,), 10)
         """
         return cls(
-            **court(world, (-1, 1), reach, omega=omega, period=period, limit=limit),
+            **court.table_tennis(world, (-1, 1), reach, omega=omega, period=period, limit=limit),
             serves=Serves.create() if serves is None else serves,
         )
 
@@ -73,27 +63,27 @@ class Rally(PaddleEnv):
         return [memory["second"], memory["bounced"]]
 
     def serve(self, key: jax.Array) -> tuple[BallState, dict[str, jax.Array]]:
-        level = jnp.asarray(LEVEL, self.home.dtype)
+        level = jnp.asarray(court.LEVEL, self.home.dtype)
         ball = self.serves.sample(key, self.world.gravity, level)
         return ball, {"second": jnp.asarray(False), "bounced": jnp.asarray(False)}
 
     def judge(self, before: EnvState, after: EnvState, rollout: Rollout):
         second, bounced = before.memory["second"], before.memory["bounced"]
         near = jnp.where(second, after.place[1], after.place[0])
-        reward = -0.1 * reach_cost(after.ball, near)
+        reward = -0.1 * court.reach_cost(after.ball, near)
         strokes = bounces = jnp.zeros_like(reward)
         fault = jnp.asarray(False)
-        for valid, surface, met, left in events(rollout):
-            live, on_table = valid & ~fault, surface == TABLE
+        for valid, surface, met, left in court.events(rollout):
+            live, on_table = valid & ~fault, surface == court.TABLE
             bounce = live & on_table & ~bounced & ((met.position[0] > 0) == second)
-            stroke = live & bounced & (surface == jnp.where(second, PADDLE + 1, PADDLE))
-            fault |= live & (on_table | (surface >= PADDLE)) & ~bounce & ~stroke
+            stroke = live & bounced & (surface == jnp.where(second, court.PADDLE + 1, court.PADDLE))
+            fault |= live & (on_table | (surface >= court.PADDLE)) & ~bounce & ~stroke
             middle = jnp.stack([jnp.where(second, -0.9, 0.9), 0.0]).astype(reward.dtype)
-            quality = aim_quality(left, middle, -self.world.gravity[2])
+            quality = court.aim_quality(left, middle, -self.world.gravity[2])
             reward += jnp.where(stroke, quality, 0) + jnp.where(bounce, 1, 0)
             strokes += stroke.astype(reward.dtype)
             bounces += bounce.astype(reward.dtype)
             second, bounced = second ^ stroke, (bounced | bounce) & ~stroke
-        done = fault | out(after.ball) | (rollout.status != Status.OK)
+        done = fault | court.out(after.ball) | (rollout.status != Status.OK)
         memory = {"second": second, "bounced": bounced}
         return memory, reward, done, {"strokes": strokes, "bounces": bounces}

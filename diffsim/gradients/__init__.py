@@ -5,7 +5,7 @@ backpropagation; the first is what an estimator here supplies. ``surrogate(loss,
 function with the objective's value and the estimate as its derivative, so ``jax.grad`` of the
 whole is the network's gradient; ``estimate(loss, method)`` returns the same with its variance,
 standard errors and cost. A method is a frozen record; ``METHODS`` lists them by name,
-``method(name, **settings)`` fetches one, ``recommend`` measures a loss and picks one,
+``make(name, **settings)`` fetches one, ``recommend`` measures a loss and picks one,
 ``compare`` sets several side by side, ``check_gradient`` tests a hand-written derivative.
 
 Which method when (d = size of x, G = ‖gradient‖², σ the smoothing length):
@@ -14,7 +14,7 @@ Which method when (d = size of x, G = ‖gradient‖², σ the smoothing length)
 the loss                       use
 =============================  ==================================================================
 smooth, JAX differentiates it  ``Pathwise()``; ``mode="forward"`` for few inputs or while-loops
-the same, wanted over noise    ``Pathwise(law, antithetic=True)``, ``RandomizedSmoothing(1)``
+the same, wanted over noise    ``Pathwise(law, antithetic=True)``: first-order smoothing
 analytic, d small, no AD       ``ComplexStep()``: exact to rounding
 smooth black box, d small      ``Richardson()``; ``CentralDifference()`` at half the cost
 smooth black box, d large      ``RandomDirections(Haar(k))`` or ``Hadamard(k)``: (d/k − 1)G;
@@ -24,14 +24,14 @@ jumps (a miss, a table edge)   ``EvolutionStrategies``, ``ScoreFunction``: unbia
                                smoothed loss; ``MeasureValued`` where d is small (least variance)
 jumps here, smooth there       ``AlphaOrder``: pathwise as far as the score function confirms it
 stiff (contact springs)        ``InverseVariance``: never much worse than the better of the two
-chaotic                        ``EvolutionStrategies``; ``TotalPropagation`` for a ``Chain``
+chaotic                        ``EvolutionStrategies``; ``TotalPropagation`` for an ``UnrolledLoss``
 long unrolls, truncated        ``PersistentES``; ``reuse=True`` if costs are alike over time
 heavy-tailed or outliers       ``EvolutionStrategies(shaping=centered_ranks)``: direction only
 noise in the loss              any method in pairs (they share the loss's key), or
                                ``CentralDifference(step=measured_step(...))``
 discrete actions               ``Relax(Bernoulli())``, ``ScoreFunction(Bernoulli())``
-a search law to be learned     ``PGPE``, ``ScoreFunction``, ``MeasureValued``, ``Pathwise(law)``
-                               with ``x = Distribution(mean, scale)``
+a search law to be learned     with ``x = Distribution(mean, scale)``: ``EvolutionStrategies``
+                               (PGPE), ``ScoreFunction``, ``MeasureValued``, ``Pathwise(law)``
 a closed loop, step by step    ``policy_gradient_objective(log_probs, rewards)``
 not JAX at all (C, NumPy)      ``BlackBox(simulator, method=SPSA())``, any method of values alone
 =============================  ==================================================================
@@ -65,9 +65,8 @@ from diffsim.gradients import (
 )
 from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.base import Draws, Estimate, Method, estimate, surrogate
-from diffsim.gradients.baselines import BestConstant, Constant, LeaveOneOut, NoBaseline
+from diffsim.gradients.baselines import AtPoint, BestConstant, Constant, LeaveOneOut, NoBaseline
 from diffsim.gradients.blackbox import BlackBox, Penalty
-from diffsim.gradients.chain import Chain
 from diffsim.gradients.check import CheckReport, check_gradient
 from diffsim.gradients.compare import Comparison, compare
 from diffsim.gradients.differences import CentralDifference, ComplexStep, Richardson
@@ -85,27 +84,25 @@ from diffsim.gradients.laws import Bernoulli, Distribution, Gaussian, Law, Logis
 from diffsim.gradients.measure_valued import MeasureValued
 from diffsim.gradients.pathwise import Pathwise
 from diffsim.gradients.persistent import Particles, PersistentES
-from diffsim.gradients.pgpe import PGPE
 from diffsim.gradients.random_directions import SPSA, ForwardGradient, RandomDirections
 from diffsim.gradients.recommend import Recommendation, recommend
-from diffsim.gradients.registry import METHODS, method
+from diffsim.gradients.registry import METHODS, make
 from diffsim.gradients.relax import Relax, fit_surrogate
 from diffsim.gradients.rewards import policy_gradient_objective, reward_to_go
 from diffsim.gradients.score_function import ScoreFunction
-from diffsim.gradients.smoothing import RandomizedSmoothing
 from diffsim.gradients.steps import measured_step
 from diffsim.gradients.total_propagation import TotalPropagation
+from diffsim.gradients.unrolled import UnrolledLoss
 
 __all__ = [
     "METHODS",
-    "PGPE",
     "SPSA",
     "AlphaOrder",
+    "AtPoint",
     "Bernoulli",
     "BestConstant",
     "BlackBox",
     "CentralDifference",
-    "Chain",
     "CheckReport",
     "Comparison",
     "ComplexStep",
@@ -133,13 +130,13 @@ __all__ = [
     "QuasiRandom",
     "Rademacher",
     "RandomDirections",
-    "RandomizedSmoothing",
     "Recommendation",
     "Relax",
     "Richardson",
     "ScoreFunction",
     "Sphere",
     "TotalPropagation",
+    "UnrolledLoss",
     "backprop",
     "centered_ranks",
     "check_gradient",
@@ -149,8 +146,8 @@ __all__ = [
     "estimate",
     "fit_surrogate",
     "laws",
+    "make",
     "measured_step",
-    "method",
     "policy_gradient_objective",
     "recommend",
     "registry",

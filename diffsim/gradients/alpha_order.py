@@ -1,22 +1,23 @@
 """AoBG, the alpha-order batched gradient: as pathwise as the score function can vouch for."""
 
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim._types import ArrayLike
 from diffsim.gradients import mixtures
-from diffsim.gradients.base import Draws, Method, check_chunk, check_count
+from diffsim.gradients.base import Draws, Sampled
 from diffsim.gradients.concentration import Bernstein
-from diffsim.gradients.laws import Gaussian, check_law
+from diffsim.gradients.laws import Gaussian, Law, check_law
 
 BERNSTEIN = Bernstein()
 
 
 @struct.dataclass
-class AlphaOrder(Method):
+class AlphaOrder(Sampled):
     """ĝ = α ĝ₁ + (1 − α) ĝ₀, ĝ₁ pathwise, ĝ₀ score function, on one batch.
 
     α = v0/(v0 + v1) is the mix of least variance; it is capped at (γ − ε)/‖ĝ₁ − ĝ₀‖ so that the
@@ -29,29 +30,24 @@ class AlphaOrder(Method):
 
     Attributes:
         law: the noise.
-        samples: draws, each one evaluation with its derivative.
         gamma: the bias tolerated, in units of the gradient; None for 2ε: as much as the
             sampling error, so α = ε/‖ĝ₁ − ĝ₀‖ at most.
         failure: δ, the probability that ε is exceeded.
         bound: function of the score terms (n, p) and δ that gives ε; see ``concentration``.
-        chunk: evaluations at once, None for all.
 
     Source: Suh et al. 2022, arXiv 2202.00817 (alpha-order batched gradient).
     """
 
-    law: Any = Gaussian()
-    samples: int = struct.field(pytree_node=False, default=64)
-    gamma: Any = None
+    law: Law = Gaussian()
+    gamma: ArrayLike | None = None
     failure: float = struct.field(pytree_node=False, default=0.05)
-    bound: Any = BERNSTEIN
-    chunk: int | None = struct.field(pytree_node=False, default=None)
+    bound: Callable = BERNSTEIN
     spreads = True
     bias = "by up to gamma where the loss jumps, which the interval allows for"
 
-    def check(self) -> None:
+    def check(self, least: int = 1) -> None:
+        super().check(2)
         check_law(self.law)
-        check_count("samples", self.samples, 2)
-        check_chunk(self.chunk)
         if self.gamma is not None:
             _check.in_range("gamma", self.gamma, 0.0, open_low=True)
         if not 0 < self.failure < 1:
@@ -70,9 +66,9 @@ class AlphaOrder(Method):
 def weight(
     smooth: jax.Array,
     rough: jax.Array,
-    gamma: Any = None,
+    gamma: ArrayLike | None = None,
     failure: float = 0.05,
-    bound: Any = BERNSTEIN,
+    bound: Callable = BERNSTEIN,
 ) -> dict[str, jax.Array]:
     """α from pathwise and score terms (n, p), with the disagreement and ε it rests on.
 

@@ -21,12 +21,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim import _check
+
 Masks = Sequence[jax.Array | None] | None
 VARIANCE_FLOOR = 1e-5  # added to the variance of a batch
 
 
 @struct.dataclass
-class Activation:
+class Nonlinearity:
     """f, its derivative as a function of z, and (where one exists) as a function of a = f(z).
 
     ``slope`` is None where f mixes its entries, whose ``back`` is then Jᵀδ from a.
@@ -66,20 +68,20 @@ def _softmax_back(a, delta):
 ACTIVATIONS = {
     activation.name: activation
     for activation in (
-        Activation("tanh", jnp.tanh, lambda z: 1 - jnp.tanh(z) ** 2, lambda a: 1 - a**2),
-        Activation("sigmoid", jax.nn.sigmoid, _sigmoid_slope, lambda a: a * (1 - a)),
-        Activation("sin", jnp.sin, jnp.cos),  # cos z is ±√(1 − a²): a alone does not tell
-        Activation("relu", jax.nn.relu, _step, _step),
-        Activation("leaky-relu", _leaky, _leaky_slope, _leaky_slope),
-        Activation("softplus", jax.nn.softplus, jax.nn.sigmoid, lambda a: -jnp.expm1(-a)),
-        Activation("softmax", jax.nn.softmax, None, back=_softmax_back),
-        Activation("identity", lambda z: z, jnp.ones_like, jnp.ones_like),
+        Nonlinearity("tanh", jnp.tanh, lambda z: 1 - jnp.tanh(z) ** 2, lambda a: 1 - a**2),
+        Nonlinearity("sigmoid", jax.nn.sigmoid, _sigmoid_slope, lambda a: a * (1 - a)),
+        Nonlinearity("sin", jnp.sin, jnp.cos),  # cos z is ±√(1 − a²): a alone does not tell
+        Nonlinearity("relu", jax.nn.relu, _step, _step),
+        Nonlinearity("leaky-relu", _leaky, _leaky_slope, _leaky_slope),
+        Nonlinearity("softplus", jax.nn.softplus, jax.nn.sigmoid, lambda a: -jnp.expm1(-a)),
+        Nonlinearity("softmax", jax.nn.softmax, None, back=_softmax_back),
+        Nonlinearity("identity", lambda z: z, jnp.ones_like, jnp.ones_like),
     )
 }
 
 
 @struct.dataclass
-class Layer:
+class DenseLayer:
     """One layer: weights (out, in), bias (out,), and the name of its activation.
 
     With ``normalised``, W a is normalised over the batch before the bias.
@@ -91,14 +93,11 @@ class Layer:
     normalised: bool = struct.field(pytree_node=False, default=False)
 
     @property
-    def function(self) -> Activation:
-        if self.activation not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"activation: expected one of {known}, got {self.activation!r}")
-        return ACTIVATIONS[self.activation]
+    def function(self) -> Nonlinearity:
+        return _check.named("activation", self.activation, ACTIVATIONS)
 
 
-def init(key: jax.Array, sizes: Sequence[int], activations: Sequence[str]) -> list[Layer]:
+def init(key: jax.Array, sizes: Sequence[int], activations: Sequence[str]) -> list[DenseLayer]:
     """Layers with weights ~ N(0, 1/in) and biases ~ N(0, 1/100).
 
     >>> [layer.weights.shape for layer in init(jax.random.key(0), [3, 5, 2], ["tanh", "identity"])]
@@ -111,7 +110,7 @@ def init(key: jax.Array, sizes: Sequence[int], activations: Sequence[str]) -> li
     for fan_in, fan_out, name in zip(sizes, sizes[1:], activations):
         key, weight_key, bias_key = jax.random.split(key, 3)
         weights = jax.random.normal(weight_key, (fan_out, fan_in)) / fan_in**0.5
-        layers.append(Layer(weights, 0.1 * jax.random.normal(bias_key, (fan_out,)), name))
+        layers.append(DenseLayer(weights, 0.1 * jax.random.normal(bias_key, (fan_out,)), name))
     return layers
 
 
@@ -149,7 +148,7 @@ def _denormalised(normal: tuple[jax.Array, jax.Array], delta: jax.Array) -> jax.
 
 
 def forward(
-    layers: list[Layer], inputs: jax.Array, masks: Masks = None, rules: Rules = CORRECT
+    layers: list[DenseLayer], inputs: jax.Array, masks: Masks = None, rules: Rules = CORRECT
 ) -> list[tuple]:
     """(z, f(z), a, normalisation) of each layer for inputs (n, in), with the inputs first."""
     record: list[tuple] = [(inputs, inputs, inputs, None)]
@@ -166,7 +165,7 @@ def forward(
 
 
 def loss(
-    layers: list[Layer],
+    layers: list[DenseLayer],
     inputs: jax.Array,
     targets: jax.Array,
     masks: Masks = None,
@@ -179,7 +178,7 @@ def loss(
             (n, out) or (out,).
         decay: weight of the penalty; biases have none.
 
-    >>> net = [Layer(jnp.ones((1, 1)), jnp.zeros(1), "identity")]
+    >>> net = [DenseLayer(jnp.ones((1, 1)), jnp.zeros(1), "identity")]
     >>> float(loss(net, jnp.array([[3.0]]), jnp.array([[1.0]])))
     2.0
     """
@@ -192,16 +191,16 @@ def loss(
 
 
 def gradient(
-    layers: list[Layer],
+    layers: list[DenseLayer],
     inputs: jax.Array,
     targets: jax.Array,
     masks: Masks = None,
     decay: float = 0.0,
     rules: Rules = CORRECT,
-) -> list[Layer]:
+) -> list[DenseLayer]:
     """The gradient of :func:`loss` by the hand-written passes; equal to ``jax.grad(loss)``.
 
-    >>> net = [Layer(jnp.ones((1, 1)), jnp.zeros(1), "identity")]
+    >>> net = [DenseLayer(jnp.ones((1, 1)), jnp.zeros(1), "identity")]
     >>> float(gradient(net, jnp.array([[3.0]]), jnp.array([[1.0]]))[0].weights[0, 0])
     6.0
     """

@@ -1,7 +1,7 @@
 """The contract of a gradient estimator, and the two transforms that apply one to a loss."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 from flax import struct
 
 from diffsim import _show
+from diffsim._types import Tree
 from diffsim.gradients import intervals
 from diffsim.gradients.problem import Problem
 
@@ -49,12 +50,37 @@ class Method:
     spreads: ClassVar[bool] = False
     bias: ClassVar[str] = ""
 
+    @classmethod
+    def create(cls, *settings: Tree, **named: Tree) -> Self:
+        """The method with settings that are checked now, not when it is used."""
+        made = cls(*settings, **named)
+        made.check()
+        return made
+
     def check(self) -> None:
         """Raise ValueError or TypeError for settings that cannot work; called by surrogate."""
 
     def draw(self, problem: Problem) -> Draws:
         """The terms of the estimate at ``problem.x``."""
         raise NotImplementedError
+
+
+@struct.dataclass
+class Sampled(Method):
+    """A method whose estimate is the mean of independent terms.
+
+    Attributes:
+        samples: how many: draws, or the pairs or blocks of directions that a method says.
+        chunk: evaluations at once, None for all.
+    """
+
+    samples: int = struct.field(pytree_node=False, default=64, kw_only=True)
+    chunk: int | None = struct.field(pytree_node=False, default=None, kw_only=True)
+
+    def check(self, least: int = 1) -> None:
+        check_count("samples", self.samples, least)
+        if self.chunk is not None:
+            check_count("chunk", self.chunk)
 
 
 @struct.dataclass
@@ -80,12 +106,12 @@ class Estimate:
     """
 
     value: jax.Array
-    grad: Any
-    aux: Any
+    grad: Tree
+    aux: Tree
     variance: jax.Array
-    standard_error: Any
-    skewness: Any
-    judge: tuple[Any, Any, Any] | None
+    standard_error: Tree
+    skewness: Tree
+    judge: tuple[Tree, Tree, Tree] | None
     snr: jax.Array
     failures: jax.Array
     samples: jax.Array
@@ -98,7 +124,7 @@ class Estimate:
         names = ("value", "grad", "variance", "snr", "samples", "failures", "evaluations", "bias")
         return _show.record("Estimate", **{name: getattr(self, name) for name in names})
 
-    def interval(self, confidence: float = 0.95) -> tuple[Any, Any]:
+    def interval(self, confidence: float = 0.95) -> tuple[Tree, Tree]:
         """Per-coordinate interval: grad ∓ t SE, t Student's quantile, longer for skewed terms.
 
         With a judge ĝ₀, grad ∓ (|ĝ − ĝ₀| + t SE₀): it holds that of the unbiased estimate, and so
@@ -124,7 +150,7 @@ class Estimate:
 POLICIES = ("raise", "mask", "penalty")
 
 
-def checked_key(key: Any, needed: bool, who: str, args: Any = ()) -> Any:
+def checked_key(key: Any, needed: bool, who: str, args: Tree = ()) -> Any:
     """The key as one typed key, or a clear error; see :func:`surrogate` on reuse."""
     if key is None:
         if needed:
@@ -211,7 +237,7 @@ def _raise_if_failed(problem: Problem, kept: jax.Array, policy: str) -> jax.Arra
 
 
 @jax.custom_jvp
-def attach(value: jax.Array, gradient: Any, x: Any) -> jax.Array:
+def attach(value: jax.Array, gradient: Tree, x: Tree) -> jax.Array:
     """``value``, with derivative ``gradient`` in x."""
     return value
 
@@ -226,7 +252,7 @@ def _attach_jvp(primals, tangents):
     return attach(value, gradient, x), tangents[0] + slope  # the value stays differentiable
 
 
-def _check_options(method: Any, on_failure: str, penalty: Any) -> None:
+def _check_options(method: object, on_failure: str, penalty: Tree) -> None:
     if not isinstance(method, Method):
         raise TypeError(f"method: expected a Method record such as Pathwise(), got {method!r}")
     if on_failure not in POLICIES:
@@ -356,13 +382,7 @@ def estimate(
     return estimated
 
 
-def check_count(name: str, value: Any, least: int = 1) -> None:
+def check_count(name: str, value: object, least: int = 1) -> None:
     """Raise unless ``value`` is an int of at least ``least``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
-
-
-def check_chunk(chunk: Any) -> None:
-    """Raise unless ``chunk`` is None or a positive int."""
-    if chunk is not None:
-        check_count("chunk", chunk)

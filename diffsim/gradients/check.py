@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.typing import DTypeLike
 
+from diffsim._types import Tree
 from diffsim.gradients import slips, taylor
 from diffsim.gradients.flat import flatten
 from diffsim.gradients.line import Line, checked_steps
@@ -59,14 +61,14 @@ class CheckReport:
 
 def check_gradient(
     f: Callable,
-    x: Any,
+    x: Tree,
     gradient: Callable | None = None,
     *,
     key: jax.Array | None = None,
     steps: Sequence[float] | None = None,
     tolerance: float | None = None,
     samples: int = 256,
-    hypotheses: dict[str, Any] | None = None,
+    hypotheses: dict[str, Tree] | None = None,
     max_coordinates: int = 256,
     seed: int = 0,
 ) -> CheckReport:
@@ -109,7 +111,7 @@ def check_gradient(
     chosen = checked_steps(steps)
     rounding = 0.0
 
-    def tree(where: np.ndarray) -> Any:
+    def tree(where: np.ndarray) -> Tree:
         parts = [
             jnp.asarray(where[leaf.span].reshape(leaf.shape).astype(leaf.dtype))
             for leaf in leaves.values()
@@ -212,7 +214,7 @@ class _Leaf(NamedTuple):
 
     span: slice
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: DTypeLike
 
     @property
     def epsilon(self) -> float:
@@ -224,7 +226,7 @@ class _Leaf(NamedTuple):
         return float(jnp.finfo(self.dtype).tiny)
 
 
-def _leaves(x: Any) -> dict[str, _Leaf]:
+def _leaves(x: Tree) -> dict[str, _Leaf]:
     """Path → leaf."""
     leaves, start = {}, 0
     for path, value in jax.tree_util.tree_flatten_with_path(x)[0]:

@@ -13,25 +13,13 @@ import numpy as np
 from flax import struct
 
 from diffsim._files import replacing, write_rows
+from diffsim._intervals import Interval
+from diffsim._types import Tree
 from diffsim.gradients.base import Method, checked_key, posed, reduced
 from diffsim.gradients.flat import flatten
-from diffsim.gradients.registry import method as named
+from diffsim.gradients.registry import make
 
 COLUMNS = ("bias", "variance", "mse", "cosine", "snr", "seconds")
-
-
-@struct.dataclass
-class Interval:
-    """A figure with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        if np.isnan(self.value):
-            return "–"
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
 
 @struct.dataclass
@@ -140,10 +128,10 @@ class Comparison:
 
 def compare(
     loss: Callable,
-    x: Any,
+    x: Tree,
     methods: Mapping[str, Method] | Sequence[str],
     *,
-    reference: Any,
+    reference: Tree,
     key: jax.Array,
     replications: int = 256,
     confidence: float = 0.95,
@@ -186,7 +174,7 @@ def compare(
     if replications < 8:
         raise ValueError(f"replications: expected at least 8 for an interval, got {replications}")
     if not isinstance(methods, Mapping):
-        methods = {name: named(name) for name in methods}
+        methods = {name: make(name) for name in methods}
     if not methods:
         raise ValueError("methods: expected at least one, got none")
     key = checked_key(key, True, "compare")
@@ -295,6 +283,6 @@ def _figures(rows, truth, generator, confidence) -> dict[str, Interval]:
 
 def _timed(seconds: np.ndarray, confidence: float) -> Interval:
     z = float(jax.scipy.special.ndtri(0.5 + 0.5 * confidence))
-    half = z * seconds.std(ddof=1) / len(seconds) ** 0.5
-    mean = float(seconds.mean())
-    return Interval(mean, max(0.0, mean - half), mean + half)
+    error = float(seconds.std(ddof=1)) / len(seconds) ** 0.5
+    found = Interval.normal(float(seconds.mean()), error, z)
+    return found._replace(low=max(0.0, found.low))

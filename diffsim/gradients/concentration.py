@@ -1,12 +1,12 @@
 """How far a mean of random vectors may be from its expectation, but for a failure probability."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim._types import ArrayLike
 from diffsim.gradients import mixtures
 
 
@@ -27,7 +27,7 @@ class Bernstein:
     0.2856
     """
 
-    largest: Any = None
+    largest: ArrayLike | None = None
 
     def __call__(self, terms: jax.Array, failure: float) -> jax.Array:
         """ε for terms (n, d), rows that are not finite left out."""

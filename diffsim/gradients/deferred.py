@@ -47,7 +47,7 @@ def points(method: Method, problem: Deferred) -> jax.Array:
     """Where the method wants the loss, (m, d), all at once.
 
     Raises:
-        TypeError: the method differentiates the loss, or looks inside a chain.
+        TypeError: the method differentiates the loss, or looks inside an unrolled loss.
     """
     problem.asked, problem.answers = [], None
     method.draw(problem)

@@ -1,20 +1,13 @@
 """Differences along every coordinate: central, Richardson-extrapolated, and the complex step."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import ArrayLike
 
 from diffsim import _check
 from diffsim.gradients import steps
-from diffsim.gradients.base import Draws, Method, check_chunk
-
-
-def _check_step(step: Any, chunk: Any) -> None:
-    if step is not None:
-        _check.in_range("step", step, 0.0, open_low=True)
-    check_chunk(chunk)
+from diffsim.gradients.base import Draws, Method, check_count
 
 
 def _slopes(problem, sizes: jax.Array, chunk) -> jax.Array:
@@ -26,25 +19,34 @@ def _slopes(problem, sizes: jax.Array, chunk) -> jax.Array:
 
 
 @struct.dataclass
-class CentralDifference(Method):
-    """ĝ_i = [f(x + h_i e_i) − f(x − h_i e_i)] / 2h_i, h_i = step · max(1, |x_i|).
-
-    Error h²f‴/6 + η|f|/h. 2d evaluations.
+class Differences(Method):
+    """What is taken along every coordinate.
 
     Attributes:
-        step: None for 4e-6 (float64) or 4e-3 (float32); see ``steps.measured_step`` for a noisy
-            loss.
+        step: h, times max(1, |x_i|) where it is a difference; None for the method's own.
         chunk: evaluations at once, None for all.
     """
 
-    step: Any = None
+    step: ArrayLike | None = None
     chunk: int | None = struct.field(pytree_node=False, default=None)
     objective = "f"
     bias = steps.TRUNCATED
     stochastic = False
 
     def check(self) -> None:
-        _check_step(self.step, self.chunk)
+        if self.step is not None:
+            _check.in_range("step", self.step, 0.0, open_low=True)
+        if self.chunk is not None:
+            check_count("chunk", self.chunk)
+
+
+@struct.dataclass
+class CentralDifference(Differences):
+    """ĝ_i = [f(x + h_i e_i) − f(x − h_i e_i)] / 2h_i, h_i = step · max(1, |x_i|).
+
+    Error h²f‴/6 + η|f|/h. 2d evaluations. The step is by default 4e-6 (float64) or 4e-3
+    (float32); see ``steps.measured_step`` for a noisy loss.
+    """
 
     def draw(self, problem) -> Draws:
         step = self.step
@@ -55,26 +57,14 @@ class CentralDifference(Method):
 
 
 @struct.dataclass
-class Richardson(Method):
+class Richardson(Differences):
     """ĝ = (4 D(h/2) − D(h))/3, D the central difference: error O(h⁴). 4d evaluations.
 
-    ``Draws.info["truncation"]`` is max |D(h/2) − D(h)|/3, the size of the correction made.
-
-    Attributes:
-        step: None for 1e-3 (float64) or 6e-2 (float32), times max(1, |x_i|).
-        chunk: evaluations at once, None for all.
+    ``Draws.info["truncation"]`` is max |D(h/2) − D(h)|/3, the size of the correction made. The
+    step is by default 1e-3 (float64) or 6e-2 (float32).
 
     Source: Richardson 1911; Press et al., Numerical Recipes, §5.7.
     """
-
-    step: Any = None
-    chunk: int | None = struct.field(pytree_node=False, default=None)
-    objective = "f"
-    bias = steps.TRUNCATED
-    stochastic = False
-
-    def check(self) -> None:
-        _check_step(self.step, self.chunk)
 
     def draw(self, problem) -> Draws:
         step = self.step
@@ -90,26 +80,17 @@ class Richardson(Method):
 
 
 @struct.dataclass
-class ComplexStep(Method):
+class ComplexStep(Differences):
     """ĝ_i = Im f(x + i h e_i)/h, exact to rounding: nothing is subtracted. d evaluations.
 
     The loss must be analytic in x and keep complex numbers complex: no abs, no max, no
     comparisons, no conjugates (``x @ x``, not ``norm(x)``).
 
-    Attributes:
-        step: h, default 1e-20.
-        chunk: evaluations at once, None for all.
-
     Source: Squire & Trapp 1998; Martins, Sturdza & Alonso 2003.
     """
 
-    step: Any = 1e-20
-    chunk: int | None = struct.field(pytree_node=False, default=None)
-    objective = "f"
-    stochastic = False
-
-    def check(self) -> None:
-        _check_step(self.step, self.chunk)
+    step: ArrayLike = 1e-20
+    bias = ""
 
     def draw(self, problem) -> Draws:
         x = problem.x

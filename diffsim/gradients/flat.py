@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-Unravel = Callable[[jax.Array], Any]
+from diffsim._types import Tree
+
+Unravel = Callable[[jax.Array], Tree]
 
 
-def flatten(name: str, tree: Any) -> tuple[jax.Array, Unravel]:
+def flatten(name: str, tree: Tree) -> tuple[jax.Array, Unravel]:
     """A tree's leaves as one vector of their widest float type, and the way back.
 
     The way back keeps complex vectors complex, so that a complex step can pass through it.
@@ -35,7 +36,7 @@ def flatten(name: str, tree: Any) -> tuple[jax.Array, Unravel]:
     types = [leaf.dtype for leaf in leaves]
     vector = jnp.concatenate([leaf.ravel().astype(dtype) for leaf in leaves])
 
-    def unravel(flat: jax.Array) -> Any:
+    def unravel(flat: jax.Array) -> Tree:
         parts, start = [], 0
         for shape, kind in zip(shapes, types):
             part = flat[start : start + math.prod(shape)].reshape(shape)

@@ -1,12 +1,14 @@
 """Noise laws: what a method draws, where it puts the draw, and how likely the point was."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 
 from diffsim import _check
+from diffsim._types import ArrayLike, Tree
 
 
 @runtime_checkable
@@ -20,7 +22,7 @@ class Law(Protocol):
     (see :class:`Distribution`); one with ``discretize`` rounds the point before the loss sees it.
     """
 
-    def sample(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array: ...
+    def sample(self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array: ...
 
     def reparameterize(self, mean: jax.Array, noise: jax.Array) -> jax.Array: ...
 
@@ -39,63 +41,72 @@ class Distribution:
         scale: standard deviation (for :class:`Gaussian`): a scalar, or a tree like ``mean``.
     """
 
-    mean: Any
-    scale: Any
-
-
-def _scaled(sigma: Any, like: jax.Array) -> jax.Array:
-    return jnp.asarray(sigma).astype(like.dtype)
+    mean: Tree
+    scale: ArrayLike
 
 
 @struct.dataclass
-class Gaussian:
-    """Normal noise: point = mean + σ ε, ε ~ N(0, I).
-
-    Attributes:
-        sigma: standard deviation, in the units of x; a scalar or (d,) for x flattened.
-
-    >>> float(Gaussian(2.0).reparameterize(jnp.ones(1), jnp.ones(1))[0])
-    3.0
-    """
-
-    sigma: Any = 0.1
-    symmetric = True
-
-    def sample(self, key, shape, dtype):
-        return jax.random.normal(key, shape, dtype)
-
-    def reparameterize(self, mean, noise):
-        return mean + _scaled(self.sigma, mean) * noise
-
-    def log_prob(self, point, mean):
-        sigma = jnp.broadcast_to(_scaled(self.sigma, mean), mean.shape)
-        standard = (point - mean) / sigma
-        return -jnp.sum(0.5 * standard**2 + jnp.log(sigma) + 0.5 * jnp.log(2 * jnp.pi))
-
-
-@struct.dataclass
-class Logistic:
-    """Logistic noise, heavier in the tail than the normal: point = mean + σ ε.
-
-    ε has density ¼ sech²(ε/2), so the standard deviation is σ π/√3.
+class LocationScale:
+    """Symmetric noise: point = mean + σ ε.
 
     Attributes:
         sigma: scale, in the units of x; a scalar or (d,) for x flattened.
     """
 
-    sigma: Any = 0.1
+    sigma: ArrayLike = 0.1
     symmetric = True
+
+    @classmethod
+    def create(cls, sigma: ArrayLike = 0.1) -> Self:
+        """The law of a positive scale.
+
+        Raises:
+            ValueError: it is not.
+        """
+        return cls(_check.in_range("sigma", sigma, 0.0, open_low=True))
+
+    def sample(self, key, shape, dtype):
+        raise NotImplementedError
+
+    def log_density(self, noise: jax.Array) -> jax.Array:
+        """Of ε, entry by entry."""
+        raise NotImplementedError
+
+    def reparameterize(self, mean, noise):
+        return mean + jnp.asarray(self.sigma).astype(mean.dtype) * noise
+
+    def log_prob(self, point, mean):
+        sigma = jnp.broadcast_to(jnp.asarray(self.sigma).astype(mean.dtype), mean.shape)
+        return jnp.sum(self.log_density((point - mean) / sigma) - jnp.log(sigma))
+
+
+@struct.dataclass
+class Gaussian(LocationScale):
+    """Normal noise, ε ~ N(0, I): sigma is the standard deviation.
+
+    >>> float(Gaussian(2.0).reparameterize(jnp.ones(1), jnp.ones(1))[0])
+    3.0
+    """
+
+    def sample(self, key, shape, dtype):
+        return jax.random.normal(key, shape, dtype)
+
+    def log_density(self, noise):
+        return -0.5 * noise**2 - 0.5 * jnp.log(2 * jnp.pi).astype(noise.dtype)
+
+
+@struct.dataclass
+class Logistic(LocationScale):
+    """Logistic noise, heavier in the tail than the normal.
+
+    ε has density ¼ sech²(ε/2), so the standard deviation is σ π/√3.
+    """
 
     def sample(self, key, shape, dtype):
         return jax.random.logistic(key, shape, dtype)
 
-    def reparameterize(self, mean, noise):
-        return mean + _scaled(self.sigma, mean) * noise
-
-    def log_prob(self, point, mean):
-        sigma = jnp.broadcast_to(_scaled(self.sigma, mean), mean.shape)
-        standard = (point - mean) / sigma
-        return -jnp.sum(standard + 2 * jax.nn.softplus(-standard) + jnp.log(sigma))
+    def log_density(self, noise):
+        return -noise - 2 * jax.nn.softplus(-noise)
 
 
 @struct.dataclass
@@ -106,6 +117,10 @@ class Bernoulli:
     """
 
     symmetric = False
+
+    @classmethod
+    def create(cls) -> Self:
+        return cls()
 
     def sample(self, key, shape, dtype):
         return jax.random.logistic(key, shape, dtype)
@@ -130,6 +145,9 @@ class Bernoulli:
         tiny = jnp.finfo(level.dtype).eps
         level = jnp.clip(level, tiny, 1 - tiny)
         return mean + jnp.log(level) - jnp.log1p(-level)
+
+
+LAWS: dict[str, type] = {"gaussian": Gaussian, "logistic": Logistic, "bernoulli": Bernoulli}
 
 
 def seen(law: Law, relaxed: jax.Array) -> jax.Array:

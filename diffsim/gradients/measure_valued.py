@@ -1,17 +1,16 @@
 """Measure-valued derivatives: the Gaussian's derivative as a difference of two laws."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
-from diffsim.gradients.base import Draws, Method, check_chunk, check_count
+from diffsim._types import ArrayLike
+from diffsim.gradients.base import Draws, Sampled
 
 
 @struct.dataclass
-class MeasureValued(Method):
+class MeasureValued(Sampled):
     """Per coordinate, with the others drawn at random:
 
     mean:  [f(μ + σw) − f(μ − σw)] / (√(2π) σ), w ~ Rayleigh(1)
@@ -24,23 +23,19 @@ class MeasureValued(Method):
 
     Attributes:
         sigma: deviation for a plain x; a ``Distribution`` brings its own.
-        samples: draws, each of 2d (4d) evaluations.
         coupled: share the draw between the two sides; False draws each for itself.
-        chunk: evaluations at once, None for all.
 
     Source: Pflug 1996; Mohamed et al. 2020, §6, table 1; coupling: Heidergott et al. 2008.
     """
 
-    sigma: Any = 0.1
-    samples: int = struct.field(pytree_node=False, default=8)
+    sigma: ArrayLike = 0.1
+    samples: int = struct.field(pytree_node=False, default=8, kw_only=True)
     coupled: bool = struct.field(pytree_node=False, default=True)
-    chunk: int | None = struct.field(pytree_node=False, default=None)
     spreads = True
 
-    def check(self) -> None:
+    def check(self, least: int = 1) -> None:
+        super().check(least)
         _check.in_range("sigma", self.sigma, 0.0, open_low=True)
-        check_count("samples", self.samples)
-        check_chunk(self.chunk)
 
     def draw(self, problem) -> Draws:
         d, dtype = problem.dimension, problem.x.dtype

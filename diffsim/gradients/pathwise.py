@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.gradients.base import Draws, Method, check_chunk, check_count
+from diffsim.gradients.base import Draws, Sampled
 from diffsim.gradients.laws import Law, check_law
 
 BLIND = "where the loss jumps, which its interval does not show"
 
 
 @struct.dataclass
-class Pathwise(Method):
+class Pathwise(Sampled):
     """ĝ = (1/n) Σ ∂f(x + σ ε_i)/∂x; without a law, ∂f/∂x by automatic differentiation.
 
     Exact for smooth losses, and of the lowest variance there: σ²‖A‖_F² a sample on a quadratic,
@@ -22,20 +22,18 @@ class Pathwise(Method):
 
     Attributes:
         law: noise on x, None for the derivative at x alone.
-        samples: draws of the noise (pairs if antithetic); of the loss's key if it is stochastic.
-        antithetic: use ±ε, averaged.
+        samples: draws of the noise, or of a stochastic loss's key.
+        antithetic: use ±ε, averaged, and ``samples`` of those pairs.
         mode: "reverse" (one backward pass) or "forward" (d tangents; no memory, no while-loop
             trouble).
-        chunk: samples differentiated at once, None for all.
 
     Source: Mohamed et al. 2020, "Monte Carlo Gradient Estimation in Machine Learning", §5.
     """
 
-    law: Any = None
-    samples: int = struct.field(pytree_node=False, default=1)
+    law: Law | None = None
+    samples: int = struct.field(pytree_node=False, default=1, kw_only=True)
     antithetic: bool = struct.field(pytree_node=False, default=False)
     mode: str = struct.field(pytree_node=False, default="reverse")
-    chunk: int | None = struct.field(pytree_node=False, default=None)
 
     @property
     def objective(self) -> str:  # type: ignore[override]
@@ -53,9 +51,8 @@ class Pathwise(Method):
     def spreads(self) -> bool:  # type: ignore[override]
         return self.law is not None
 
-    def check(self) -> None:
-        check_count("samples", self.samples)
-        check_chunk(self.chunk)
+    def check(self, least: int = 1) -> None:
+        super().check(least)
         if self.mode not in ("reverse", "forward"):
             raise ValueError(f"mode: expected 'reverse' or 'forward', got {self.mode!r}")
         if self.law is None and self.antithetic:
@@ -78,8 +75,8 @@ class Pathwise(Method):
         values, terms = problem.differentiate(path, noise, self.samples, self.chunk, self.mode)
         count = len(values)
         if self.antithetic:
-            values, terms = (jnp.mean(a.reshape(2, -1, *a.shape[1:]), axis=0)
-                             for a in (values, terms))  # fmt: skip
+            pairs = (values.reshape(2, -1), terms.reshape(2, -1, terms.shape[1]))
+            values, terms = (jnp.mean(pair, axis=0) for pair in pairs)
         return Draws(values, terms, evaluations=count)
 
 

@@ -1,15 +1,14 @@
 """Persistent and noise-reuse evolution strategies: truncated unrolls without truncation bias."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
-from diffsim.gradients.base import Draws, Method, check_count
-from diffsim.gradients.chain import Chain, FlatChain, flat_chain
-from diffsim.gradients.problem import Problem
+from diffsim._types import ArrayLike, Tree
+from diffsim.gradients.base import Draws, Sampled, check_count
+from diffsim.gradients.problem import Problem, mapped
+from diffsim.gradients.unrolled import FlatLoss, UnrolledLoss, flat_loss
 
 
 @struct.dataclass
@@ -28,8 +27,8 @@ class Particles:
 
 
 @struct.dataclass
-class PersistentES(Method):
-    """Unroll K steps at a time with x ± σε, ε fresh each window (PES) or kept (NRES):
+class PersistentES(Sampled):
+    """Unroll K steps at a time with n pairs x ± σε, ε fresh each window (PES) or kept (NRES):
 
     ĝ_window = (1/n) Σ ξ_i [L⁺ − L⁻]/2σ, ξ = Σ ε so far (PES), ξ = ε (NRES),
 
@@ -38,69 +37,70 @@ class PersistentES(Method):
     forget what early steps did to late ones. NRES varies less when costs are alike along the
     episode. A plain loss is one window: antithetic evolution strategies.
 
-    As a method it runs the whole chain; to update between windows, call :meth:`start` once
+    As a method it runs the whole loss; to update between windows, call :meth:`start` once
     and :meth:`advance` for each window.
 
     Attributes:
         sigma: perturbation deviation, in the units of x; scalar or (d,).
-        samples: pairs.
-        window: K; must divide the chain's length. None for the whole chain.
+        window: K; must divide the length. None for the whole loss.
         reuse: keep ε through the episode (NRES).
 
     Source: Vicol, Metz & Sohl-Dickstein 2021 (PES); Li et al. 2023 (NRES).
     """
 
-    sigma: Any = 0.1
-    samples: int = struct.field(pytree_node=False, default=32)
+    sigma: ArrayLike = 0.1
+    samples: int = struct.field(pytree_node=False, default=32, kw_only=True)
     window: int | None = struct.field(pytree_node=False, default=None)
     reuse: bool = struct.field(pytree_node=False, default=False)
 
-    def check(self) -> None:
+    def check(self, least: int = 1) -> None:
+        super().check(least)
         _check.in_range("sigma", self.sigma, 0.0, open_low=True)
-        check_count("samples", self.samples)
         if self.window is not None:
             check_count("window", self.window)
 
-    def start(self, chain: Chain, x: Any) -> Particles:
-        """All pairs at the chain's first state, nothing perturbed yet."""
-        flat, problem = _flat(chain, x)
+    def start(self, unrolled: UnrolledLoss, x: Tree) -> Particles:
+        """All pairs at the first state, nothing perturbed yet."""
+        flat, problem = _flat(unrolled, x)
         return self._start(flat, problem.x.size)
 
-    def advance(self, chain: Chain, particles: Particles, x: Any, key: jax.Array) -> tuple:
+    def advance(
+        self, unrolled: UnrolledLoss, particles: Particles, x: Tree, key: jax.Array
+    ) -> tuple:
         """One window: (gradient terms (n, d) in x flattened, losses (n, 2), particles after)."""
         self.check()
-        flat, problem = _flat(chain, x)
+        flat, problem = _flat(unrolled, x)
         return self._advance(flat, self._window(flat), particles, problem.x, key)
 
     def draw(self, problem) -> Draws:
         if problem.stochastic:
-            raise TypeError("loss: PersistentES needs a deterministic chain, got a stochastic loss")
-        chain = flat_chain(problem)
-        window = self._window(chain)
+            raise TypeError("loss: PersistentES needs a deterministic loss, got a stochastic loss")
+        unrolled = flat_loss(problem)
+        window = self._window(unrolled)
 
         def step(particles, key):
-            terms, losses, particles = self._advance(chain, window, particles, problem.x, key)
+            terms, losses, particles = self._advance(unrolled, window, particles, problem.x, key)
             return particles, (terms, losses)
 
-        windows = chain.length // window
+        windows = unrolled.length // window
         keys = jax.random.split(problem.key, windows)
-        _, (terms, losses) = jax.lax.scan(step, self._start(chain, problem.x.size), keys)
+        _, (terms, losses) = jax.lax.scan(step, self._start(unrolled, problem.x.size), keys)
         values = problem.settle(jnp.sum(losses, axis=0))
         terms = jnp.where(jnp.isfinite(values).all(axis=1)[:, None], terms.sum(axis=0), jnp.nan)
         return Draws(jnp.mean(values, axis=1), terms, evaluations=2 * self.samples)
 
-    def _window(self, chain: FlatChain) -> int:
-        window = chain.length if self.window is None else self.window
-        if chain.length % window:
-            raise ValueError(f"window: expected a divisor of {chain.length}, got {window}")
+    def _window(self, unrolled: FlatLoss) -> int:
+        window = unrolled.length if self.window is None else self.window
+        if unrolled.length % window:
+            raise ValueError(f"window: expected a divisor of {unrolled.length}, got {window}")
         return window
 
-    def _start(self, chain: FlatChain, dimension: int) -> Particles:
-        states = jnp.broadcast_to(chain.start, (self.samples, 2, chain.start.size))
-        noise = jnp.zeros((self.samples, dimension), chain.start.dtype)
+    def _start(self, unrolled: FlatLoss, dimension: int) -> Particles:
+        states = jnp.broadcast_to(unrolled.start, (self.samples, 2, unrolled.start.size))
+        noise = jnp.zeros((self.samples, dimension), unrolled.start.dtype)
         return Particles(states, noise, jnp.int32(0))
 
-    def _advance(self, chain, window, particles, x, key):
+    def _advance(self, unrolled, window, particles, x, key):
         sigma = jnp.asarray(self.sigma).astype(x.dtype)
         fresh = jax.random.normal(key, (self.samples, x.size), x.dtype)
         if self.reuse:
@@ -110,17 +110,17 @@ class PersistentES(Method):
 
         def unroll(state, place):
             def step(state, _):
-                state = chain.move(state, place)
-                return state, chain.cost(state)
+                state = unrolled.move(state, place)
+                return state, unrolled.cost(state)
 
             state, costs = jax.lax.scan(step, state, length=window)
             return state, jnp.sum(costs)
 
-        states, losses = jax.vmap(jax.vmap(unroll))(particles.states, places)
+        states, losses = mapped(jax.vmap(unroll), self.chunk, particles.states, places)
         terms = (losses[:, 0] - losses[:, 1])[:, None] * total / (2 * sigma)
         return terms, losses, Particles(states, total, particles.windows + 1)
 
 
-def _flat(chain: Chain, x: Any):
-    problem = Problem(chain, x, has_aux=False, keys=(None,) * 3, stochastic=False)
-    return flat_chain(problem), problem
+def _flat(unrolled: UnrolledLoss, x: Tree):
+    problem = Problem(unrolled, x, has_aux=False, keys=(None,) * 3, stochastic=False)
+    return flat_loss(problem), problem

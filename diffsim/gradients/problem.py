@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from diffsim._types import Tree
 from diffsim.gradients.flat import flatten
 from diffsim.gradients.laws import Distribution, Law
 
 
-def mapped(function: Callable, chunk: int | None, *arguments: Any) -> Any:
+def mapped(function: Callable, chunk: int | None, *arguments: Tree) -> Tree:
     """``vmap(function)(*arguments)``, at most ``chunk`` rows in memory at a time."""
     if chunk is None:
         return jax.vmap(function)(*arguments)
@@ -24,7 +25,7 @@ class Problem:
         x: the flat parameters, (p,): the point, or [mean, scale] of a Distribution.
         dimension: d, the length of the flattened point the loss is given.
         key: for the method's own draws; None where the method draws nothing.
-        loss: the loss as the caller gave it (a :class:`~diffsim.gradients.chain.Chain`, say).
+        loss: the loss as the caller gave it (an ``UnrolledLoss``, say).
         unravel: from a flat point to the tree the loss takes.
     """
 
@@ -56,7 +57,7 @@ class Problem:
         """Where the loss is differentiated, (d,): x, or the mean of a Distribution."""
         return self.x[: self.dimension]
 
-    def call(self, point: jax.Array, key: jax.Array | None) -> tuple[jax.Array, Any]:
+    def call(self, point: jax.Array, key: jax.Array | None) -> tuple[jax.Array, Tree]:
         """The loss and its aux (None where it has none) at one flat point."""
         extra = {"key": key} if self.stochastic else {}
         result = self.loss(self.unravel(point), *self.args, **extra)
@@ -107,7 +108,7 @@ class Problem:
     def differentiate(
         self,
         path: Callable,
-        noise: Any,
+        noise: jax.Array | None,
         count: int,
         chunk: int | None = None,
         mode: str = "reverse",

@@ -1,14 +1,13 @@
 """Differences and derivatives along random directions: SPSA, forward gradients, and the rest."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import ArrayLike
 
 from diffsim import _check
 from diffsim.gradients import steps
-from diffsim.gradients.base import Draws, Method, check_chunk, check_count
+from diffsim.gradients.base import Draws, Sampled
 from diffsim.gradients.directions import Directions, GaussianDirections, Rademacher
 from diffsim.gradients.problem import mapped
 
@@ -19,109 +18,69 @@ def _blocks(directions: Directions, problem, samples: int) -> jax.Array:
     return jax.vmap(lambda key: directions.draw(key, problem.x.size, problem.x.dtype))(keys)
 
 
-def _difference_terms(problem, blocks: jax.Array, step: Any, chunk: int | None) -> jax.Array:
-    """Mean over each block of [f(x + hv) − f(x − hv)]/2h · v, (samples, d)."""
-    if step is None:
-        step = steps.default_step(steps.CENTRAL, problem.x.dtype)
-    size = jnp.max(steps.scaled(step, problem.x))
-    moves = jnp.stack([size * blocks, -size * blocks], axis=1)
-    values = problem.evaluate(problem.x + moves, chunk)
-    slopes = (values[:, 0] - values[:, 1]) / (2 * size)
-    return jnp.mean(slopes[..., None] * blocks, axis=1)
-
-
-class _Differences(Method):
-    """What the difference methods share: f itself is differentiated, 2k evaluations a sample."""
-
-    objective = "f"
-    bias = steps.TRUNCATED
-    samples: int
-    step: Any
-    chunk: int | None
-
-    def check(self) -> None:
-        if self.step is not None:
-            _check.in_range("step", self.step, 0.0, open_low=True)
-        check_count("samples", self.samples)
-        check_chunk(self.chunk)
-
-    def family(self) -> Directions:
-        raise NotImplementedError
-
-    def draw(self, problem) -> Draws:
-        blocks = _blocks(self.family(), problem, self.samples)
-        terms = _difference_terms(problem, blocks, self.step, self.chunk)
-        count = 2 * blocks.shape[0] * blocks.shape[1]
-        return Draws(problem.here(), terms, evaluations=count)
-
-
 @struct.dataclass
-class SPSA(_Differences):
-    """ĝ = (1/n) Σ [f(x + cΔ) − f(x − cΔ)]/2c · Δ, Δ_i = ±1: two evaluations whatever d is.
-
-    Variance (d−1)G a pair, bias O(c²).
-
-    Attributes:
-        step: c; None for the central-difference step of the dtype, times max(1, max|x_i|).
-        samples: pairs.
-        chunk: evaluations at once, None for all.
-
-    Source: Spall 1992, IEEE TAC 37(3).
-    """
-
-    step: Any = None
-    samples: int = struct.field(pytree_node=False, default=16)
-    chunk: int | None = struct.field(pytree_node=False, default=None)
-
-    def family(self) -> Directions:
-        return Rademacher()
-
-
-@struct.dataclass
-class RandomDirections(_Differences):
+class RandomDirections(Sampled):
     """ĝ = mean over blocks and directions of [f(x + hv) − f(x − hv)]/2h · v.
+
+    Two evaluations a direction; ``samples`` are independent blocks.
 
     Attributes:
         directions: a family of ``directions``, e.g. ``Haar(8)``.
         step: h; None for the central-difference step of the dtype, times max(1, max|x_i|).
-        samples: independent blocks.
-        chunk: evaluations at once, None for all.
 
     Source: Berahas et al. 2022, "A theoretical and empirical comparison of gradient
     approximations in derivative-free optimization".
     """
 
     directions: Directions = struct.field(pytree_node=False, default=GaussianDirections())
-    step: Any = None
-    samples: int = struct.field(pytree_node=False, default=16)
-    chunk: int | None = struct.field(pytree_node=False, default=None)
+    step: ArrayLike | None = struct.field(default=None, kw_only=True)
+    samples: int = struct.field(pytree_node=False, default=16, kw_only=True)
+    objective = "f"
+    bias = steps.TRUNCATED
 
-    def family(self) -> Directions:
-        return self.directions
+    def check(self, least: int = 1) -> None:
+        super().check(least)
+        if self.step is not None:
+            _check.in_range("step", self.step, 0.0, open_low=True)
+
+    def draw(self, problem) -> Draws:
+        blocks = _blocks(self.directions, problem, self.samples)
+        step = self.step
+        if step is None:
+            step = steps.default_step(steps.CENTRAL, problem.x.dtype)
+        size = jnp.max(steps.scaled(step, problem.x))
+        moves = jnp.stack([size * blocks, -size * blocks], axis=1)
+        values = problem.evaluate(problem.x + moves, self.chunk)
+        slopes = (values[:, 0] - values[:, 1]) / (2 * size)
+        terms = jnp.mean(slopes[..., None] * blocks, axis=1)
+        return Draws(problem.here(), terms, evaluations=values.size)
 
 
 @struct.dataclass
-class ForwardGradient(Method):
+class SPSA(RandomDirections):
+    """Random directions of signs: two evaluations a pair whatever d is, variance (d−1)G.
+
+    Source: Spall 1992, IEEE TAC 37(3).
+    """
+
+    directions: Directions = struct.field(pytree_node=False, default=Rademacher())
+
+
+@struct.dataclass
+class ForwardGradient(Sampled):
     """ĝ = (1/n) Σ (∇f·v) v, the slope ∇f·v by one forward-mode pass: no tape, no step size.
 
     Variance (d−1)G with signs, (d+1)G with Gaussian directions.
 
     Attributes:
         directions: a family of ``directions``.
-        samples: independent blocks.
-        chunk: blocks at once, None for all.
 
     Source: Baydin et al. 2022, "Gradients without backpropagation".
     """
 
     directions: Directions = struct.field(pytree_node=False, default=Rademacher())
-    samples: int = struct.field(pytree_node=False, default=16)
-    chunk: int | None = struct.field(pytree_node=False, default=None)
+    samples: int = struct.field(pytree_node=False, default=16, kw_only=True)
     objective = "f"
-
-    def check(self) -> None:
-        check_count("samples", self.samples)
-        check_chunk(self.chunk)
 
     def draw(self, problem) -> Draws:
         blocks = _blocks(self.directions, problem, self.samples)

@@ -1,15 +1,14 @@
 """Which estimator to use for a loss at a point, from measured probes."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from diffsim._types import Tree
 from diffsim.gradients.base import Method, checked_key
-from diffsim.gradients.chain import Chain
 from diffsim.gradients.differences import CentralDifference, Richardson
 from diffsim.gradients.directions import Haar
 from diffsim.gradients.evolution import EvolutionStrategies
@@ -22,6 +21,7 @@ from diffsim.gradients.problem import Problem
 from diffsim.gradients.random_directions import RandomDirections
 from diffsim.gradients.steps import measured_noise
 from diffsim.gradients.total_propagation import TotalPropagation
+from diffsim.gradients.unrolled import UnrolledLoss
 
 LINES, POINTS = 8, 65
 
@@ -48,7 +48,7 @@ class Recommendation:
 
 def recommend(
     loss: Callable,
-    x: Any,
+    x: Tree,
     *,
     key: jax.Array,
     sigma: float = 0.1,
@@ -196,7 +196,7 @@ def _largest_jump(along, lines, grid, values, dtype) -> float:
 def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Recommendation:
     """The first condition that holds, in the order in which they do harm."""
     dimension, able = problem.dimension, bool(probes["differentiable"])
-    smoothed = EvolutionStrategies(sigma, samples)
+    smoothed = EvolutionStrategies(sigma, samples=samples)
     ratio = probes.get("pathwise_variance", 0.0) / max(probes.get("score_variance", 1.0), 1e-300)
 
     def answer(condition, method, reason):
@@ -212,8 +212,8 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
             f"{probes['turns']:.0f} turns a line of {POINTS} points, wiggles of "
             f"{probes['residue']:.0%} of its variation: derivatives grow without meaning"
         )
-        if isinstance(problem.loss, Chain) and able:
-            return answer("chaotic", TotalPropagation(Gaussian(sigma), samples), why)
+        if isinstance(problem.loss, UnrolledLoss) and able:
+            return answer("chaotic", TotalPropagation(Gaussian(sigma), samples=samples), why)
         return answer("chaotic", smoothed, why)
     unseen = probes.get("unseen_z", 0.0) > 4 and probes["unseen"] > 0.1
     if probes["jump"] > 0.02 or unseen:
@@ -223,7 +223,7 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
                 f"mean derivatives and score-function terms differ by {probes['unseen']:.0%}, "
                 f"{probes['unseen_z']:.0f} deviations: the loss jumps, which derivatives do not see"
             )
-        measured = MeasureValued(sigma, max(1, samples // dimension))
+        measured = MeasureValued(sigma, samples=max(1, samples // dimension))
         return answer("discontinuous", measured if dimension <= 8 else smoothed, why)
     if probes["noise"] > 0.1:
         why = f"noise of {probes['noise']:.0%} of its variation within 2σ"
@@ -234,7 +234,7 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
         return answer("noisy", smoothed, f"{why}: pairs share it, so it cancels in differences")
     if able and ratio > 1:
         why = f"derivatives vary {ratio:.2g} times more than score-function terms"
-        weighted = InverseVariance(Gaussian(sigma), max(8, samples - samples % 4))
+        weighted = InverseVariance(Gaussian(sigma), samples=max(8, samples - samples % 4))
         return answer("stiff", weighted, f"{why}: weight them by their variances")
     if able:
         why = f"no jump, {probes['turns']:.0f} turns, derivatives {ratio:.2g} times as varied"

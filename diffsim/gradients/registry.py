@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from diffsim import _check
 from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.base import Method
+from diffsim.gradients.baselines import AtPoint
 from diffsim.gradients.differences import CentralDifference, ComplexStep, Richardson
 from diffsim.gradients.directions import Haar, Hadamard, QuasiRandom, Sphere
 from diffsim.gradients.evolution import EvolutionStrategies, centered_ranks
@@ -12,11 +14,9 @@ from diffsim.gradients.laws import Gaussian
 from diffsim.gradients.measure_valued import MeasureValued
 from diffsim.gradients.pathwise import Pathwise
 from diffsim.gradients.persistent import PersistentES
-from diffsim.gradients.pgpe import PGPE
 from diffsim.gradients.random_directions import SPSA, ForwardGradient, RandomDirections
 from diffsim.gradients.relax import Relax
 from diffsim.gradients.score_function import ScoreFunction
-from diffsim.gradients.smoothing import RandomizedSmoothing
 from diffsim.gradients.total_propagation import TotalPropagation
 
 METHODS: dict[str, Method] = {
@@ -27,7 +27,6 @@ METHODS: dict[str, Method] = {
     "score-function-antithetic": ScoreFunction(samples=32, antithetic=True),
     "evolution-strategies": EvolutionStrategies(),
     "evolution-strategies-ranked": EvolutionStrategies(shaping=centered_ranks),
-    "pgpe": PGPE(),
     "spsa": SPSA(),
     "forward-gradient": ForwardGradient(),
     "central-difference": CentralDifference(),
@@ -40,8 +39,8 @@ METHODS: dict[str, Method] = {
     "quasi-random": RandomDirections(QuasiRandom(), samples=2),
     "measure-valued": MeasureValued(),
     "relax": Relax(),
-    "smoothing-first-order": RandomizedSmoothing(1),
-    "smoothing-zeroth-order": RandomizedSmoothing(0),
+    "smoothing-first-order": Pathwise(Gaussian(), samples=64),
+    "smoothing-zeroth-order": ScoreFunction(baseline=AtPoint()),
     "alpha-order": AlphaOrder(),
     "inverse-variance": InverseVariance(),
     "total-propagation": TotalPropagation(),
@@ -50,22 +49,20 @@ METHODS: dict[str, Method] = {
 }
 
 
-def method(name: str, **settings: Any) -> Method:
+def make(name: str, **settings: Any) -> Method:
     """The named method, with some of its settings changed.
 
     Raises:
         ValueError: no such name, or no such setting.
 
-    >>> method("spsa", samples=4).samples
+    >>> make("spsa", samples=4).samples
     4
-    >>> method("newton")
+    >>> make("newton")
     Traceback (most recent call last):
     ...
-    ValueError: method: expected one of alpha-order, central-difference, ..., got 'newton'
+    ValueError: method: expected one of pathwise, pathwise-forward, ..., got 'newton'
     """
-    if name not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(sorted(METHODS))}, got {name!r}")
-    record: Any = METHODS[name]
+    record: Any = _check.named("method", name, METHODS)
     fields = list(type(record).__dataclass_fields__)
     for setting in settings:
         if setting not in fields:

@@ -1,21 +1,21 @@
 """LAX and RELAX: a score function whose control variate is a learned, differentiable surrogate."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from diffsim.gradients.base import Draws, Method, check_chunk, check_count
+from diffsim._types import Tree
+from diffsim.gradients.base import Draws, Sampled
 from diffsim.gradients.flat import flatten
-from diffsim.gradients.laws import Gaussian, check_law, score, seen
+from diffsim.gradients.laws import Gaussian, Law, check_law, score, seen
 from diffsim.gradients.problem import Problem
 from diffsim.gradients.score_function import relaxed_points
 
 
-def quadratic_surrogate(parameters: Any, point: jax.Array) -> jax.Array:
+def quadratic_surrogate(parameters: Tree, point: jax.Array) -> jax.Array:
     """c(x) = a + b·x + ½ xᵀA x for parameters (a, b, A); zero for None."""
     if parameters is None:
         return jnp.zeros((), point.dtype)
@@ -24,7 +24,7 @@ def quadratic_surrogate(parameters: Any, point: jax.Array) -> jax.Array:
 
 
 @struct.dataclass
-class Relax(Method):
+class Relax(Sampled):
     """LAX: ĝ = (f(x) − c(x)) s(x) + ∂c(x)/∂x along the path; unbiased for ANY surrogate c.
 
     With a law of bits (``Bernoulli``) it is RELAX, z the relaxed point, b its bits, z̃ a relaxed
@@ -35,24 +35,19 @@ class Relax(Method):
 
     Attributes:
         law: the noise; its scale stays fixed.
-        samples: draws.
         surrogate: (parameters, flat point (d,)) → scalar, differentiable.
         parameters: of the surrogate; None for the quadratic one at zero.
-        chunk: evaluations at once, None for all.
 
     Source: Grathwohl et al. 2018, "Backpropagation through the Void", §3.
     """
 
-    law: Any = Gaussian()
-    samples: int = struct.field(pytree_node=False, default=64)
+    law: Law = Gaussian()
     surrogate: Callable = struct.field(pytree_node=False, default=quadratic_surrogate)
-    parameters: Any = None
-    chunk: int | None = struct.field(pytree_node=False, default=None)
+    parameters: Tree = None
 
-    def check(self) -> None:
+    def check(self, least: int = 1) -> None:
+        super().check(least)
         check_law(self.law)
-        check_count("samples", self.samples)
-        check_chunk(self.chunk)
 
     def draw(self, problem) -> Draws:
         law, mean = self.law, problem.x
@@ -71,9 +66,8 @@ class Relax(Method):
 
         def bits(point, drawn, redrawn):
             slope = jax.grad(control)(mean, lambda x: law.reparameterize(x, drawn))
-            level, again = jax.value_and_grad(control)(
-                mean, lambda x: law.conditional(point, x, redrawn)
-            )
+            redraw: Callable = getattr(law, "conditional")  # noqa: B009
+            level, again = jax.value_and_grad(control)(mean, lambda x: redraw(point, x, redrawn))
             return level, slope - again
 
         if hasattr(law, "discretize"):
@@ -88,12 +82,12 @@ class Relax(Method):
 def fit_surrogate(
     loss: Callable,
     method: Relax,
-    x: Any,
+    x: Tree,
     *,
     key: jax.Array,
     steps: int = 300,
     learning_rate: float = 0.05,
-    parameters: Any = None,
+    parameters: Tree = None,
 ) -> Relax:
     """The method with a surrogate fitted at x: Adam on the mean of ‖ĝ_i‖², unbiased for Var ĝ.
 

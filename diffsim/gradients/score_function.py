@@ -1,18 +1,16 @@
 """The score-function (REINFORCE, likelihood-ratio) gradient: values only, jumps allowed."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.gradients.base import Draws, Method, check_chunk, check_count
-from diffsim.gradients.baselines import LeaveOneOut
-from diffsim.gradients.laws import Gaussian, check_law, seen
+from diffsim.gradients.base import Draws, Sampled
+from diffsim.gradients.baselines import Baseline, LeaveOneOut
+from diffsim.gradients.laws import Gaussian, Law, check_law, seen
 
 
 @struct.dataclass
-class ScoreFunction(Method):
+class ScoreFunction(Sampled):
     """ĝ = (1/n) Σ (f_i − b_i) s_i, with s_i = ∂ log p(x_i; x)/∂x; unbiased for the smoothed loss.
 
     On a quadratic, with G, F and t as in Gaussian calculus, the trace of the variance a sample is
@@ -21,25 +19,22 @@ class ScoreFunction(Method):
 
     Attributes:
         law: any noise law.
-        samples: draws (pairs if antithetic).
         baseline: see ``baselines``; in antithetic pairs it cancels and is not used.
-        antithetic: pairs ±ε.
-        chunk: evaluations at once, None for all.
+        antithetic: pairs ±ε, and ``samples`` of those.
+
+    With the baseline ``AtPoint()`` it is zeroth-order randomised smoothing.
 
     Source: Williams 1992; Mohamed et al. 2020, §4.
     """
 
-    law: Any = Gaussian()
-    samples: int = struct.field(pytree_node=False, default=64)
-    baseline: Any = LeaveOneOut()
+    law: Law = Gaussian()
+    baseline: Baseline = LeaveOneOut()
     antithetic: bool = struct.field(pytree_node=False, default=False)
-    chunk: int | None = struct.field(pytree_node=False, default=None)
     spreads = True
 
-    def check(self) -> None:
+    def check(self, least: int = 1) -> None:
+        super().check(1 if self.antithetic else self.baseline.least)
         check_law(self.law, self.antithetic)
-        check_count("samples", self.samples, 1 if self.antithetic else self.baseline.least)
-        check_chunk(self.chunk)
 
     def draw(self, problem) -> Draws:
         noise = self.law.sample(problem.key, (self.samples, problem.dimension), problem.x.dtype)
@@ -52,8 +47,9 @@ class ScoreFunction(Method):
         if self.antithetic:
             terms = jnp.mean(values[..., None] * scores, axis=1)
             return Draws(jnp.mean(values, axis=1), terms, evaluations=2 * self.samples)
-        level = self.baseline(values, scores)
-        return Draws(values, (values - level)[:, None] * scores, evaluations=self.samples)
+        level = self.baseline.level(problem, values, scores)
+        terms = (values - level)[:, None] * scores
+        return Draws(values, terms, evaluations=self.samples + self.baseline.evaluations)
 
 
 def relaxed_points(problem, law, noise: jax.Array) -> jax.Array:

@@ -1,12 +1,14 @@
 """Classic mistakes in a hand-written backward pass, recognised by the gradient they give."""
 
-from typing import Any
+import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim.gradients.backprop import CORRECT, Layer, gradient
+from diffsim._types import Tree
+from diffsim.gradients.backprop import CORRECT, DenseLayer, gradient
 
 
 def _only(index: int, wrong, right):
@@ -19,32 +21,34 @@ def _only(index: int, wrong, right):
 
 
 def backprop_slips(
-    layers: list[Layer], inputs: jax.Array, targets: jax.Array, masks=None, decay: float = 0.0
-) -> dict[str, list[Layer]]:
+    layers: list[DenseLayer], inputs: jax.Array, targets: jax.Array, masks=None, decay: float = 0.0
+) -> dict[str, list[DenseLayer]]:
     """The gradient that each slip, in each place, would give: name → layers.
 
     Slips that cannot be made (a transposed weight that is not square) are left out. Arguments
     as for :func:`~diffsim.gradients.backprop.gradient`.
     """
-    c: Any = CORRECT
+    swap = functools.partial(dataclasses.replace, CORRECT)
     rules = {
-        "wrong sign: target − output in the error": c.replace(error=lambda o, t: t - o),
-        "missing 1/n: summed over the batch": c.replace(average=lambda total, n: total),
-        "1/n twice": c.replace(average=lambda total, n: total / n**2),
-        "factor 2: the loss's ½ left out": c.replace(average=lambda total, n: 2 * total / n),
-        "factor ½ too much": c.replace(average=lambda total, n: total / (2 * n)),
+        "wrong sign: target − output in the error": swap(error=lambda o, t: t - o),
+        "missing 1/n: summed over the batch": swap(average=lambda total, n: total),
+        "1/n twice": swap(average=lambda total, n: total / n**2),
+        "factor 2: the loss's ½ left out": swap(average=lambda total, n: 2 * total / n),
+        "factor ½ too much": swap(average=lambda total, n: total / (2 * n)),
     }
     if decay:
-        rules["missing L2 penalty"] = c.replace(penalty=lambda decay, w: jnp.zeros_like(w))
-        rules["L2 penalty of the wrong sign"] = c.replace(penalty=lambda decay, w: -decay * w)
-        rules["factor 2 in the L2 penalty"] = c.replace(penalty=lambda decay, w: 2 * decay * w)
+        rules["missing L2 penalty"] = swap(penalty=lambda decay, w: jnp.zeros_like(w))
+        rules["L2 penalty of the wrong sign"] = swap(penalty=lambda decay, w: -decay * w)
+        rules["factor 2 in the L2 penalty"] = swap(penalty=lambda decay, w: 2 * decay * w)
     masks = [None] * len(layers) if masks is None else masks
     for index, (layer, mask) in enumerate(zip(layers, masks)):
         function, square = layer.function, layer.weights.shape[0] == layer.weights.shape[1]
 
         def add(name, index=index, **wrong):
-            swapped = {rule: _only(index, bad, getattr(c, rule)) for rule, bad in wrong.items()}
-            rules[f"{name} (layer {index})"] = c.replace(**swapped)
+            swapped = {
+                rule: _only(index, bad, getattr(CORRECT, rule)) for rule, bad in wrong.items()
+            }
+            rules[f"{name} (layer {index})"] = swap(**swapped)
 
         def fed(name, slope, function=function, add=add):
             add(name, back_through=lambda i, f, z, a, delta: delta * slope(z, a))
@@ -83,7 +87,7 @@ def backprop_slips(
     }
 
 
-def _close(first: Any, second: Any, tolerance: float) -> bool:
+def _close(first: Tree, second: Tree, tolerance: float) -> bool:
     """Whether all leaves agree, each to the tolerance of its own largest entry."""
     return all(
         np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0)
@@ -92,7 +96,7 @@ def _close(first: Any, second: Any, tolerance: float) -> bool:
     )
 
 
-def matching(given: Any, hypotheses: dict[str, Any], tolerance: float) -> list[str]:
+def matching(given: Tree, hypotheses: dict[str, Tree], tolerance: float) -> list[str]:
     """Names of the hypotheses that a gradient known to be wrong equals, leaf by leaf."""
     return [name for name, wrong in hypotheses.items() if _close(given, wrong, tolerance)]
 

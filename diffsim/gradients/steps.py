@@ -1,11 +1,12 @@
 """Step sizes of finite differences: by dtype, and by the noise measured in the loss."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
+from diffsim._types import ArrayLike, Tree
 from diffsim.gradients.flat import flatten
 
 CENTRAL = {"float64": 4e-6, "float32": 4e-3}
@@ -13,18 +14,18 @@ RICHARDSON = {"float64": 1e-3, "float32": 6e-2}
 TRUNCATED = "where the loss curves within a step, which its interval does not show"
 
 
-def default_step(table: dict[str, float], dtype: Any, power: float = 1 / 3) -> float:
+def default_step(table: dict[str, float], dtype: DTypeLike, power: float = 1 / 3) -> float:
     """The table's step, or ε^power for a type it does not list."""
     name = jnp.dtype(dtype).name
     return table.get(name, float(jnp.finfo(dtype).eps) ** power)
 
 
-def scaled(step: Any, x: jax.Array) -> jax.Array:
+def scaled(step: ArrayLike, x: jax.Array) -> jax.Array:
     """h_i = step · max(1, |x_i|)."""
     return jnp.asarray(step).astype(x.dtype) * jnp.maximum(1, jnp.abs(x))
 
 
-def noise_optimal_step(noise: Any, third_derivative: Any) -> jax.Array:
+def noise_optimal_step(noise: ArrayLike, third_derivative: ArrayLike) -> jax.Array:
     """h* = (3 η / |f‴|)^{1/3}, where truncation h²|f‴|/6 plus noise η/h is least.
 
     Args:
@@ -62,7 +63,7 @@ def measured_noise(values: jax.Array) -> jax.Array:
 
 
 def measured_step(
-    loss: Callable, x: Any, key: jax.Array, spacing: float | None = None
+    loss: Callable, x: Tree, key: jax.Array, spacing: float | None = None
 ) -> jax.Array:
     """A central-difference step for a noisy loss, from noise and f‴ measured along one line.
 

@@ -1,20 +1,19 @@
-"""Total propagation: pathwise and score function mixed afresh at every step of a chain."""
-
-from typing import Any
+"""Total propagation: pathwise and score function mixed afresh at every step of an unroll."""
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.gradients.base import Draws, Method, check_count
+from diffsim.gradients.base import Draws
 from diffsim.gradients.baselines import LeaveOneOut
-from diffsim.gradients.chain import flat_chain
-from diffsim.gradients.inverse_variance import cross_fitted
-from diffsim.gradients.laws import Gaussian, check_law, score
+from diffsim.gradients.inverse_variance import CrossFitted, cross_fitted
+from diffsim.gradients.laws import score
+from diffsim.gradients.problem import mapped
+from diffsim.gradients.unrolled import flat_loss
 
 
 @struct.dataclass
-class TotalPropagation(Method):
+class TotalPropagation(CrossFitted):
     """Noise enters every state, s_t = m_t + σ ε_t with m_t = transition(s_{t−1}, x). Backwards:
 
     pathwise  P_t = ∂cost/∂s_t + (∂m_{t+1}/∂s_t)ᵀ ĝ_{t+1}
@@ -29,37 +28,26 @@ class TotalPropagation(Method):
 
     Attributes:
         law: noise on the flattened state.
-        samples: particles, a multiple of ``folds``.
-        folds: groups for the cross-fitting.
+        samples: particles.
 
     Source: Parmas et al. 2018, "PIPPS: flexible model-based policy search robust to chaos".
     """
 
-    law: Any = Gaussian()
-    samples: int = struct.field(pytree_node=False, default=64)
     folds: int = struct.field(pytree_node=False, default=2)
-    bias = "where the loss jumps, which the interval allows for"
-
-    def check(self) -> None:
-        check_law(self.law)
-        check_count("folds", self.folds, 2)
-        check_count("samples", self.samples, 2 * self.folds)
-        if self.samples % self.folds:
-            raise ValueError(f"samples: expected a multiple of {self.folds}, got {self.samples}")
 
     def draw(self, problem) -> Draws:
         if problem.stochastic:
             raise TypeError("loss: TotalPropagation draws the noise itself, got a stochastic loss")
-        chain, x, n = flat_chain(problem), problem.x, self.samples
-        noise = self.law.sample(problem.key, (chain.length, n, chain.start.size), x.dtype)
+        unrolled, x, n = flat_loss(problem), problem.x, self.samples
+        noise = self.law.sample(problem.key, (unrolled.length, n, unrolled.start.size), x.dtype)
 
         def forward(state, drawn):
-            mean = jax.vmap(chain.move, (0, None))(state, x)
+            mean = mapped(lambda state: unrolled.move(state, x), self.chunk, state)
             after = jax.vmap(self.law.reparameterize)(mean, drawn)
-            cost, slope = jax.vmap(jax.value_and_grad(chain.cost))(after)
+            cost, slope = mapped(jax.value_and_grad(unrolled.cost), self.chunk, after)
             return after, (state, mean, after, cost, slope)
 
-        start = jnp.broadcast_to(chain.start, (n, chain.start.size))
+        start = jnp.broadcast_to(unrolled.start, (n, unrolled.start.size))
         _, record = jax.lax.scan(forward, start, noise)
         values = problem.settle(jnp.sum(record[3], axis=0))
 
@@ -74,18 +62,18 @@ class TotalPropagation(Method):
             rough = (to_go - level.reshape(-1))[:, None] * scores
 
             def pull(state, smooth, rough):
-                _, back = jax.vjp(chain.move, state, x)
+                _, back = jax.vjp(unrolled.move, state, x)
                 return back(smooth)[1], back(rough)[1]
 
-            smooth_x, rough_x = jax.vmap(pull)(before, smooth, rough)
+            smooth_x, rough_x = mapped(pull, self.chunk, before, smooth, rough)
             alphas = cross_fitted(smooth_x, rough_x, self.folds)
             weight = jnp.repeat(alphas, n // self.folds)[:, None]
             mixed = weight * smooth + (1 - weight) * rough
 
             def push(state, mixed):
-                return jax.vjp(chain.move, state, x)[1](mixed)
+                return jax.vjp(unrolled.move, state, x)[1](mixed)
 
-            later, contribution = jax.vmap(push)(before, mixed)
+            later, contribution = mapped(push, self.chunk, before, mixed)
             total = total + jnp.stack([contribution, rough_x])
             return (later, to_go, total), jnp.mean(alphas)
 

@@ -14,7 +14,7 @@ _TURN = 0.5  # m/s; a smaller jump of the velocity is none
 
 
 @dataclass(frozen=True)
-class Arc:
+class FreeFlight:
     """A stretch of free flight.
 
     Attributes:
@@ -33,7 +33,7 @@ class Arc:
 
 
 @dataclass(frozen=True)
-class Contact:
+class Bounce:
     """Between two arcs, on a surface of the world: its ratio of normal speeds and of impulses."""
 
     surface: str
@@ -41,7 +41,7 @@ class Contact:
     friction: float
 
 
-def passes(arc: Arc, world: World) -> str:
+def passes(arc: FreeFlight, world: World) -> str:
     """Which surface the arc goes through as if it were not there, in words; "" for none."""
     radius = float(world.ball.radius)
     u = np.linspace(0, 1, _FINE, endpoint=False)[:, None, None]
@@ -60,7 +60,7 @@ def passes(arc: Arc, world: World) -> str:
     return ""
 
 
-def between(before: Arc, after: Arc, world: World) -> Contact | str | None:
+def between(before: FreeFlight, after: FreeFlight, world: World) -> Bounce | str | None:
     """The contact that ends one arc and begins the next.
 
     Returns:
@@ -81,7 +81,7 @@ def between(before: Arc, after: Arc, world: World) -> Contact | str | None:
         if near and _within(surface, local[None], margin)[0]:
             came, went = v @ rotation, w @ rotation
             along = np.linalg.norm(went[:2] - came[:2]) / abs(went[2] - came[2])
-            return Contact(surface.name, -went[2] / came[2], along)
+            return Bounce(surface.name, -went[2] / came[2], along)
     return f"turns at {_place(before.times[-1] + late, place)}, where the world has nothing"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from diffsim.identification.observations import Observations
 from diffsim.identification.parameters import BOUNDS, get, parameter_names, put
-from diffsim.identification.problem import Problem, least_squares
+from diffsim.identification.residuals import FlightResiduals, least_squares
 from diffsim.identification.start import first_look
 from diffsim.physics.state import BallState
 from diffsim.physics.world import World
@@ -115,7 +115,7 @@ def identify(
     M. A. Branch, T. F. Coleman & Y. Li, SIAM J. Sci. Comput. 21 (1999) 1 (trust region).
     """
     _check(world, names, noise=noise, spin_noise=spin_noise, spin_scale=spin_scale, step=step)
-    everything = Problem.create(
+    everything = FlightResiduals.create(
         observations,
         world,
         lambda world, theta: put(world, names, list(theta)),

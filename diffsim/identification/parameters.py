@@ -9,8 +9,12 @@ import numpy as np
 from diffsim.physics.world import World
 
 _BALL = {"drag": "drag_coefficient", "magnus": "magnus_coefficient"}
-BOUNDS = {"drag": (0, np.inf), "magnus": (-np.inf, np.inf), "restitution": (0, 1.5),
-          "friction": (0, np.inf)}  # fmt: skip
+BOUNDS = {
+    "drag": (0, np.inf),
+    "magnus": (-np.inf, np.inf),
+    "restitution": (0, 1.5),
+    "friction": (0, np.inf),
+}
 
 
 def parameter_names(world: World) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from diffsim._files import checked, new_figure, save_figure
+from diffsim._files import FIGURES, checked, new_figure, save_figure
+from diffsim._intervals import Interval
 from diffsim.identification.fit import Identified
 from diffsim.identification.observations import Observations
 from diffsim.identification.verdict import explains, fit_warnings, flight_fits
 
 
-def table(found: Identified) -> str:
+def parameter_table(found: Identified) -> str:
     """The parameters with standard errors and 95 % intervals, and how well they explain.
 
     Then a line for each flight that is not explained, and the warnings.
@@ -25,7 +26,7 @@ def table(found: Identified) -> str:
         if math.isinf(error):
             lines.append(f"{name:{width}}  {value:9.5f}   not determined by these observations")
             continue
-        low, high = value - 1.96 * error, value + 1.96 * error
+        _, low, high = Interval.normal(value, error)
         lines.append(f"{name:{width}}  {value:9.5f}   {error:8.5f}   [{low:.5f}, {high:.5f}]")
     fits = flight_fits(found)
     count = int(np.isfinite(found.residuals).sum())
@@ -80,7 +81,7 @@ def plot(found: Identified, observations: Observations, path: str | os.PathLike)
     Raises:
         ValueError: a suffix other than .png, .pdf or .svg.
     """
-    file = checked(path, (".png", ".pdf", ".svg"))
+    file = checked(path, FIGURES)
     figure = new_figure(8.0, 3.0, dpi=160)
     side, over = figure.subplots(1, 2)
     fitted = observations.positions + found.residuals
@@ -91,8 +92,13 @@ def plot(found: Identified, observations: Observations, path: str | os.PathLike)
     side.set(xlabel="x (m)", ylabel="z (m)", title="observed (dots) and fitted (lines)")
     times = np.repeat(observations.times[..., None], 3, axis=-1)
     for axis, name in enumerate("xyz"):
-        over.plot(times[..., axis].ravel(), 1e3 * found.residuals[..., axis].ravel(), ".",
-                  markersize=2.5, label=name)  # fmt: skip
+        over.plot(
+            times[..., axis].ravel(),
+            1e3 * found.residuals[..., axis].ravel(),
+            ".",
+            markersize=2.5,
+            label=name,
+        )
     over.axhspan(-2e3 * found.noise, 2e3 * found.noise, color="0.9", zorder=0)
     over.set(xlabel="t (s)", ylabel="fitted − observed (mm)", title="residuals, band ± 2σ")
     over.legend(frameon=False, fontsize=8)

@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 
 from diffsim.identification.arcs import arcs, scatter
-from diffsim.identification.contacts import Arc, Contact, between, passes
+from diffsim.identification.contacts import Bounce, FreeFlight, between, passes
 from diffsim.identification.observations import Observations
 from diffsim.identification.parameters import BOUNDS, get, put
-from diffsim.identification.problem import Problem, least_squares, parabolas
+from diffsim.identification.residuals import FlightResiduals, least_squares, parabolas
 from diffsim.physics.world import World
 
 _NOISE = 5e-3  # m, where neither given nor told by the samples
@@ -39,20 +39,20 @@ class Look:
     sigma: float
 
 
-def first_look(problem: Problem, names: Sequence[str], noise: float | None) -> Look:
+def first_look(problem: FlightResiduals, names: Sequence[str], noise: float | None) -> Look:
     """Fit the arcs without surfaces, and hold them against the world; see :func:`identify`."""
     observations, world = problem.observations, problem.world
     scattered = scatter(observations)
     sigma = noise if noise is not None else scattered if scattered > 0 else _NOISE
     pieces = arcs(observations, sigma)
-    found: list[list[Arc]] = [[] for _ in pieces]
+    found: list[list[FreeFlight]] = [[] for _ in pieces]
     flown = world
     if any(pieces):
         flown, found = _flown(problem, pieces, names, sigma)
     contradicted, contacts = [], []
     for flight in found:
         met = [between(before, after, world) for before, after in pairwise(flight)]
-        contacts += [one for one in met if isinstance(one, Contact)]
+        contacts += [one for one in met if isinstance(one, Bounce)]
         against = [passes(arc, world) for arc in flight]
         against += [one for one in met if isinstance(one, str)]
         contradicted.append(next(filter(None, against), ""))
@@ -77,8 +77,8 @@ def _cut(observations: Observations, pieces: list[list[np.ndarray]]) -> Observat
 
 
 def _flown(
-    whole: Problem, pieces: list[list[np.ndarray]], names: Sequence[str], sigma: float
-) -> tuple[World, list[list[Arc]]]:
+    whole: FlightResiduals, pieces: list[list[np.ndarray]], names: Sequence[str], sigma: float
+) -> tuple[World, list[list[FreeFlight]]]:
     """The world with the drag (and lift, where spins are seen) of all arcs, and each flight's."""
     observations, world = whole.observations, whole.world
     cut = _cut(observations, pieces)
@@ -107,14 +107,14 @@ def _flown(
         unknowns = _put(unknowns, free, x)
     theta, starts = problem.split(unknowns)
     misfit, rows = problem.misfit(unknowns), iter(range(len(starts)))
-    found: list[list[Arc]] = []
+    found: list[list[FreeFlight]] = []
     for i, flight in enumerate(pieces):
         found.append([])
         for kept in flight:
             row, count = next(rows), len(kept)
             left = np.nansum(misfit[row, :count] ** 2) / max(3 * count - 9, 1)
             states = problem.states(row, theta, starts[row])[:count]
-            found[-1].append(Arc(observations.times[i, kept], states, float(np.sqrt(left))))
+            found[-1].append(FreeFlight(observations.times[i, kept], states, float(np.sqrt(left))))
     return put(world, names, list(theta)), found
 
 
@@ -133,7 +133,7 @@ def _without_surfaces(world: World) -> World:
     return dataclasses.replace(world, surfaces=surfaces)
 
 
-def _guess(name: str, contacts: list[Contact], otherwise: float) -> float:
+def _guess(name: str, contacts: list[Bounce], otherwise: float) -> float:
     surface, _, key = name.rpartition(".")
     seen = [getattr(one, key) for one in contacts if surface and one.surface == surface]
     if not seen:

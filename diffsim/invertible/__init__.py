@@ -26,7 +26,7 @@ from diffsim.invertible.learned import LearnedInverse, learn_inverse
 from diffsim.invertible.low_rank import LowRank
 from diffsim.invertible.orthogonal import Cayley, Householder
 from diffsim.invertible.residual import Residual
-from diffsim.invertible.status import Inversion, Preimages, Status
+from diffsim.invertible.status import Inversion, InversionStatus, Preimages
 from diffsim.invertible.table import LAYERS
 from diffsim.invertible.transformers import Additive, Affine, Spline
 from diffsim.invertible.triangular import LU, Triangular
@@ -56,6 +56,7 @@ __all__ = [
     "Elu",
     "Householder",
     "Inversion",
+    "InversionStatus",
     "Kronecker",
     "Layer",
     "LeakyRelu",
@@ -70,7 +71,6 @@ __all__ = [
     "SinhArcsinh",
     "Softplus",
     "Spline",
-    "Status",
     "Tanh",
     "Triangular",
     "drift",

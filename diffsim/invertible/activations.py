@@ -1,12 +1,14 @@
 """Monotone functions of each entry, with their inverses and what their outputs can reach."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from diffsim import _check
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Layer, parameter
 
 DOMAINS = ("raise", "clip")
@@ -32,10 +34,10 @@ class Activation(Layer):
         self.domain = domain
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Activation":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Activation":
         return cls()
 
-    def ends(self, dtype: Any) -> list[jax.Array]:
+    def ends(self, dtype: DTypeLike) -> list[jax.Array]:
         """The least and the largest number inside ``reach``: next to 0 the smallest normal one."""
         tiny = jnp.finfo(dtype).tiny  # what is smaller becomes 0 in arithmetic
         low, high = (jnp.asarray(end, dtype) for end in self.reach)
@@ -47,18 +49,21 @@ class Activation(Layer):
         low, high = self.ends(y.dtype)
         return (y >= low) & (y <= high)
 
-    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
-        y = self._vector("y", y, None)
+    def preimage(self, y: jax.Array) -> jax.Array:
+        """φ⁻¹(y), entry by entry, of what is in reach."""
+        raise NotImplementedError
+
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         inside = self.reached(y)
         if self.domain == "clip":
-            return self.backward(self.clipped(y), ())
+            return self.preimage(self.clipped(y))
         if not isinstance(y, jax.core.Tracer) and not bool(jnp.all(inside | ~jnp.isfinite(y))):
             where = jnp.flatnonzero(~inside).tolist()
             raise ValueError(
                 f"y: {type(self).__name__} reaches the open interval {self.reach}, got "
                 f"{y[jnp.array(where)].tolist()} at {where}; domain='clip' takes the nearest"
             )
-        return self.backward(jnp.where(inside, y, jnp.nan), ())
+        return self.preimage(jnp.where(inside, y, jnp.nan))
 
     def clipped(self, y: jax.Array) -> jax.Array:
         """The nearest numbers that are reached."""
@@ -68,7 +73,7 @@ class Activation(Layer):
         """log φ'(x), entry by entry."""
         raise NotImplementedError
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         return jnp.sum(self.log_slope(x))
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
@@ -95,7 +100,7 @@ class Tanh(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jnp.tanh(x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.arctanh(y)
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -123,7 +128,7 @@ class Sigmoid(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.log(y) - jnp.log1p(-y)
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -138,7 +143,7 @@ class Softplus(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jax.nn.softplus(x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return y + jnp.log(-jnp.expm1(-y))
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -153,7 +158,7 @@ class Elu(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jax.nn.elu(x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.where(y > 0, y, jnp.log1p(jnp.where(y > 0, 0, y)))
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -176,7 +181,7 @@ class LeakyRelu(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jnp.where(x >= 0, x, self.slope * x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.where(y >= 0, y, y / self.slope)
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -189,7 +194,7 @@ class Asinh(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jnp.arcsinh(x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.sinh(y)
 
     def log_slope(self, x: jax.Array) -> jax.Array:
@@ -199,14 +204,14 @@ class Asinh(Activation):
 class Cubic(Activation):
     """y = x + a x³, a > 0, inverted by Viète's hyperbolic solution."""
 
-    def __init__(self, cubic: Any = 0.3, *, domain: str = "raise"):
+    def __init__(self, cubic: ArrayLike = 0.3, *, domain: str = "raise"):
         super().__init__(domain=domain)
         self.cubic = float(_check.in_range("cubic", cubic, 0.0, open_low=True))
 
     def forward(self, x: jax.Array) -> jax.Array:
         return x + self.cubic * x**3
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         root = (3 * self.cubic) ** 0.5
         return 2 / root * jnp.sinh(jnp.arcsinh(1.5 * root * y) / 3)
 
@@ -222,12 +227,12 @@ class SinhArcsinh(Activation):
         log_tail: log δ, ().
     """
 
-    def __init__(self, skew: Any = 0.3, log_tail: Any = 0.2, *, domain: str = "raise"):
+    def __init__(self, skew: ArrayLike = 0.3, log_tail: ArrayLike = 0.2, *, domain: str = "raise"):
         super().__init__(domain=domain)
         self.skew, self.log_tail = parameter("skew", skew, ()), parameter("log_tail", log_tail, ())
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "SinhArcsinh":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "SinhArcsinh":
         return cls(*(0.3 * jax.random.normal(rngs.params(), (2,), dtype)))
 
     def _inner(self, x: jax.Array) -> jax.Array:
@@ -236,7 +241,7 @@ class SinhArcsinh(Activation):
     def forward(self, x: jax.Array) -> jax.Array:
         return jnp.sinh(self._inner(x))
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def preimage(self, y: jax.Array) -> jax.Array:
         return jnp.sinh((jnp.arcsinh(y) - self.skew[...]) * jnp.exp(-self.log_tail[...]))
 
     def log_slope(self, x: jax.Array) -> jax.Array:

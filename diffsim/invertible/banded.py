@@ -1,11 +1,11 @@
 """Banded matrices, tridiagonal among them, solved by elimination with pivoting."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Linear, matrix_inverse, normal, parameter
 
 BLOCK = 8  # rows eliminated at once: wide enough to be worth a step, narrow enough to be cheap
@@ -162,7 +162,7 @@ class Banded(Linear):
 
     structured = True
 
-    def __init__(self, diagonals: Any):
+    def __init__(self, diagonals: ArrayLike):
         self.diagonals = parameter("diagonals", diagonals, ("2b + 1", "n"))
         shape = self.diagonals.shape
         if shape[0] % 2 == 0:
@@ -170,7 +170,9 @@ class Banded(Linear):
         self.half, self.size = shape[0] // 2, shape[1]
 
     @classmethod
-    def random(cls, size: int, half: int = 1, *, rngs: nnx.Rngs, dtype: Any = None) -> "Banded":
+    def random(
+        cls, size: int, half: int = 1, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None
+    ) -> "Banded":
         """Diagonal near 1, the rest summing to less than a half."""
         width = 2 * half + 1
         noise = jnp.tanh(normal(rngs, (width, size), dtype)) / (2.5 * width)
@@ -182,7 +184,7 @@ class Banded(Linear):
     def factor(self) -> tuple[jax.Array, ...]:
         return () if self.half == 1 else _eliminate(self.diagonals[...])[0]
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         if self.half == 1:
             return tridiagonal_solve(self.diagonals[...], y)
         return _substitute(factor, y)

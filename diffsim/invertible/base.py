@@ -1,16 +1,19 @@
 """The contract of an invertible layer, and what it inherits: checks, log-determinant, condition."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from diffsim import _check, _linalg
+from diffsim._types import ArrayLike, Tree
 
 
-def parameter(name: str, value: Any, shape: tuple[int | str, ...]) -> nnx.Param:
+def parameter(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -> nnx.Param:
     """``value`` as a trainable array, checked for shape and, where concrete, finite.
 
     Args:
@@ -29,7 +32,7 @@ def parameter(name: str, value: Any, shape: tuple[int | str, ...]) -> nnx.Param:
     return nnx.Param(_check.in_range(name, array))
 
 
-def square(name: str, value: Any, ndim: int = 2) -> nnx.Param:
+def square(name: str, value: ArrayLike, ndim: int = 2) -> nnx.Param:
     """A parameter whose last two axes are equal.
 
     Raises:
@@ -41,12 +44,12 @@ def square(name: str, value: Any, ndim: int = 2) -> nnx.Param:
     return parameter(name, array, array.shape)
 
 
-def normal(rngs: nnx.Rngs, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
+def normal(rngs: nnx.Rngs, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> jax.Array:
     """Standard normal numbers from the stream ``params``."""
     return jax.random.normal(rngs.params(), shape, dtype or jnp.result_type(float))
 
 
-def reciprocal(values: jax.Array, floor: Any = 0.0) -> jax.Array:
+def reciprocal(values: jax.Array, floor: jax.Array | float = 0.0) -> jax.Array:
     """1 / values; NaN where |values| ≤ floor, as a singular layer has no inverse."""
     fine = jnp.abs(values) > floor
     return jnp.where(fine, 1 / jnp.where(fine, values, 1), jnp.nan)
@@ -94,20 +97,51 @@ def largest_gain(f: Callable, x: jax.Array, iterations: int = 60) -> jax.Array:
     return jax.lax.fori_loop(0, iterations, body, (v, jnp.zeros((), x.dtype)))[1]
 
 
-_COMPUTING = (
-    "forward", "backward", "volume", "forward_and_volume", "backward_and_volume", "factor",
-    "log_abs_det", "condition",
-)  # fmt: skip
+_HIGHEST = jax.default_matmul_precision("highest")
+
+
+def _at_x(method: Callable) -> Callable:
+    """The method of one x, of full precision and with its input checked."""
+
+    @functools.wraps(method)
+    def run(self, x):
+        return _HIGHEST(method)(self, self._vector("x", x, self.size))
+
+    return run
+
+
+def _at_y(method: Callable) -> Callable:
+    """The same of one y, with the factor made where none is given."""
+
+    @functools.wraps(method)
+    def run(self, y, factor=None):
+        y = self._vector("y", y, self.outputs or self.size)
+        return _HIGHEST(method)(self, y, self.factor() if factor is None else factor)
+
+    return run
+
+
+_WRAPPERS = {
+    "forward": _at_x,
+    "log_det": _at_x,
+    "forward_and_log_det": _at_x,
+    "inverse": _at_y,
+    "inverse_and_log_det": _at_y,
+    "factor": _HIGHEST,
+    "log_abs_det": _HIGHEST,
+    "condition": _HIGHEST,
+}
 
 
 class Layer(nnx.Module):
     """y = f(x) with an inverse; for one vector, so ``jax.vmap`` it for a batch.
 
-    To add one: subclass with ``forward``, ``backward`` and ``volume`` (log |det ∂y/∂x|), and a
-    line in the constructor table, from which it inherits its tests; ``forward_and_volume`` and
-    ``backward_and_volume`` only where they share work. What the inverse needs beyond
-    the weights is ``factor()``, a pytree: make it once and pass it to every ``inverse``.
-    Products in a layer are at full precision on every backend, whatever JAX's default.
+    To add one: subclass with ``forward``, ``inverse`` and ``log_det``, and a line in the
+    constructor table, from which it inherits its tests; ``forward_and_log_det`` and
+    ``inverse_and_log_det`` where they share work (:class:`Joint`). What the inverse needs beyond
+    the weights is ``factor()``, made once and passed to every ``inverse``. Whoever calls them,
+    these methods are given a checked vector (and a factor), and their products are at full
+    precision on every backend, whatever JAX's default.
 
     Attributes:
         size: length of x, int; None where any will do.
@@ -116,36 +150,42 @@ class Layer(nnx.Module):
     """
 
     structured: ClassVar[bool] = False
-    size: Any = None
-    outputs: Any = None
+    size: int | None = None
+    outputs: int | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in _COMPUTING:
-            if name in vars(cls):
-                setattr(cls, name, _linalg.full_precision(vars(cls)[name]))
+        for name in _WRAPPERS.keys() & vars(cls).keys():
+            setattr(cls, name, _WRAPPERS[name](vars(cls)[name]))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """y of one x, both (size,)."""
-        return self.forward(self._vector("x", x, self.size))
+        return self.forward(x)
 
-    def inverse(self, y: jax.Array, factor: Any = None) -> jax.Array:
+    def forward(self, x: jax.Array) -> jax.Array:
+        """y of one x, both (size,)."""
+        raise NotImplementedError
+
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         """x of one y, both (size,); NaN where there is none. ``factor`` as from ``factor()``."""
-        y = self._vector("y", y, self.outputs or self.size)
-        return self.backward(y, self.factor() if factor is None else factor)
+        raise NotImplementedError
 
     def log_det(self, x: jax.Array) -> jax.Array:
         """log |det ∂y/∂x| at x, (); −inf where the layer is singular."""
-        return self.volume(self._vector("x", x, self.size))
+        raise NotImplementedError
 
     def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """y and log |det ∂y/∂x| at x, with what both need done once."""
-        return self.forward_and_volume(self._vector("x", x, self.size))
+        return self.forward(x), self.log_det(x)
 
-    def inverse_and_log_det(self, y: jax.Array, factor: Any = None) -> tuple[jax.Array, jax.Array]:
+    def inverse_and_log_det(self, y: jax.Array, factor: Tree = None) -> tuple[jax.Array, jax.Array]:
         """x and log |det ∂x/∂y| at y, the latter minus ``log_det(x)``, with what both need once."""
-        y = self._vector("y", y, self.outputs or self.size)
-        return self.backward_and_volume(y, self.factor() if factor is None else factor)
+        x = self.inverse(y, factor)
+        return x, -self.log_det(x)
+
+    def factor(self) -> Tree:
+        """What the inverse needs and can be kept: a pytree, empty for most layers."""
+        return ()
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
         """κ = ‖J‖₂‖J⁻¹‖₂ of the Jacobian at x, by power iteration unless a layer knows better.
@@ -160,26 +200,6 @@ class Layer(nnx.Module):
         back = largest_gain(lambda y: self.inverse(y, factor), self(x))
         product = largest_gain(self.forward, x) * back
         return jnp.where(jnp.isnan(product), jnp.inf, product)
-
-    def factor(self) -> Any:
-        """What the inverse needs and can be kept: a pytree, empty for most layers."""
-        return ()
-
-    def forward(self, x: jax.Array) -> jax.Array:
-        raise NotImplementedError
-
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
-        raise NotImplementedError
-
-    def volume(self, x: jax.Array) -> jax.Array:
-        raise NotImplementedError
-
-    def forward_and_volume(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return self.forward(x), self.volume(x)
-
-    def backward_and_volume(self, y: jax.Array, factor: Any) -> tuple[jax.Array, jax.Array]:
-        x = self.backward(y, factor)
-        return x, -self.volume(x)
 
     def _vector(self, name: str, value: jax.Array, size: int | None) -> jax.Array:
         array = _check.floating(name, value)
@@ -199,10 +219,23 @@ class Layer(nnx.Module):
         return jnp.zeros(self.size, floats[0] if floats else None)
 
 
+class Joint(Layer):
+    """A layer whose value and log-determinant are one computation: it writes just the pairs."""
+
+    def forward(self, x: jax.Array) -> jax.Array:
+        return self.forward_and_log_det(x)[0]
+
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
+        return self.inverse_and_log_det(y)[0]
+
+    def log_det(self, x: jax.Array) -> jax.Array:
+        return self.forward_and_log_det(x)[1]
+
+
 class Linear(Layer):
     """y = A x: a layer whose determinant does not depend on x."""
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         return self.log_abs_det()
 
     def log_abs_det(self) -> jax.Array:
@@ -217,7 +250,7 @@ class Linear(Layer):
 class Orthogonal(Linear):
     """y = Q x with QᵀQ = I: the inverse is the transpose, κ = 1."""
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         return jnp.zeros((), x.dtype)
 
     def log_abs_det(self) -> jax.Array:

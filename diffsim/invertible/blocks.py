@@ -5,12 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from diffsim import _linalg
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Linear, matrix_inverse, normal, square
 
 
-def _well_conditioned(rngs: nnx.Rngs, count: int, size: int, dtype: Any) -> jax.Array:
+def _well_conditioned(rngs: nnx.Rngs, count: int, size: int, dtype: DTypeLike | None) -> jax.Array:
     """I + a matrix of norm about 0.4, (count, size, size)."""
     noise = 0.2 * normal(rngs, (count, size, size), dtype) / size**0.5
     return noise + jnp.eye(size, dtype=noise.dtype)
@@ -35,13 +37,13 @@ class BlockDiagonal(Linear):
 
     structured = True
 
-    def __init__(self, blocks: Any):
+    def __init__(self, blocks: ArrayLike):
         self.blocks = square("blocks", blocks, 3)
         self.size = self.blocks.shape[0] * self.blocks.shape[1]
 
     @classmethod
     def random(
-        cls, size: int, block: int = 4, *, rngs: nnx.Rngs, dtype: Any = None
+        cls, size: int, block: int = 4, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None
     ) -> "BlockDiagonal":
         """
         Raises:
@@ -60,7 +62,7 @@ class BlockDiagonal(Linear):
     def factor(self) -> jax.Array:
         return matrix_inverse(self.blocks[...])
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         return self._multiply(factor, y)
 
     def log_abs_det(self) -> jax.Array:
@@ -85,21 +87,21 @@ class Kronecker(Linear):
 
     structured = True
 
-    def __init__(self, left: Any, right: Any):
+    def __init__(self, left: ArrayLike, right: ArrayLike):
         self.left, self.right = square("left", left), square("right", right)
         self.size = self.left.shape[0] * self.right.shape[0]
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Kronecker":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Kronecker":
         return cls(*(_well_conditioned(rngs, 1, n, dtype)[0] for n in balanced(size)))
 
     def forward(self, x: jax.Array) -> jax.Array:
-        return self.backward(x, (self.left[...], self.right[...]))
+        return self.inverse(x, (self.left[...], self.right[...]))
 
     def factor(self) -> tuple[jax.Array, jax.Array]:
         return matrix_inverse(self.left[...]), matrix_inverse(self.right[...])
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         left, right = factor
         return (left @ y.reshape(left.shape[0], -1) @ right.T).reshape(-1)
 
@@ -123,7 +125,7 @@ class Monarch(Linear):
 
     structured = True
 
-    def __init__(self, columns: Any, rows: Any):
+    def __init__(self, columns: ArrayLike, rows: Any):
         self.columns, self.rows = square("columns", columns, 3), square("rows", rows, 3)
         (q, p), shape = self.columns.shape[:2], self.rows.shape
         if shape != (p, q, q):
@@ -131,7 +133,7 @@ class Monarch(Linear):
         self.size = p * q
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Monarch":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Monarch":
         p, q = balanced(size)
         columns = _well_conditioned(rngs, q, p, dtype)
         return cls(columns, _well_conditioned(rngs, p, q, dtype))
@@ -143,7 +145,7 @@ class Monarch(Linear):
     def factor(self) -> tuple[jax.Array, jax.Array]:
         return matrix_inverse(self.columns[...]), matrix_inverse(self.rows[...])
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         columns, rows = factor
         x = jnp.einsum("qij,jq->iq", columns, y.reshape(rows.shape[:2]))
         return jnp.einsum("pij,pj->pi", rows, x).reshape(-1)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from diffsim import _check
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import normal, parameter
 from diffsim.invertible.learned import standard
 
@@ -18,7 +19,7 @@ class RBM(nnx.Module):
     p(h = 1 | v) = σ(W v + c), E(v | h) = Wᵀ h + b.
     """
 
-    def __init__(self, weight: Any, visible: Any, hidden: Any):
+    def __init__(self, weight: ArrayLike, visible: ArrayLike, hidden: ArrayLike):
         self.weight = parameter("weight", weight, ("hidden", "visible"))
         self.visible = parameter("visible", visible, self.weight.shape[1:])
         self.hidden = parameter("hidden", hidden, self.weight.shape[:1])
@@ -75,7 +76,7 @@ class BeliefNet(nnx.Module):
     Made by :func:`train_dbn`; call it on y, or give it to ``invert`` as ``start``.
     """
 
-    def __init__(self, stack: Sequence[RBM], top: RBM, scales: Any, sweeps: int):
+    def __init__(self, stack: Sequence[RBM], top: RBM, scales: Tree, sweeps: int):
         self.stack, self.top, self.sweeps = nnx.List(stack), top, sweeps
         self.scales = nnx.Variable(scales)
 
@@ -98,7 +99,7 @@ class BeliefNet(nnx.Module):
 
 def train_dbn(
     network: Callable,
-    x: Any,
+    x: Tree,
     *,
     key: jax.Array,
     hidden: Sequence[int] = (64, 64),

@@ -1,11 +1,11 @@
 """Butterfly: log₂ n stages of 2 × 2 mixes, the sparsity of the fast Fourier transform."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Linear, normal, parameter, reciprocal
 
 
@@ -30,7 +30,7 @@ class Butterfly(Linear):
 
     structured = True
 
-    def __init__(self, weights: Any):
+    def __init__(self, weights: ArrayLike):
         self.weights = parameter("weights", weights, ("s", 2, 2, "2^(s−1)"))
         shape = self.weights.shape
         if shape[3] != 2 ** (shape[0] - 1):
@@ -38,7 +38,7 @@ class Butterfly(Linear):
         self.size = 2 ** shape[0]
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Butterfly":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Butterfly":
         """Rotations by random angles, a little stretched.
 
         Raises:
@@ -51,7 +51,7 @@ class Butterfly(Linear):
         return cls(jnp.stack([jnp.stack([c, -s], 1), jnp.stack([s, c], 1)], 1) * stretch)
 
     @classmethod
-    def hadamard(cls, size: int, dtype: Any = None) -> "Butterfly":
+    def hadamard(cls, size: int, dtype: DTypeLike | None = None) -> "Butterfly":
         """The Hadamard matrix of ±1, natural order."""
         stages = _stages(size)
         mix = jnp.array([[1.0, 1.0], [1.0, -1.0]], dtype)
@@ -78,7 +78,7 @@ class Butterfly(Linear):
         swapped = jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])])
         return jnp.moveaxis(swapped * reciprocal(self._dets()), 2, 0)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         for stage in reversed(range(len(factor))):
             y = self._mix(factor[stage], stage, y)
         return y

@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from diffsim._types import Tree
 from diffsim.invertible.base import Layer
 
 
@@ -49,22 +49,22 @@ class Chain(Layer):
     def factor(self) -> tuple:
         return tuple(layer.factor() for layer in self.layers)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         for layer, kept in reversed(list(zip(self.layers, factor))):
             y = layer.inverse(y, kept)
         return y
 
-    def volume(self, x: jax.Array) -> jax.Array:
-        return self.forward_and_volume(x)[1]
+    def log_det(self, x: jax.Array) -> jax.Array:
+        return self.forward_and_log_det(x)[1]
 
-    def forward_and_volume(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         total = jnp.zeros((), x.dtype)
         for layer in self.layers:
             x, change = layer.forward_and_log_det(x)
             total = total + change
         return x, total
 
-    def backward_and_volume(self, y: jax.Array, factor: Any) -> tuple[jax.Array, jax.Array]:
+    def inverse_and_log_det(self, y: jax.Array, factor: Tree = None) -> tuple[jax.Array, jax.Array]:
         total = jnp.zeros((), y.dtype)
         for layer, kept in reversed(list(zip(self.layers, factor))):
             y, change = layer.inverse_and_log_det(y, kept)

@@ -1,11 +1,11 @@
 """Circular convolution: a circulant matrix, diagonal in Fourier space."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Linear, normal, parameter, reciprocal
 
 
@@ -23,13 +23,14 @@ class Circulant(Linear):
     """
 
     structured = True
+    size: int
 
-    def __init__(self, kernel: Any):
+    def __init__(self, kernel: ArrayLike):
         self.kernel = parameter("kernel", kernel, ("n",))
         self.size = self.kernel.shape[0]
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Circulant":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Circulant":
         """A delta and a little more: eigenvalues around 1 whatever the size."""
         noise = 0.2 * normal(rngs, (size,), dtype) / size**0.5
         return cls(noise.at[0].add(1))
@@ -51,7 +52,7 @@ class Circulant(Linear):
     def factor(self) -> jax.Array:
         return reciprocal(self.eigenvalues(), self._floor())
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         return self._multiply(y, factor)
 
     def log_abs_det(self) -> jax.Array:

@@ -1,20 +1,26 @@
 """Coupling and autoregression: each entry moved by a map whose parameters others decide."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
-from diffsim.invertible.base import Layer, normal
-from diffsim.invertible.transformers import Affine
+from diffsim._types import Network, Tree
+from diffsim.invertible.base import Joint, normal
+from diffsim.invertible.transformers import Affine, Transformer
 
 
 class Conditioner(nnx.Module):
     """p = W₂ tanh(W₁ x + b₁) + b₂, one hidden layer."""
 
     def __init__(
-        self, inputs: int, hidden: int, outputs: int, *, rngs: nnx.Rngs, dtype: Any = None
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        *,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike | None = None,
     ):
         self.first = nnx.Param(normal(rngs, (hidden, inputs), dtype) / inputs**0.5)
         self.shift = nnx.Param(normal(rngs, (hidden,), dtype))
@@ -26,7 +32,7 @@ class Conditioner(nnx.Module):
         return self.second[...] @ hidden + self.last[...]
 
 
-class Coupling(Layer):
+class Coupling(Joint):
     """y₁ = x₁, y₂ = τ(x₂; p(x₁)): one part stays and says how the other moves.
 
     Args:
@@ -40,8 +46,11 @@ class Coupling(Layer):
     """
 
     structured = True
+    size: int
 
-    def __init__(self, size: int, transformer: Any, conditioner: Any, *, flip: bool = False):
+    def __init__(
+        self, size: int, transformer: Transformer, conditioner: Network, *, flip: bool = False
+    ):
         if size < 2:
             raise ValueError(f"size: expected at least 2, got {size}")
         self.size, self.transformer, self.flip = size, transformer, flip
@@ -51,12 +60,12 @@ class Coupling(Layer):
     def random(
         cls,
         size: int,
-        transformer: Any = None,
+        transformer: Transformer | None = None,
         *,
         flip: bool = False,
         hidden: int = 32,
         rngs: nnx.Rngs,
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
     ) -> "Coupling":
         transformer = Affine() if transformer is None else transformer
         stay = size - size // 2 if flip else size // 2
@@ -80,36 +89,22 @@ class Coupling(Layer):
     def _joined(self, stays: jax.Array, moved: jax.Array) -> jax.Array:
         return jnp.concatenate([moved, stays] if self.flip else [stays, moved])
 
-    def _move(self, x: jax.Array, how: Any) -> jax.Array:
-        stays, moves = self._split(x)
-        return self._joined(stays, jax.vmap(how)(moves, self._parameters(stays)))
-
-    def forward(self, x: jax.Array) -> jax.Array:
-        return self._move(x, self.transformer.forward)
-
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
-        return self._move(y, self.transformer.backward)
-
-    def forward_and_volume(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         stays, moves = self._split(x)
         parameters = self._parameters(stays)
         moved = jax.vmap(self.transformer.forward)(moves, parameters)
         slopes = jax.vmap(self.transformer.log_slope)(moves, parameters)
         return self._joined(stays, moved), jnp.sum(slopes)
 
-    def backward_and_volume(self, y: jax.Array, factor: Any) -> tuple[jax.Array, jax.Array]:
+    def inverse_and_log_det(self, y: jax.Array, factor: Tree = None) -> tuple[jax.Array, jax.Array]:
         stays, moved = self._split(y)
         parameters = self._parameters(stays)
-        moves = jax.vmap(self.transformer.backward)(moved, parameters)
+        moves = jax.vmap(self.transformer.inverse)(moved, parameters)
         slopes = jax.vmap(self.transformer.log_slope)(moves, parameters)
         return self._joined(stays, moves), -jnp.sum(slopes)
 
-    def volume(self, x: jax.Array) -> jax.Array:
-        stays, moves = self._split(x)
-        return jnp.sum(jax.vmap(self.transformer.log_slope)(moves, self._parameters(stays)))
 
-
-class Autoregressive(Layer):
+class Autoregressive(Joint):
     """y_i = τ(x_i; p(x_{i−w}, …, x_{i−1})): each entry moved by the w before it.
 
     One conditioner serves all places, so time and memory grow linearly with n. Forward is one
@@ -125,8 +120,9 @@ class Autoregressive(Layer):
     """
 
     structured = True
+    size: int
 
-    def __init__(self, size: int, window: int, transformer: Any, conditioner: Any):
+    def __init__(self, size: int, window: int, transformer: Transformer, conditioner: Network):
         if window < 1:
             raise ValueError(f"window: expected at least 1, got {window}")
         self.size, self.window, self.transformer = size, window, transformer
@@ -137,11 +133,11 @@ class Autoregressive(Layer):
         cls,
         size: int,
         window: int = 3,
-        transformer: Any = None,
+        transformer: Transformer | None = None,
         *,
         hidden: int = 8,
         rngs: nnx.Rngs,
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
     ) -> "Autoregressive":
         transformer = Affine() if transformer is None else transformer
         net = Conditioner(window, hidden, transformer.count, rngs=rngs, dtype=dtype)
@@ -152,25 +148,16 @@ class Autoregressive(Layer):
         columns = [padded[k : k + self.size] for k in range(self.window)]
         return jax.vmap(self.conditioner)(jnp.stack(columns, axis=1))
 
-    def forward(self, x: jax.Array) -> jax.Array:
-        return jax.vmap(self.transformer.forward)(x, self._parameters(x))
-
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
-        return self.backward_and_volume(y, factor)[0]
-
-    def forward_and_volume(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def forward_and_log_det(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         parameters = self._parameters(x)
         y = jax.vmap(self.transformer.forward)(x, parameters)
         return y, jnp.sum(jax.vmap(self.transformer.log_slope)(x, parameters))
 
-    def backward_and_volume(self, y: jax.Array, factor: Any) -> tuple[jax.Array, jax.Array]:
+    def inverse_and_log_det(self, y: jax.Array, factor: Tree = None) -> tuple[jax.Array, jax.Array]:
         def step(before, entry):
             parameters = self.conditioner(before)
-            x = self.transformer.backward(entry, parameters)
+            x = self.transformer.inverse(entry, parameters)
             return jnp.append(before[1:], x), (x, parameters)
 
         x, parameters = jax.lax.scan(step, jnp.zeros(self.window, y.dtype), y)[1]
         return x, -jnp.sum(jax.vmap(self.transformer.log_slope)(x, parameters))
-
-    def volume(self, x: jax.Array) -> jax.Array:
-        return jnp.sum(jax.vmap(self.transformer.log_slope)(x, self._parameters(x)))

@@ -1,12 +1,12 @@
 """A full weight matrix, with its inverse kept."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from diffsim import _linalg
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Linear, matrix_inverse, normal, parameter, square
 
 
@@ -23,12 +23,12 @@ class Dense(Linear):
     [1.0, 3.0]
     """
 
-    def __init__(self, weight: Any):
+    def __init__(self, weight: ArrayLike):
         self.weight = square("weight", weight)
         self.size = self.weight.shape[0]
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Dense":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Dense":
         """Orthogonal with singular values spread over [0.5, 2]: well conditioned at every size."""
         q, r = jnp.linalg.qr(normal(rngs, (size, size), dtype))
         spread = 2 ** jax.random.uniform(rngs.params(), (size,), q.dtype, -1, 1)
@@ -40,7 +40,7 @@ class Dense(Linear):
     def factor(self) -> jax.Array:
         return matrix_inverse(self.weight[...])
 
-    def backward(self, y: jax.Array, factor: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         return factor @ y
 
     def log_abs_det(self) -> jax.Array:
@@ -64,7 +64,7 @@ class Rectangular(Linear):
     [3.0, 4.0]
     """
 
-    def __init__(self, weight: Any):
+    def __init__(self, weight: ArrayLike):
         self.weight = parameter("weight", weight, ("m", "n"))
         self.outputs, self.size = self.weight.shape
 
@@ -75,7 +75,7 @@ class Rectangular(Linear):
         unit = jnp.finfo(self.weight.dtype).eps  # singular values kept are those that rank counts
         return jnp.linalg.pinv(self.weight[...], rtol=max(self.weight.shape) * unit)
 
-    def backward(self, y: jax.Array, factor: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         return factor @ y
 
     def rank(self) -> jax.Array:

@@ -1,12 +1,12 @@
 """Scale, shift and order: diagonal weights, bias, actnorm, permutation."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Layer, Linear, Orthogonal, normal, parameter, reciprocal
 
 
@@ -19,18 +19,18 @@ class Diagonal(Linear):
 
     structured = True
 
-    def __init__(self, scale: Any):
+    def __init__(self, scale: ArrayLike):
         self.scale = parameter("scale", scale, ("n",))
         self.size = self.scale.shape[0]
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Diagonal":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Diagonal":
         return cls(jnp.exp(0.3 * normal(rngs, (size,), dtype)))
 
     def forward(self, x: jax.Array) -> jax.Array:
         return self.scale[...] * x
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         return y * reciprocal(self.scale[...])
 
     def log_abs_det(self) -> jax.Array:
@@ -46,21 +46,21 @@ class Bias(Layer):
 
     structured = True
 
-    def __init__(self, bias: Any):
+    def __init__(self, bias: ArrayLike):
         self.bias = parameter("bias", bias, ("n",))
         self.size = self.bias.shape[0]
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Bias":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Bias":
         return cls(normal(rngs, (size,), dtype))
 
     def forward(self, x: jax.Array) -> jax.Array:
         return x + self.bias[...]
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         return y - self.bias[...]
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         return jnp.zeros((), x.dtype)
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
@@ -77,13 +77,13 @@ class ActNorm(Layer):
 
     structured = True
 
-    def __init__(self, log_scale: Any, mean: Any):
+    def __init__(self, log_scale: ArrayLike, mean: Tree):
         self.log_scale = parameter("log_scale", log_scale, ("n",))
         self.mean = parameter("mean", mean, self.log_scale.shape)
         self.size = self.mean.shape[0]
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "ActNorm":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "ActNorm":
         return cls(0.3 * normal(rngs, (size,), dtype), normal(rngs, (size,), dtype))
 
     @classmethod
@@ -102,10 +102,10 @@ class ActNorm(Layer):
     def forward(self, x: jax.Array) -> jax.Array:
         return jnp.exp(self.log_scale[...]) * (x - self.mean[...])
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         return y * jnp.exp(-self.log_scale[...]) + self.mean[...]
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         return jnp.sum(self.log_scale[...])
 
     def condition(self, x: jax.Array | None = None) -> jax.Array:
@@ -127,7 +127,7 @@ class Permutation(Orthogonal):
 
     structured = True
 
-    def __init__(self, order: Any):
+    def __init__(self, order: ArrayLike):
         order = np.asarray(order)
         if order.ndim != 1 or not np.array_equal(np.sort(order), np.arange(order.size)):
             raise ValueError(f"order: expected a permutation of 0 … n − 1, got {order}")
@@ -136,11 +136,11 @@ class Permutation(Orthogonal):
         self.size = order.size
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Permutation":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Permutation":
         return cls(jax.random.permutation(rngs.params(), size))
 
     def forward(self, x: jax.Array) -> jax.Array:
         return x[self.order[...]]
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         return y[self.back[...]]

@@ -1,12 +1,12 @@
 """Derivatives of a solution by the implicit function theorem, forward and reverse."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from diffsim import _linalg
+from diffsim._types import Tree
 
 DENSE = 256  # up to this many unknowns a Jacobian is written out
 
@@ -50,7 +50,7 @@ def linear_solve(push: Callable, right: jax.Array, inputs: int) -> jax.Array:
     return pull(middle)[0]
 
 
-def root(equation: Callable, solve: Callable, arguments: Any) -> Any:
+def root(equation: Callable, solve: Callable, arguments: Tree) -> Tree:
     """x with equation(x, arguments) = 0, as ``solve(arguments)`` finds it, with its derivative.
 
     dx = −(∂F/∂x)⁻¹ ∂F/∂a da: nothing is stored of how the solver got there, and derivatives of
@@ -75,7 +75,7 @@ def root(equation: Callable, solve: Callable, arguments: Any) -> Any:
         return x, jax.lax.stop_gradient(rest)
 
     @solved.defjvp
-    @_linalg.full_precision
+    @jax.default_matmul_precision("highest")
     def _(primals, tangents):
         (a,), (da,) = primals, tangents
         x, rest = solved(a)
@@ -87,7 +87,7 @@ def root(equation: Callable, solve: Callable, arguments: Any) -> Any:
     return solved(arguments)
 
 
-def _no_tangent(leaf: jax.Array) -> Any:
+def _no_tangent(leaf: jax.Array) -> Tree:
     if jnp.issubdtype(leaf.dtype, jnp.floating):
         return jnp.zeros_like(leaf)
     return jnp.zeros(leaf.shape, jax.dtypes.float0)

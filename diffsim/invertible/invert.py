@@ -2,29 +2,31 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from diffsim import _check, _linalg
+from diffsim import _check
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible import layerwise, newton
 from diffsim.invertible.activations import DOMAINS
+from diffsim.invertible.base import Layer
 from diffsim.invertible.implicit import root
 from diffsim.invertible.read import input_size, read
-from diffsim.invertible.status import Inversion, Preimages, Status
+from diffsim.invertible.status import Inversion, InversionStatus, Preimages
 
 METHODS = ("auto", "exact", "newton", "descent")
 
 
-@_linalg.full_precision
+@jax.default_matmul_precision("highest")
 def invert(
     network: Callable,
-    y: Any,
+    y: Tree,
     *,
     method: str = "auto",
     size: int | None = None,
-    start: Any = None,
+    start: Tree = None,
     domain: str = "raise",
     tolerance: float | None = None,
     steps: int = 50,
@@ -79,7 +81,7 @@ def invert(
     >>> def net(x):
     ...     return jnp.tanh(jnp.array([[1.0, 0.5], [0.0, 1.0]]) @ x) + 1.0
     >>> found = invert(net, net(jnp.array([0.3, -0.2])), size=2)
-    >>> found.x.round(4).tolist(), Status(int(found.status)).name
+    >>> found.x.round(4).tolist(), InversionStatus(int(found.status)).name
     ([0.3, -0.2], 'OK')
     """
     if method not in METHODS or domain not in DOMAINS:
@@ -99,20 +101,24 @@ def invert(
     else:
         wide = y.shape[-1] <= n
         one = functools.partial(
-            _search, network, dtype=dtype, tolerance=tolerance, limit=steps,
+            _search,
+            network,
+            dtype=dtype,
+            tolerance=tolerance,
+            limit=steps,
             first=0 if method == "descent" else steps,
             restarts=restarts if method == "descent" or (method == "auto" and wide) else 0,
             key=jax.random.key(0) if key is None else key,
-        )  # fmt: skip
+        )
     begin = _starts(start, layers, factors, y, n, dtype)
     return jax.vmap(one)(y, begin) if y.ndim == 2 else one(y, begin)
 
 
-@_linalg.full_precision
+@jax.default_matmul_precision("highest")
 def preimages(
     network: Callable,
-    y: Any,
-    starts: Any,
+    y: Tree,
+    starts: ArrayLike,
     *,
     tolerance: float | None = None,
     steps: int = 50,
@@ -141,11 +147,18 @@ def preimages(
     if y.ndim != 1:
         raise ValueError(f"y: expected one target (m,), got {y.shape}; vmap over a batch")
     one = functools.partial(
-        _search, network, y, dtype=dtype, tolerance=tolerance, first=steps, limit=0, restarts=0,
+        _search,
+        network,
+        y,
+        dtype=dtype,
+        tolerance=tolerance,
+        first=steps,
+        limit=0,
+        restarts=0,
         key=jax.random.key(0),
-    )  # fmt: skip
+    )
     found = jax.vmap(one)(starts.astype(dtype))
-    fine = (found.status == Status.OK) | (found.status == Status.ILL_CONDITIONED)
+    fine = (found.status == InversionStatus.OK) | (found.status == InversionStatus.ILL_CONDITIONED)
     distance = jnp.linalg.norm(found.x[:, None] - found.x[None], axis=-1)
     least = jnp.finfo(dtype).eps ** 0.5 if apart is None else apart
     near = distance <= least * (1 + jnp.linalg.norm(found.x, axis=-1))
@@ -153,7 +166,7 @@ def preimages(
     return Preimages(found.x, found.residual, fine & ~jnp.any(near & earlier & fine, axis=1))
 
 
-def _targets(network: Callable, y: Any, size: int | None) -> tuple[jax.Array, int, Any]:
+def _targets(network: Callable, y: Tree, size: int | None) -> tuple[jax.Array, int, Tree]:
     """y in the network's dtype, n, and the dtype."""
     y = _check.floating("y", y)
     if y.ndim not in (1, 2):
@@ -175,7 +188,9 @@ def _targets(network: Callable, y: Any, size: int | None) -> tuple[jax.Array, in
     return y.astype(dtype), n, dtype
 
 
-def _starts(start: Any, layers: Any, factors: Any, y: jax.Array, n: int, dtype: Any) -> jax.Array:
+def _starts(
+    start: Tree, layers: list[Layer] | None, factors: Tree, y: jax.Array, n: int, dtype: DTypeLike
+) -> jax.Array:
     """Where to search from: what the user gave, else the pseudo-inverse's answer, else zero."""
 
     def one(y):
@@ -230,13 +245,13 @@ def _search(network, y, start, *, dtype, tolerance, first, limit, restarts, key)
         size = jnp.linalg.norm(found.residual)
         finite = finite & jnp.isfinite(size)
         solved = size <= goal
-        status = jnp.select(
-            [~finite, ~solved & (m > n) & found.stuck, ~solved, free > max(n - m, 0),
-             error > 0.1 * jnp.linalg.norm(found.x)],
-            [Status.NOT_FINITE, Status.LEAST_SQUARES, Status.NOT_CONVERGED, Status.SINGULAR,
-             Status.ILL_CONDITIONED],
-            Status.OK,
-        ).astype(jnp.int32)  # fmt: skip
+        status = InversionStatus.first(
+            NOT_FINITE=~finite,
+            LEAST_SQUARES=~solved & (m > n) & found.stuck,
+            NOT_CONVERGED=~solved,
+            SINGULAR=free > max(n - m, 0),
+            ILL_CONDITIONED=error > 0.1 * jnp.linalg.norm(found.x),
+        )
         x = jnp.where(finite, found.x, jnp.nan)
         return x, Inversion(x, size, error, status, free, jnp.int32(-1), found.evaluations)
 

@@ -1,17 +1,16 @@
 """The first rungs: undo the network layer by layer, and follow an error back through it."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from diffsim._types import Network, Tree
 from diffsim.invertible.activations import Activation
 from diffsim.invertible.base import Layer
 from diffsim.invertible.dense import Rectangular
-from diffsim.invertible.status import Inversion, Status
+from diffsim.invertible.status import Inversion, InversionStatus
 
 
-def undo(layers: list[Layer], factors: Any, y: jax.Array, clip: bool):
+def undo(layers: list[Layer], factors: Tree, y: jax.Array, clip: bool):
     """x, the outputs of all layers on the way, and whether a target was outside or clipped."""
     outputs, outside, clipped = [], jnp.asarray(False), jnp.asarray(False)
     for layer, factor in reversed(list(zip(layers, factors))):
@@ -24,7 +23,7 @@ def undo(layers: list[Layer], factors: Any, y: jax.Array, clip: bool):
                 outside = outside | beyond
                 y = jnp.where(layer.reached(y), y, jnp.nan)
             outputs.append(y)
-            y = layer.backward(y, ())
+            y = layer.preimage(y)
         else:
             outputs.append(y)
             y = layer.inverse(y, factor)
@@ -37,7 +36,7 @@ def rounding(key: jax.Array, x: jax.Array) -> jax.Array:
     return x * jax.random.uniform(key, x.shape, x.dtype, -half, half)
 
 
-def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], tangent: jax.Array):
+def follow_error(layers: list[Layer], factors: Tree, outputs: list[jax.Array], tangent: jax.Array):
     """A perturbation of y, and a rounding of every value on the way, carried back to x.
 
     Returns the norm of what arrives and the layer that magnifies roundings most, relative to the
@@ -49,7 +48,7 @@ def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], ta
 
         def back(y, layer=layer, factor=factors[i]):
             activation = isinstance(layer, Activation)
-            return layer.backward(y, ()) if activation else layer.inverse(y, factor)
+            return layer.preimage(y) if activation else layer.inverse(y, factor)
 
         x, push = jax.linearize(back, y)
         own = rounding(jax.random.fold_in(key, i), y)
@@ -60,7 +59,9 @@ def follow_error(layers: list[Layer], factors: Any, outputs: list[jax.Array], ta
     return norm(tangent + rounding(key, x)), dominant
 
 
-def exact(network: Any, layers: list[Layer], factors: Any, y: jax.Array, clip: bool) -> Inversion:
+def exact(
+    network: Network, layers: list[Layer], factors: Tree, y: jax.Array, clip: bool
+) -> Inversion:
     """The inversion of one y through square layers."""
     finite = jnp.all(jnp.isfinite(y))
     x, outputs, outside, clipped = undo(layers, factors, y, clip)
@@ -68,14 +69,13 @@ def exact(network: Any, layers: list[Layer], factors: Any, y: jax.Array, clip: b
     kept, outputs, target = still(x), still(outputs), still(y)
     residual = still(network(kept)) - target
     error, layer = follow_error(still(layers), still(factors), outputs, residual)
-    broken = ~jnp.all(jnp.isfinite(x)) | ~jnp.isfinite(error)
-    hopeless = error > 0.1 * jnp.linalg.norm(kept)
-    status = jnp.select(
-        [~finite, outside, broken, clipped, hopeless],
-        [Status.NOT_FINITE, Status.OUT_OF_RANGE, Status.SINGULAR, Status.CLIPPED,
-         Status.ILL_CONDITIONED],
-        Status.OK,
-    ).astype(jnp.int32)  # fmt: skip
+    status = InversionStatus.first(
+        NOT_FINITE=~finite,
+        OUT_OF_RANGE=outside,
+        SINGULAR=~jnp.all(jnp.isfinite(x)) | ~jnp.isfinite(error),
+        CLIPPED=clipped,
+        ILL_CONDITIONED=error > 0.1 * jnp.linalg.norm(kept),
+    )
     zero, norm = jnp.int32(0), jnp.linalg.norm(residual)
     return Inversion(x, norm, still(error), status, zero, layer, jnp.int32(4))
 

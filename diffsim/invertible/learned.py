@@ -2,14 +2,15 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.typing import DTypeLike
 
 from diffsim import _check
+from diffsim._types import Tree
 from diffsim.invertible.base import normal
 
 
@@ -19,7 +20,7 @@ class LearnedInverse(nnx.Module):
     Made by :func:`learn_inverse`; call it, or give it to ``invert`` as ``start``.
     """
 
-    def __init__(self, sizes: Sequence[int], scales: Any, *, rngs: nnx.Rngs, dtype: Any):
+    def __init__(self, sizes: Sequence[int], scales: Tree, *, rngs: nnx.Rngs, dtype: DTypeLike):
         pairs = list(itertools.pairwise(sizes))
         self.weights = nnx.List([nnx.Param(normal(rngs, (b, a), dtype) / a**0.5) for a, b in pairs])
         self.biases = nnx.List([nnx.Param(jnp.zeros(b, dtype)) for _, b in pairs])
@@ -42,7 +43,7 @@ def standard(batch: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def learn_inverse(
     network: Callable,
-    x: Any,
+    x: Tree,
     *,
     key: jax.Array,
     hidden: Sequence[int] = (64, 64),
@@ -91,7 +92,7 @@ def learn_inverse(
     return nnx.merge(graph, state, fixed)
 
 
-def fit(loss: Callable, state: Any, data: tuple, key: jax.Array, *, steps, batch, rate) -> Any:
+def fit(loss: Callable, state: Tree, data: tuple, key: jax.Array, *, steps, batch, rate) -> Tree:
     """Adam on random batches of ``data``'s rows, compiled as one loop."""
     adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
 

@@ -1,12 +1,12 @@
 """Diagonal plus low rank, solved by Woodbury's formula made stable for small diagonals."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from diffsim import _linalg
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Linear, matrix_inverse, normal, parameter
 
 
@@ -30,14 +30,16 @@ class LowRank(Linear):
 
     structured = True
 
-    def __init__(self, diagonal: Any, left: Any, right: Any):
+    def __init__(self, diagonal: ArrayLike, left: ArrayLike, right: ArrayLike):
         self.left = parameter("left", left, ("n", "k"))
         self.right = parameter("right", right, self.left.shape)
         self.diagonal = parameter("diagonal", diagonal, self.left.shape[:1])
         self.size = self.left.shape[0]
 
     @classmethod
-    def random(cls, size: int, rank: int = 32, *, rngs: nnx.Rngs, dtype: Any = None) -> "LowRank":
+    def random(
+        cls, size: int, rank: int = 32, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None
+    ) -> "LowRank":
         shape = (size, min(size, rank))
         left, right = (normal(rngs, shape, dtype) / (2 * size**0.5) for _ in range(2))
         return cls(jnp.exp(0.3 * normal(rngs, (size,), dtype)), left, right)
@@ -68,7 +70,7 @@ class LowRank(Linear):
         raised, small, change, core = self._core()
         return 1 / raised, small, change, matrix_inverse(core)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         inverse, small, change, core = factor
         u, v = self.left[...], self.right[...]
         k = u.shape[1]

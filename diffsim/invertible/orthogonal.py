@@ -1,11 +1,11 @@
 """Orthogonal matrices of low rank: products of reflections, and the Cayley transform."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Orthogonal, matrix_inverse, normal, parameter
 
 
@@ -26,13 +26,13 @@ class Householder(Orthogonal):
 
     structured = True
 
-    def __init__(self, vectors: Any):
+    def __init__(self, vectors: ArrayLike):
         self.vectors = parameter("vectors", vectors, ("n", "k"))
         self.size = self.vectors.shape[0]
 
     @classmethod
     def random(
-        cls, size: int, reflections: int = 32, *, rngs: nnx.Rngs, dtype: Any = None
+        cls, size: int, reflections: int = 32, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None
     ) -> "Householder":
         return cls(normal(rngs, (size, min(size, reflections)), dtype))
 
@@ -47,7 +47,7 @@ class Householder(Orthogonal):
         v, t = self.factor()
         return x - v @ jax.scipy.linalg.solve_triangular(t, v.T @ x)
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         v, t = factor
         return y - v @ jax.scipy.linalg.solve_triangular(t, v.T @ y, trans=1)
 
@@ -68,13 +68,15 @@ class Cayley(Orthogonal):
 
     structured = True
 
-    def __init__(self, left: Any, right: Any):
+    def __init__(self, left: ArrayLike, right: ArrayLike):
         self.left = parameter("left", left, ("n", "k"))
         self.right = parameter("right", right, self.left.shape)
         self.size = self.left.shape[0]
 
     @classmethod
-    def random(cls, size: int, rank: int = 8, *, rngs: nnx.Rngs, dtype: Any = None) -> "Cayley":
+    def random(
+        cls, size: int, rank: int = 8, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None
+    ) -> "Cayley":
         shape = (size, min(size, rank))
         return cls(*(normal(rngs, shape, dtype) / size**0.5 for _ in range(2)))
 
@@ -88,6 +90,6 @@ class Cayley(Orthogonal):
         p, r, core = self.factor()
         return x - 2 * (p @ (core @ (r.T @ x)))
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         p, r, core = factor
         return y - 2 * (r @ (core.T @ (p.T @ y)))

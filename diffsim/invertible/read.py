@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.extend.core import Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
+from diffsim._types import Network, Tree
 from diffsim.invertible import activations as act
 from diffsim.invertible.base import Layer
 from diffsim.invertible.chain import Chain
@@ -24,7 +25,7 @@ def _weight(matrix: jax.Array) -> Layer:
     return Dense(matrix) if matrix.shape[0] == matrix.shape[1] else Rectangular(matrix)
 
 
-def _dot(eqn: Any, known: list[Any], shape: tuple[int, ...]) -> list[Layer]:
+def _dot(eqn: JaxprEqn, known: list[Tree], shape: tuple[int, ...]) -> list[Layer]:
     (left, right), batch = eqn.params["dimension_numbers"]
     weight = known[0] if known[1] is None else known[1]
     if any(batch) or weight.ndim != 2 or len(shape) != 1:
@@ -45,11 +46,11 @@ def _shift(sign: tuple[int, int]) -> Callable:
     return layers
 
 
-def _scale(eqn: Any, known: list[Any], shape: tuple[int, ...]) -> list[Layer]:
+def _scale(eqn: JaxprEqn, known: list[Tree], shape: tuple[int, ...]) -> list[Layer]:
     return [Diagonal(jnp.broadcast_to(known[0] if known[1] is None else known[1], shape))]
 
 
-def _divide(eqn: Any, known: list[Any], shape: tuple[int, ...]) -> list[Layer]:
+def _divide(eqn: JaxprEqn, known: list[Tree], shape: tuple[int, ...]) -> list[Layer]:
     if known[1] is None:
         raise _Unreadable
     return [Diagonal(jnp.broadcast_to(1 / known[1], shape))]
@@ -92,9 +93,9 @@ class _Reader:
     def __init__(self):
         self.layers: list[Layer] = []
 
-    def follow(self, jaxpr: Any, consts: Any, inputs: list[Any]) -> list[Any]:
+    def follow(self, jaxpr: Jaxpr, consts: Tree, inputs: list[Tree]) -> list[Tree]:
         """Values of the outputs; None stands for the running value."""
-        values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts)) | dict(
+        values: dict[Tree, Tree] = dict(zip(jaxpr.constvars, consts)) | dict(
             zip(jaxpr.invars, inputs)
         )
         running = [v for v, value in zip(jaxpr.invars, inputs) if value is None]
@@ -115,7 +116,7 @@ class _Reader:
                 found = jax.core.eval_jaxpr(single, (), *given)
                 values.update(zip(eqn.outvars, found))
                 continue
-            unknown = [atom for atom, k in zip(eqn.invars, known) if k is None]
+            unknown: list[Any] = [atom for atom, k in zip(eqn.invars, known) if k is None]
             if len(eqn.outvars) != 1 or unknown != running[-1:]:
                 raise _Unreadable  # the value branches, or an old one comes back
             self._step(eqn, known, unknown[0].aval.shape)
@@ -126,14 +127,14 @@ class _Reader:
             raise _Unreadable
         return outputs
 
-    def _step(self, eqn: Any, known: list[Any], shape: tuple[int, ...]) -> None:
+    def _step(self, eqn: JaxprEqn, known: list[Tree], shape: tuple[int, ...]) -> None:
         inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
         if inner is not None:
             name = str(eqn.params.get("name"))
 
             def f(v: float) -> float:
-                dtype = eqn.invars[0].aval.dtype
-                at = [jnp.full(shape, v, dtype) if k is None else k for k in known]
+                aval: Any = eqn.invars[0].aval
+                at = [jnp.full(shape, v, aval.dtype) if k is None else k for k in known]
                 return float(jax.core.eval_jaxpr(inner.jaxpr, inner.consts, *at)[0].ravel()[0])
 
             fixed = not any(isinstance(k, jax.core.Tracer) for k in known)
@@ -149,7 +150,7 @@ class _Reader:
         self.layers += reader(eqn, known, shape)
 
 
-def read(network: Any, x: jax.ShapeDtypeStruct) -> list[Layer] | None:
+def read(network: Network, x: jax.ShapeDtypeStruct) -> list[Layer] | None:
     """The network as layers from first to last, or None if it is not one after another.
 
     Chains and ``nnx.Sequential`` of layers give their parts. Anything else is traced, and its
@@ -180,7 +181,7 @@ def read(network: Any, x: jax.ShapeDtypeStruct) -> list[Layer] | None:
     return reader.layers
 
 
-def input_size(network: Any, outputs: int) -> int | None:
+def input_size(network: Network, outputs: int) -> int | None:
     """The only n for which the network maps (n,) to (outputs,), from its nnx.Linear parts."""
     if isinstance(network, Layer):
         return network.size or outputs

@@ -1,13 +1,14 @@
 """A residual block that is a contraction, inverted by an accelerated fixed point."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from diffsim import _linalg
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Layer, normal, parameter
 from diffsim.invertible.implicit import root
 
@@ -71,7 +72,9 @@ class Residual(Layer):
 
     structured = True
 
-    def __init__(self, left: Any, right: Any, bias: Any, *, lipschitz: float = 0.9):
+    def __init__(
+        self, left: ArrayLike, right: ArrayLike, bias: ArrayLike, *, lipschitz: float = 0.9
+    ):
         self.left = parameter("left", left, ("n", "h"))
         self.right = parameter("right", right, self.left.shape[::-1])
         self.bias = parameter("bias", bias, self.left.shape[1:])
@@ -87,7 +90,7 @@ class Residual(Layer):
         *,
         lipschitz: float = 0.9,
         rngs: nnx.Rngs,
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
     ) -> "Residual":
         left, right = normal(rngs, (size, hidden), dtype), normal(rngs, (hidden, size), dtype)
         return cls(left, right, normal(rngs, (hidden,), dtype), lipschitz=lipschitz)
@@ -107,7 +110,7 @@ class Residual(Layer):
         u, v, _ = self.factor()
         return x + u @ jnp.tanh(v @ x + self.bias[...])
 
-    def backward(self, y: jax.Array, factor: Any) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         u, v, core = factor
         arguments = (v @ y, core, self.bias[...])
 
@@ -121,7 +124,7 @@ class Residual(Layer):
         z = root(equation, solve, arguments)[0]
         return y - u @ jnp.tanh(z + self.bias[...])
 
-    def volume(self, x: jax.Array) -> jax.Array:
+    def log_det(self, x: jax.Array) -> jax.Array:
         _, v, core = self.factor()
         slope = 1 - jnp.tanh(v @ x + self.bias[...]) ** 2
         return _linalg.log_abs_det(jnp.eye(slope.size, dtype=x.dtype) + slope[:, None] * core)

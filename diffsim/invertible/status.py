@@ -3,12 +3,13 @@
 import enum
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _show
 
 
-class Status(enum.IntEnum):
+class InversionStatus(enum.IntEnum):
     """How one sample's inversion ended."""
 
     OK = 0
@@ -20,6 +21,12 @@ class Status(enum.IntEnum):
     NOT_CONVERGED = 6
     NOT_FINITE = 7  # the target, or the network wherever it was tried, is not
 
+    @classmethod
+    def first(cls, **conditions: jax.Array) -> jax.Array:
+        """The first status whose condition holds, OK if none does, () int32."""
+        codes = [cls[name].value for name in conditions]
+        return jnp.select([*conditions.values()], codes, cls.OK.value).astype(jnp.int32)
+
 
 @struct.dataclass
 class Inversion:
@@ -29,7 +36,7 @@ class Inversion:
         x: (n,); NaN where there is none to give.
         residual: ‖network(x) − y‖₂, ().
         error: estimate of ‖x − x*‖₂, x* the nearest preimage of y before it was rounded, ().
-        status: a :class:`Status`, () int32.
+        status: a :class:`InversionStatus`, () int32.
         free: n − rank of the Jacobian: directions in which x may move without changing y, ().
         layer: the layer (from 0) whose inverse magnifies relative errors most, −1 where layers
             were not used, () int32.
@@ -46,7 +53,7 @@ class Inversion:
 
     def __repr__(self) -> str:
         known = _show.concrete(self.status)
-        status = _show.counts(Status, self.status) if known else self.status
+        status = _show.counts(InversionStatus, self.status) if known else self.status
         names = ("x", "residual", "error", "free", "evaluations")
         fields = {name: getattr(self, name) for name in names}
         return _show.record("Inversion", status=status, **fields)

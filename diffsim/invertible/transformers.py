@@ -1,8 +1,27 @@
 """Increasing maps of one number with parameters given from outside, for coupling layers."""
 
+from typing import Protocol
+
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+
+class Transformer(Protocol):
+    """An increasing map τ(x; p) of one number, p (count,)."""
+
+    @property
+    def count(self) -> int:
+        """How many parameters it takes."""
+
+    def forward(self, x: jax.Array, p: jax.Array) -> jax.Array:
+        """y = τ(x; p)."""
+
+    def inverse(self, y: jax.Array, p: jax.Array) -> jax.Array:
+        """x with τ(x; p) = y."""
+
+    def log_slope(self, x: jax.Array, p: jax.Array) -> jax.Array:
+        """log ∂τ/∂x."""
 
 
 @struct.dataclass
@@ -14,7 +33,7 @@ class Additive:
     def forward(self, x: jax.Array, p: jax.Array) -> jax.Array:
         return x + p[0]
 
-    def backward(self, y: jax.Array, p: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, p: jax.Array) -> jax.Array:
         return y - p[0]
 
     def log_slope(self, x: jax.Array, p: jax.Array) -> jax.Array:
@@ -34,7 +53,7 @@ class Affine:
     def forward(self, x: jax.Array, p: jax.Array) -> jax.Array:
         return jnp.exp(self._log_scale(p)) * x + p[1]
 
-    def backward(self, y: jax.Array, p: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, p: jax.Array) -> jax.Array:
         return (y - p[1]) * jnp.exp(-self._log_scale(p))
 
     def log_slope(self, x: jax.Array, p: jax.Array) -> jax.Array:
@@ -109,7 +128,7 @@ class Spline:
         top = height * (s * t**2 + d0 * t * (1 - t))
         return jnp.where(inside, y0 + top / (s + (d1 + d0 - 2 * s) * t * (1 - t)), x)
 
-    def backward(self, y: jax.Array, p: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, p: jax.Array) -> jax.Array:
         inside, v, x0, y0, width, height, s, d0, d1 = self._bin(y, 1, p)
         up = v - y0
         bend = d1 + d0 - 2 * s

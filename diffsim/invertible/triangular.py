@@ -1,16 +1,16 @@
 """Triangular weights, and a product of two of them: determinant and inverse by substitution."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.scipy.linalg import solve_triangular
+from jax.typing import DTypeLike
 
+from diffsim._types import ArrayLike, Tree
 from diffsim.invertible.base import Linear, normal, refined, square
 
 
-def _small(rngs: nnx.Rngs, size: int, dtype: Any) -> jax.Array:
+def _small(rngs: nnx.Rngs, size: int, dtype: DTypeLike | None) -> jax.Array:
     """Off-diagonal entries small enough that substitution does not grow them."""
     return 0.5 * normal(rngs, (size, size), dtype) / size
 
@@ -36,12 +36,12 @@ class Triangular(Linear):
     [2.0, 1.0]
     """
 
-    def __init__(self, weight: Any, *, lower: bool = True, unit: bool = False):
+    def __init__(self, weight: ArrayLike, *, lower: bool = True, unit: bool = False):
         self.weight = square("weight", weight)
         self.size, self.lower, self.unit = self.weight.shape[0], lower, unit
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "Triangular":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "Triangular":
         return cls(jnp.eye(size, dtype=dtype) + _small(rngs, size, dtype))
 
     def triangle(self) -> jax.Array:
@@ -58,7 +58,7 @@ class Triangular(Linear):
     def factor(self) -> jax.Array:
         return _inverse(self.triangle(), self.lower, self.unit)
 
-    def backward(self, y: jax.Array, factor: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         return factor @ y
 
     def log_abs_det(self) -> jax.Array:
@@ -77,12 +77,12 @@ class LU(Linear):
     2.0794
     """
 
-    def __init__(self, weight: Any):
+    def __init__(self, weight: ArrayLike):
         self.weight = square("weight", weight)
         self.size = self.weight.shape[0]
 
     @classmethod
-    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: Any = None) -> "LU":
+    def random(cls, size: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None = None) -> "LU":
         return cls(jnp.eye(size, dtype=dtype) + _small(rngs, size, dtype))
 
     def triangles(self) -> tuple[jax.Array, jax.Array]:
@@ -97,7 +97,7 @@ class LU(Linear):
         lower, upper = self.triangles()
         return refined(lower @ upper, _inverse(upper, False) @ _inverse(lower, True, True))
 
-    def backward(self, y: jax.Array, factor: jax.Array) -> jax.Array:
+    def inverse(self, y: jax.Array, factor: Tree = None) -> jax.Array:
         return factor @ y
 
     def log_abs_det(self) -> jax.Array:

@@ -1,14 +1,14 @@
 """Losses for networks: softmax-infogain, where some mistakes cost more than others."""
 
 from diffsim.losses.base import (
-    Dense,
-    Diagonal,
+    DenseInfogain,
+    DiagonalInfogain,
     Infogain,
-    LowRank,
-    Peaked,
-    Smoothing,
-    Sparse,
-    Tree,
+    LowRankInfogain,
+    PeakedInfogain,
+    SmoothingInfogain,
+    SparseInfogain,
+    TreeInfogain,
     from_distances,
 )
 from diffsim.losses.infogain import (
@@ -21,15 +21,15 @@ from diffsim.losses.kernels import Kernel
 
 __all__ = [
     "REDUCTIONS",
-    "Dense",
-    "Diagonal",
+    "DenseInfogain",
+    "DiagonalInfogain",
     "Infogain",
     "Kernel",
-    "LowRank",
-    "Peaked",
-    "Smoothing",
-    "Sparse",
-    "Tree",
+    "LowRankInfogain",
+    "PeakedInfogain",
+    "SmoothingInfogain",
+    "SparseInfogain",
+    "TreeInfogain",
     "from_distances",
     "softmax_cross_entropy_with_infogain",
     "softmax_infogain",

@@ -2,7 +2,6 @@
 
 import itertools
 import warnings
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 from flax import struct
 
 from diffsim._check import floating, in_range
+from diffsim._types import ArrayLike
 
 EVERY = slice(None)
 BLOCK = 128  # rows of H written out at a time, for soft labels of a kind without a better way
@@ -50,14 +50,14 @@ class Infogain:
         return jax.lax.scan(add, start, (labels, parts.swapaxes(0, 1)))[0]
 
 
-def _matrix(name: str, values: Any, low: float = -np.inf) -> jax.Array:
+def _matrix(name: str, values: ArrayLike, low: float = -np.inf) -> jax.Array:
     array = in_range(name, values, low)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name}: expected a matrix (labels, classes), got {array.shape}")
     return array
 
 
-def _like_distances(values: Any) -> bool:
+def _like_distances(values: ArrayLike) -> bool:
     """Whether a square matrix, if it is known, is zero on its diagonal and not negative beside."""
     if isinstance(values, jax.core.Tracer):
         return False
@@ -69,20 +69,20 @@ def _like_distances(values: Any) -> bool:
 
 
 @struct.dataclass
-class Dense(Infogain):
+class DenseInfogain(Infogain):
     """H as it is.
 
     Attributes:
         values: (K, C); square unless labels and classes are of different kinds.
 
-    >>> Dense.create([[1.0, 0.5], [0.0, 1.0]]).shape
+    >>> DenseInfogain.create([[1.0, 0.5], [0.0, 1.0]]).shape
     (2, 2)
     """
 
     values: jax.Array
 
     @classmethod
-    def create(cls, values: Any) -> "Dense":
+    def create(cls, values: ArrayLike) -> "DenseInfogain":
         """Check that the entries are finite and the array is a matrix; warn of distances.
 
         Warns:
@@ -109,7 +109,7 @@ class Dense(Infogain):
         return _product(soft, self.values)
 
 
-class Peaked(Infogain):
+class PeakedInfogain(Infogain):
     """H with one entry ``peak`` on the diagonal and the same ``rest`` beside it in each row."""
 
     def parts(self, labels: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -130,7 +130,7 @@ class Peaked(Infogain):
 
 
 @struct.dataclass
-class Diagonal(Peaked):
+class DiagonalInfogain(PeakedInfogain):
     """H = diag(values): weighted cross-entropy; ones give cross-entropy itself.
 
     Attributes:
@@ -140,7 +140,7 @@ class Diagonal(Peaked):
     values: jax.Array
 
     @classmethod
-    def create(cls, values: Any) -> "Diagonal":
+    def create(cls, values: ArrayLike) -> "DiagonalInfogain":
         """Check that it is a finite vector."""
         array = in_range("values", values)
         if array.ndim != 1 or not array.size:
@@ -156,14 +156,14 @@ class Diagonal(Peaked):
 
 
 @struct.dataclass
-class Smoothing(Peaked):
+class SmoothingInfogain(PeakedInfogain):
     """Label smoothing: H = (1 − α) I + α/C.
 
     Attributes:
         alpha: (), 0 to 1.
         classes: C.
 
-    >>> Smoothing.create(0.2, 5).matrix()[:2, :2].round(2)
+    >>> SmoothingInfogain.create(0.2, 5).matrix()[:2, :2].round(2)
     Array([[0.84, 0.04],
            [0.04, 0.84]], dtype=...)
     """
@@ -172,7 +172,7 @@ class Smoothing(Peaked):
     classes: int = struct.field(pytree_node=False)
 
     @classmethod
-    def create(cls, alpha: Any, classes: int) -> "Smoothing":
+    def create(cls, alpha: ArrayLike, classes: int) -> "SmoothingInfogain":
         """Check that α is one number from 0 to 1 and that there are classes."""
         if classes < 1:
             raise ValueError(f"classes: expected at least 1, got {classes}")
@@ -188,7 +188,7 @@ class Smoothing(Peaked):
 
 
 @struct.dataclass
-class Sparse(Infogain):
+class SparseInfogain(Infogain):
     """A few entries in each row, zeros elsewhere.
 
     Attributes:
@@ -202,7 +202,7 @@ class Sparse(Infogain):
     classes: int = struct.field(pytree_node=False)
 
     @classmethod
-    def create(cls, values: Any, indices: Any, classes: int) -> "Sparse":
+    def create(cls, values: ArrayLike, indices: ArrayLike, classes: int) -> "SparseInfogain":
         """Check shapes, the range of the indices and that none comes twice in a row."""
         array = in_range("values", values)
         if array.ndim != 2:
@@ -221,10 +221,10 @@ class Sparse(Infogain):
         return cls(array, jnp.asarray(where, jnp.int32), classes)
 
     @classmethod
-    def largest(cls, values: Any, count: int) -> "Sparse":
+    def largest(cls, values: ArrayLike, count: int) -> "SparseInfogain":
         """The ``count`` largest entries of each row of a matrix.
 
-        >>> Sparse.largest([[1.0, 0.2, 0.5]], 2).matrix().tolist()
+        >>> SparseInfogain.largest([[1.0, 0.2, 0.5]], 2).matrix().tolist()
         [[1.0, 0.0, 0.5]]
         """
         matrix = _matrix("values", values)
@@ -254,7 +254,7 @@ class Sparse(Infogain):
 
 
 @struct.dataclass
-class LowRank(Infogain):
+class LowRankInfogain(Infogain):
     """H = diag(diagonal) + left rightᵀ.
 
     Attributes:
@@ -268,9 +268,9 @@ class LowRank(Infogain):
     right: jax.Array
 
     @classmethod
-    def create(cls, diagonal: Any, left: Any, right: Any) -> "LowRank":
+    def create(cls, diagonal: ArrayLike, left: ArrayLike, right: ArrayLike) -> "LowRankInfogain":
         """Check that the shapes agree."""
-        diagonal = Diagonal.create(diagonal).values
+        diagonal = DiagonalInfogain.create(diagonal).values
         left = in_range("left", left)
         if left.ndim != 2 or left.shape[0] != diagonal.size:
             raise ValueError(f"left: expected shape ({diagonal.size}, rank), got {left.shape}")
@@ -281,7 +281,7 @@ class LowRank(Infogain):
         return 2 * self.diagonal.shape
 
     def rows(self, labels, part=EVERY):
-        own = Diagonal(self.diagonal).rows(labels)
+        own = DiagonalInfogain(self.diagonal).rows(labels)
         return (own + _product(self.left[labels], self.right.T))[:, part]
 
     def mixed(self, soft):
@@ -289,7 +289,7 @@ class LowRank(Infogain):
 
 
 @struct.dataclass
-class Tree(Infogain):
+class TreeInfogain(Infogain):
     """Similarity from a class hierarchy: H[k, j] = Σ of the weights of the levels k and j share.
 
     Attributes:
@@ -298,7 +298,7 @@ class Tree(Infogain):
 
     Cat and dog are animals, a car is not, and each class is itself:
 
-    >>> Tree.create([0.25, 0.75], [[0, 0, 1], [0, 1, 2]]).matrix().tolist()
+    >>> TreeInfogain.create([0.25, 0.75], [[0, 0, 1], [0, 1, 2]]).matrix().tolist()
     [[1.0, 0.25, 0.0], [0.25, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
 
@@ -306,7 +306,7 @@ class Tree(Infogain):
     groups: jax.Array
 
     @classmethod
-    def create(cls, weights: Any, groups: Any) -> "Tree":
+    def create(cls, weights: ArrayLike, groups: ArrayLike) -> "TreeInfogain":
         """Check that a group is never split over two groups of the level above."""
         levels = np.asarray(groups)
         if levels.ndim != 2 or levels.dtype.kind not in "iu":
@@ -342,7 +342,9 @@ class Tree(Infogain):
         return jax.lax.scan(add, jnp.zeros_like(soft), (self.weights, self.groups))[0]
 
 
-def from_distances(distances: Any, beta: Any = 1.0, *, normalise: bool = False) -> Dense:
+def from_distances(
+    distances: ArrayLike, beta: ArrayLike = 1.0, *, normalise: bool = False
+) -> DenseInfogain:
     """Similarities from distances between classes.
 
     H = exp(−β D), each row divided by its sum if ``normalise``.
@@ -366,4 +368,4 @@ def from_distances(distances: Any, beta: Any = 1.0, *, normalise: bool = False) 
     values = jnp.exp(-beta * array)
     if normalise:
         values = values / jnp.sum(values, axis=1, keepdims=True)
-    return Dense(values)
+    return DenseInfogain(values)

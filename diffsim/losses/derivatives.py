@@ -1,22 +1,23 @@
 """Derivatives of the losses of rows: the first by a kernel, any further by ordinary JAX."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from diffsim._types import Tree
+from diffsim.losses.base import Infogain
 from diffsim.losses.kernels import Kernel
 
 
-def _still(tree: Any) -> bool:
+def _still(tree: Tree) -> bool:
     """Whether a tangent is zero throughout, known while tracing."""
     return all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(tree))
 
 
-def _filled(primal: Any, tangent: Any) -> Any:
+def _filled(primal: Tree, tangent: Tree) -> Tree:
     """The tangent with its symbolic zeros written out."""
 
     def fill(p, t):
@@ -30,7 +31,7 @@ def _filled(primal: Any, tangent: Any) -> Any:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def losses(kernel: Kernel, x: jax.Array, labels: jax.Array, infogain: Any) -> jax.Array:
+def losses(kernel: Kernel, x: jax.Array, labels: jax.Array, infogain: Infogain) -> jax.Array:
     """Losses (n,) of rows x (n, C) with labels (n,) in range; alone, nothing is kept for slopes."""
     return kernel.losses(x, labels, infogain)
 
@@ -84,7 +85,7 @@ def _lags_jvp(primals, tangents):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def slopes(kernel: Kernel, x: jax.Array, labels: jax.Array, infogain: Any, residual: Any):
+def slopes(kernel: Kernel, x: jax.Array, labels: jax.Array, infogain: Infogain, residual: Tree):
     """p S − h, (n, C)."""
     return kernel.slopes(x, labels, infogain, residual)
 

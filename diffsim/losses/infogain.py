@@ -2,14 +2,16 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from diffsim._check import floating
-from diffsim.losses.base import Dense, Infogain
+from diffsim._types import ArrayLike
+from diffsim.losses.base import DenseInfogain, Infogain
 from diffsim.losses.derivatives import losses
 from diffsim.losses.kernels import Form, Kernel, by_chunks, forms
 
@@ -22,9 +24,9 @@ REDUCTIONS: dict[str, Callable] = {
 }
 
 
-def _checked_infogain(infogain: Any, classes: int, dtype: Any) -> Infogain:
+def _checked_infogain(infogain: ArrayLike | Infogain, classes: int, dtype: DTypeLike) -> Infogain:
     """H as a record in the dtype of the sums, with as many columns as there are classes."""
-    record = infogain if isinstance(infogain, Infogain) else Dense.create(infogain)
+    record = infogain if isinstance(infogain, Infogain) else DenseInfogain.create(infogain)
     if record.shape[1] != classes:
         raise ValueError(
             f"infogain: expected {classes} columns, one for each class, got shape {record.shape}"
@@ -36,7 +38,7 @@ def _checked_infogain(infogain: Any, classes: int, dtype: Any) -> Infogain:
     return jax.tree.map(cast, record)
 
 
-def _checked_mask(where: Any, shape: tuple[int, ...]) -> jax.Array | None:
+def _checked_mask(where: ArrayLike, shape: tuple[int, ...]) -> jax.Array | None:
     if where is None:
         return None
     mask = jnp.asarray(where)
@@ -45,7 +47,7 @@ def _checked_mask(where: Any, shape: tuple[int, ...]) -> jax.Array | None:
     return mask
 
 
-def _checked_labels(labels: Any, shape: tuple[int, ...], count: int, mask: Any):
+def _checked_labels(labels: ArrayLike, shape: tuple[int, ...], count: int, mask: jax.Array | None):
     """Labels in range, and which were; an error where labels are concrete and were not."""
     labels = jnp.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.shape != shape:
@@ -68,13 +70,13 @@ def _checked_labels(labels: Any, shape: tuple[int, ...], count: int, mask: Any):
 
 
 def softmax_infogain(
-    logits: Any,
-    labels: Any,
-    infogain: Any,
+    logits: ArrayLike,
+    labels: ArrayLike,
+    infogain: ArrayLike | Infogain,
     *,
     axis: int = -1,
-    where: Any = None,
-    weights: Any = None,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     reduction: str | None = "valid",
     kernel: Kernel | None = None,
 ) -> jax.Array:
@@ -91,8 +93,8 @@ def softmax_infogain(
         logits: x, (..., C, ...) with classes along ``axis``.
         labels: integers in [0, K) in the shape of the logits without ``axis``, or floating
             probabilities of the K labels along ``axis`` (soft labels: H then acts on their mean).
-        infogain: H, (K, C) similarities of label and class, or a record: Dense, Diagonal,
-            Smoothing, Sparse, LowRank, Tree. For distances see
+        infogain: H, (K, C) similarities of label and class, or one of the records that write it
+            short: ``SmoothingInfogain``, ``SparseInfogain``, …. For distances see
             :func:`~diffsim.losses.from_distances`.
         axis: of the classes; negative counts from the end.
         where: booleans like integer labels; False leaves an example out, whatever its label and
@@ -111,7 +113,7 @@ def softmax_infogain(
         TypeError: a wrong dtype.
 
     Warns:
-        UserWarning: H looks like distances (see :meth:`Dense.create`).
+        UserWarning: H looks like distances (see :meth:`DenseInfogain.create`).
 
     Source: Caffe's InfogainLoss (Jia et al. 2014, https://arxiv.org/abs/1408.5093), whose
     normalisations these are.
@@ -129,14 +131,16 @@ def softmax_infogain(
     if jnp.issubdtype(labels.dtype, jnp.floating) and labels.ndim == x.ndim:
         labels = jnp.moveaxis(labels, axis, -1)
 
-    def run(rows, labels, record):
-        return _row_losses(rows, labels, record, kernel)
-
-    return _total(run, x, x.shape[-1], labels, infogain, where, weights, reduction)
+    rows = _rows(x, x.shape[-1], labels, infogain, where, weights, reduction)
+    return _total(_losses(rows.x, rows.labels, rows.infogain, kernel), rows, reduction)
 
 
 def softmax_cross_entropy_with_infogain(
-    logits: Any, labels: Any, infogain: Any, axis: int = -1, where: Any = None
+    logits: ArrayLike,
+    labels: ArrayLike,
+    infogain: ArrayLike | Infogain,
+    axis: int = -1,
+    where: ArrayLike | None = None,
 ) -> jax.Array:
     """:func:`softmax_infogain` of each example, not reduced: as optax's cross-entropies are.
 
@@ -148,14 +152,14 @@ def softmax_cross_entropy_with_infogain(
 
 
 def softmax_infogain_head(
-    features: Any,
-    classifier: Any,
-    labels: Any,
-    infogain: Any,
+    features: ArrayLike,
+    classifier: ArrayLike,
+    labels: ArrayLike,
+    infogain: ArrayLike | Infogain,
     *,
     chunk: int = 128,
-    where: Any = None,
-    weights: Any = None,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     reduction: str | None = "valid",
 ) -> jax.Array:
     """:func:`softmax_infogain` of features @ classifier, with ``chunk`` rows of logits at a time.
@@ -192,45 +196,52 @@ def softmax_infogain_head(
     if chunk < 1:
         raise ValueError(f"chunk: expected at least 1, got {chunk}")
 
-    def run(rows, labels, record):
-        @jax.checkpoint
-        def part(rows, labels):
-            x = jnp.matmul(rows, classifier, preferred_element_type=_sums_dtype(rows.dtype))
-            return _row_losses(x, labels, record, None)
+    labels = jnp.asarray(labels)
+    every = _rows(features, classifier.shape[1], labels, infogain, where, weights, reduction)
 
-        return by_chunks(part, chunk, rows, jnp.asarray(labels))
+    @jax.checkpoint
+    def part(rows, labels):
+        x = jnp.matmul(rows, classifier, preferred_element_type=_sums_dtype(rows.dtype))
+        return _losses(x, labels, every.infogain, None)
 
-    return _total(
-        run, features, classifier.shape[1], jnp.asarray(labels), infogain, where, weights, reduction
-    )
+    return _total(by_chunks(part, chunk, every.x, every.labels), every, reduction)
 
 
-def _sums_dtype(dtype: Any) -> Any:
+def _sums_dtype(dtype: DTypeLike) -> DTypeLike:
     return dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnames="kernel", inline=True)
-def _row_losses(x, labels, record, kernel):
-    def branch(form):
-        def run(x, labels, record):
-            def part(x, labels):
-                return losses(form.kernel, x.astype(_sums_dtype(x.dtype)), labels, record)
+def _losses(x, labels, infogain, kernel):
+    """The losses (n,) of rows x (n, C), in the form for the platform and the kind of H."""
 
-            return by_chunks(part, form.rows(x), x, labels)
+    def block(form, x, labels):
+        return losses(form.kernel, x.astype(_sums_dtype(x.dtype)), labels, infogain)
 
-        return run
+    def part(form, x, labels):
+        return by_chunks(functools.partial(block, form), form.rows(x), x, labels)
 
-    found = {"default": Form(kernel)} if kernel else forms(record)
-    branches = {platform: branch(form) for platform, form in found.items()}
-    return jax.lax.platform_dependent(x, labels, record, **branches)
+    found = {"default": Form(kernel)} if kernel else forms(infogain)
+    branches = {platform: functools.partial(part, form) for platform, form in found.items()}
+    return jax.lax.platform_dependent(x, labels, **branches)
 
 
-def _total(run, x, classes, labels, infogain, where, weights, reduction):
-    """The reduced loss; ``run`` gives the losses of rows (n, ...) with labels (n,) in range."""
+class _Rows(NamedTuple):
+    """What was given, checked, as rows of integer labels in range."""
+
+    x: jax.Array  # (n, C), or (n, d) before the classifier
+    labels: jax.Array  # (n,)
+    infogain: Infogain
+    shape: tuple[int, ...]
+    weights: jax.Array | None
+    mask: jax.Array | None
+    good: jax.Array | None  # labels that were in range, where that is not known to be all
+
+
+def _rows(x, classes, labels, infogain, where, weights, reduction) -> _Rows:
     if reduction is not None and reduction not in REDUCTIONS:
-        raise ValueError(
-            f"reduction: expected None or one of {', '.join(REDUCTIONS)}, got {reduction!r}"
-        )
+        known = ", ".join(REDUCTIONS)
+        raise ValueError(f"reduction: expected None or one of {known}, got {reduction!r}")
     shape, dtype = x.shape[:-1], _sums_dtype(x.dtype)
     record = _checked_infogain(infogain, classes, dtype)
     mask = _checked_mask(where, shape)
@@ -245,23 +256,28 @@ def _total(run, x, classes, labels, infogain, where, weights, reduction):
             labels = jnp.where(mask[..., None], labels, 0)
         soft = labels.reshape(-1, count).astype(dtype)
         soft = soft if weights is None else soft * weights
-        record = Dense(record.mixed(soft))
+        record = DenseInfogain(record.mixed(soft))
         labels, weights = jnp.arange(soft.shape[0]), None
     else:
         labels, good = _checked_labels(labels, shape, count, mask)
     if mask is not None:
         x = jnp.where(mask[..., None], x, 0)
-    labels = labels.reshape(-1)
-    loss = run(x.reshape(-1, x.shape[-1]), labels, record)
-    if weights is not None:
-        loss = loss * weights[labels]
-    loss = loss.reshape(shape)
-    if good is not None:
-        loss = loss * jnp.where(good, 1, jnp.nan).astype(dtype)  # a factor, so gradients are too
+    x = x.reshape(-1, x.shape[-1])
+    return _Rows(x, labels.reshape(-1), record, shape, weights, mask, good)
+
+
+def _total(loss: jax.Array, rows: _Rows, reduction: str | None) -> jax.Array:
+    """The reduced loss, from the losses (n,) of the rows."""
+    if rows.weights is not None:
+        loss = loss * rows.weights[rows.labels]
+    loss, mask = loss.reshape(rows.shape), rows.mask
+    if rows.good is not None:  # a factor, so that gradients are NaN too
+        loss = loss * jnp.where(rows.good, 1, jnp.nan).astype(loss.dtype)
     if mask is not None:
         loss = jnp.where(mask, loss, 0)
     if reduction is None:
         return loss
     valid = jnp.asarray(loss.size) if mask is None else jnp.sum(mask)
-    divisor = REDUCTIONS[reduction](valid, loss.size, shape[0] if shape else 1)
-    return jnp.sum(loss) / jnp.maximum(divisor, 1).astype(dtype)
+    batch = rows.shape[0] if rows.shape else 1
+    divisor = REDUCTIONS[reduction](valid, loss.size, batch)
+    return jnp.sum(loss) / jnp.maximum(divisor, 1).astype(loss.dtype)

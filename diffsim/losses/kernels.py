@@ -6,12 +6,13 @@ S − h_k summed without h_k: no digit is lost where the network is sure.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from diffsim.losses.base import EVERY, Dense, Infogain, Peaked
+from diffsim._types import Tree
+from diffsim.losses.base import EVERY, DenseInfogain, Infogain, PeakedInfogain
 
 CHUNK_BYTES = 1 << 19  # of logits that a CPU takes at once, where something else is written
 FOLDS = (8, 7, 6, 5, 4)
@@ -28,9 +29,9 @@ class Kernel(NamedTuple):
         slopes: (x, labels, H, residual) -> dL/dx, (n, C).
     """
 
-    losses: Callable[[jax.Array, jax.Array, Any], jax.Array]
-    sums: Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, dict[str, jax.Array]]]
-    slopes: Callable[[jax.Array, jax.Array, Any, dict[str, jax.Array]], jax.Array]
+    losses: Callable[[jax.Array, jax.Array, Infogain], jax.Array]
+    sums: Callable[[jax.Array, jax.Array, Infogain], tuple[jax.Array, dict[str, jax.Array]]]
+    slopes: Callable[[jax.Array, jax.Array, Infogain, dict[str, jax.Array]], jax.Array]
 
 
 def at_labels(array: jax.Array, labels: jax.Array) -> jax.Array:
@@ -209,7 +210,7 @@ class Form(NamedTuple):
     kernel: Kernel
     bytes: int | None = None
 
-    def rows(self, x: Any) -> int:
+    def rows(self, x: jax.Array) -> int:
         """How many rows to take at once, of x (n, C)."""
         return x.shape[0] if self.bytes is None else _fitting(x, self.bytes)
 
@@ -220,8 +221,16 @@ class Form(NamedTuple):
 #   PLAIN reads less than what was timed there; itself it was not. Nor was anything on a TPU.
 # Other kinds write rows of H out: a CPU's cache holds few, an accelerator's memory many.
 FORMS: dict[str, dict[type, Form]] = {
-    "cpu": {Dense: Form(ROWS), Peaked: Form(PEAKED), Infogain: Form(ROWS, CHUNK_BYTES)},
-    "default": {Dense: Form(PLAIN), Peaked: Form(PLAIN), Infogain: Form(PLAIN, 1 << 28)},
+    "cpu": {
+        DenseInfogain: Form(ROWS),
+        PeakedInfogain: Form(PEAKED),
+        Infogain: Form(ROWS, CHUNK_BYTES),
+    },
+    "default": {
+        DenseInfogain: Form(PLAIN),
+        PeakedInfogain: Form(PLAIN),
+        Infogain: Form(PLAIN, 1 << 28),
+    },
 }
 
 
@@ -231,7 +240,7 @@ def forms(infogain: Infogain) -> dict[str, Form]:
     return {name: next(row[k] for k in kinds if k in row) for name, row in FORMS.items()}
 
 
-def by_chunks(f: Callable, size: int, *arrays: jax.Array) -> Any:
+def by_chunks(f: Callable, size: int, *arrays: jax.Array) -> Tree:
     """f over blocks of rows, one after the other, the last one shorter."""
     count = arrays[0].shape[0]
     if count <= size:
@@ -246,7 +255,7 @@ def by_chunks(f: Callable, size: int, *arrays: jax.Array) -> Any:
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
 
 
-def _fitting(x: Any, size: int) -> int:
+def _fitting(x: Tree, size: int) -> int:
     """About how many rows are worth so many bytes, if possible a divisor; all of them if few."""
     if x.size * x.dtype.itemsize <= 4 * size:
         return max(1, x.shape[0])

@@ -5,7 +5,7 @@ from diffsim.quadrature.parity import Flag, explain
 from diffsim.quadrature.periodic import Symmetry
 from diffsim.quadrature.refinement import Refined, refine, suggest
 from diffsim.quadrature.sphere import Integral, Weights, integrate, weights
-from diffsim.quadrature.table import RULES
+from diffsim.quadrature.table import RULES, make
 from diffsim.quadrature.zoom import Zoom
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Zoom",
     "explain",
     "integrate",
+    "make",
     "recognise",
     "refine",
     "sphere_grid",

@@ -7,8 +7,9 @@ from math import comb
 
 import numpy as np
 
-from diffsim.quadrature import clenshaw_curtis, gauss_colatitude
-from diffsim.quadrature.base import Band, Rule, density
+from diffsim.quadrature.base import Band, density
+from diffsim.quadrature.clenshaw_curtis import Linspace
+from diffsim.quadrature.gauss_colatitude import PolynomialRule
 
 ORDER = 8
 
@@ -33,17 +34,6 @@ def _line(n: int) -> np.ndarray:
     return weights
 
 
-def degree(n: int, measure: str) -> int:
-    """7 in polynomials of θ times the density; n-1 (n if n is odd) where n < 8."""
-    return ORDER - 1 if n >= ORDER else n - 1 + n % 2
-
-
-def weights(n: int, measure: str, extent: Band, band: Band) -> np.ndarray:
-    if band != extent:
-        raise ValueError(f"band: Gregory's rule expected the whole extent {extent}, got {band}")
-    return coarse(n, measure, extent, 0)
-
-
 def _coarse_line(n: int, level: int) -> np.ndarray:
     """The same on every 2^level-th point; a last odd interval keeps its own weights."""
     if level == 0 or n < 3:
@@ -56,23 +46,22 @@ def _coarse_line(n: int, level: int) -> np.ndarray:
     return weights
 
 
-def coarse(n: int, measure: str, extent: Band, level: int) -> np.ndarray:
-    theta = clenshaw_curtis.nodes(n, extent)
-    return (extent[1] - extent[0]) / (n - 1) * _coarse_line(n, level) * density(theta, measure)
+class Gregory(Linspace, PolynomialRule):
+    """The trapezoid with end corrections."""
 
+    name = "gregory"
+    why = "samples on linspace that stop short of a pole or lack parity there: end corrections"
 
-RULE = Rule(
-    name="gregory",
-    why="samples on linspace that stop short of a pole or lack parity there: end corrections",
-    measures=("solid-angle", "flat", "included"),
-    nodes=clenshaw_curtis.nodes,
-    degree=degree,
-    weights=weights,
-    analysis=None,
-    coarse=coarse,
-    basis=gauss_colatitude.basis,
-    moments=gauss_colatitude.moments,
-    partial=True,
-    nested=True,
-    space="polynomial",
-)
+    @property
+    def degree(self) -> int:
+        """7; n-1 (n if n is odd) where n < 8."""
+        return ORDER - 1 if self.n >= ORDER else self.n - 1 + self.n % 2
+
+    def weights(self, band: Band | None = None) -> np.ndarray:
+        if band not in (None, self.extent):
+            raise ValueError(f"band: gregory expected the whole extent {self.extent}, got {band}")
+        return self.coarse(0)
+
+    def coarse(self, level: int) -> np.ndarray:
+        step = (self.extent[1] - self.extent[0]) / (self.n - 1)
+        return step * _coarse_line(self.n, level) * density(self.nodes, self.measure)

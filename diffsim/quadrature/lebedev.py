@@ -21,20 +21,24 @@ def _table(degree: int) -> tuple[np.ndarray, np.ndarray]:
     return lebedev_rule(degree)
 
 
-def points(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    x, y, z = _table(degree)[0]
-    return np.arctan2(np.hypot(x, y), z), np.arctan2(y, x) % (2 * np.pi)
+class Lebedev(PointRule):
+    """The rule of degree n."""
 
+    name = "lebedev"
+    why = "free to choose the points: the fewest samples for a degree, in scattered points"
 
-def weights(degree: int) -> np.ndarray:
-    return _table(degree)[1]
+    @classmethod
+    def exists(cls, n: int) -> bool:
+        return n in DEGREES
 
+    @property
+    def degree(self) -> int:
+        return self.n
 
-RULE = PointRule(
-    name="lebedev",
-    why="free to choose the points: the fewest samples for a degree, in scattered points",
-    sizes=lambda degree: degree in DEGREES,
-    points=points,
-    weights=weights,
-    degree=lambda degree: degree,
-)
+    @property
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        x, y, z = _table(self.n)[0]
+        return np.arctan2(np.hypot(x, y), z), np.arctan2(y, x) % (2 * np.pi)
+
+    def weights(self) -> np.ndarray:
+        return _table(self.n)[1]

@@ -10,9 +10,9 @@ from functools import lru_cache
 import numpy as np
 
 from diffsim.quadrature import periodic
-from diffsim.quadrature import plan as plans
-from diffsim.quadrature.base import Rule
+from diffsim.quadrature.base import Band, Rule
 from diffsim.quadrature.grid import Grid
+from diffsim.quadrature.scheme import Scheme, scheme_of
 
 GAIN = 2.0  # variance of the result from white noise, against no sample missing
 
@@ -68,18 +68,15 @@ class _Rings:
 
 
 def _rows(
-    grid: Grid, plan: plans.Plan, measure: str, band, usable: np.ndarray, degree: int
+    grid: Grid, scheme: Scheme, band: Band | None, usable: np.ndarray, degree: int
 ) -> tuple[np.ndarray, bool]:
     """Least-norm weights over the usable rings, and whether they bear the degree."""
-    rule = plan.rule
+    rule = scheme.rule
     assert isinstance(rule, Rule)
-    theta = rule.nodes(grid.n_theta, grid.extent)
-    full = rule.weights(grid.n_theta, measure, grid.extent, grid.extent)
-    extent = grid.extent
-    moments = rule.moments(degree + 1, measure, extent, band or extent)
-    basis = rule.basis(degree + 1, theta, measure, extent)
-    metric = np.abs(full)
-    chosen = np.flatnonzero(usable[plan.rows] & (metric > 0))
+    moments = rule.moments(degree + 1, band)
+    basis = rule.basis(degree + 1, rule.nodes)
+    metric = np.abs(rule.weights())
+    chosen = np.flatnonzero(usable[scheme.rows] & (metric > 0))
     weights = np.zeros(grid.n_theta)
     if not len(chosen):
         return weights, False
@@ -89,20 +86,20 @@ def _rows(
     gain = np.sum(weights[chosen] ** 2 / metric[chosen])
     gain /= np.sum(reference**2 / metric[positive])
     exact = np.allclose(weights @ basis, moments, rtol=0, atol=1e-9)
-    return periodic.fold(weights, plan.rows), bool(exact and gain <= GAIN)
+    return periodic.fold(weights, scheme.rows), bool(exact and gain <= GAIN)
 
 
 @lru_cache(maxsize=16)
-def make(
-    grid: Grid, measure: str, asked: str | None, band, mask: bytes
+def least_norm_weights(
+    grid: Grid, measure: str, asked: str | None, band: Band | None, mask: bytes
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Weights of the samples' shape, the same at half the degree, and the degree.
 
     Raises:
         ValueError: the grid has no rings, or the samples left determine nothing.
     """
-    plan = plans.make(grid, measure, asked, band)
-    if plan.phi is None:
+    scheme = scheme_of(grid, measure, asked, band)
+    if scheme.phi is None:
         raise ValueError(f"mask: expected a grid of rings, got the points of {grid.rule}")
     present = np.frombuffer(mask, dtype=bool).reshape(grid.shape)
     rings = _Rings(grid)
@@ -110,14 +107,14 @@ def make(
     def attempt(degree: int) -> tuple[np.ndarray, bool]:
         pairs = [rings.weights(row, degree) for row in present]
         usable = np.array([borne for _, borne in pairs])
-        theta, borne = _rows(grid, plan, measure, band, usable, degree)
+        theta, borne = _rows(grid, scheme, band, usable, degree)
         return theta[:, None] * np.stack([ring for ring, _ in pairs]), borne
 
-    best = _highest(lambda degree: attempt(degree)[1], plan.degree)
+    best = _highest(lambda degree: attempt(degree)[1], scheme.degree)
     if best < 0:
         raise ValueError(
             f"mask: expected samples enough for a constant, got {int(present.sum())} of "
             f"{present.size}"
         )
-    stretch = 1.0 if plan.stretch is None else plan.stretch[:, None]
+    stretch = 1.0 if scheme.stretch is None else scheme.stretch[:, None]
     return attempt(best)[0] * stretch, attempt(best // 2)[0] * stretch, best

@@ -1,13 +1,11 @@
 """Checks of the samples against what the grid and the measure claim: poles, parity, closing."""
 
 from enum import IntFlag
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim.quadrature import table
 from diffsim.quadrature.base import SPHERE
 from diffsim.quadrature.grid import Grid
 
@@ -38,7 +36,7 @@ _MEANING = {
 }
 
 
-def explain(warning: Any) -> list[str]:
+def explain(warning: jax.Array | int) -> list[str]:
     """One line for each thing that looks wrong.
 
     >>> explain(0)
@@ -77,7 +75,7 @@ def check(samples: jax.Array, grid: Grid, measure: str) -> jax.Array:
     if grid.n_theta < 2 * RINGS:
         return flags
     mean = jnp.mean(samples, axis=1)[grid.symmetry.rows(grid.n_theta)]
-    nodes = table.find(grid.rule).nodes(grid.n_theta, SPHERE)  # type: ignore[union-attr]
+    nodes = grid.placed_by.nodes  # type: ignore[union-attr]
     poles = jnp.stack([mean[:RINGS], mean[::-1][:RINGS]], axis=1)
     even, odd = (_misfit(poles, nodes[:RINGS], powers) for powers in ([0, 2, 4], [1, 3, 5]))
     claimed, other = (odd, even) if measure == "included" else (even, odd)

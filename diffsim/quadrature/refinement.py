@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 from flax import struct
 
 from diffsim import _check
+from diffsim._types import ArrayLike
 from diffsim.quadrature import sphere, table
 from diffsim.quadrature.base import Rule
 from diffsim.quadrature.grid import Grid
@@ -37,7 +37,7 @@ class Refined:
 
 
 def suggest(
-    samples: Any, grid: Grid, tolerance: Any, measure: str = "solid-angle"
+    samples: ArrayLike, grid: Grid, tolerance: ArrayLike, measure: str = "solid-angle"
 ) -> tuple[jax.Array, jax.Array]:
     """Rings and meridians that should bring the error to a tolerance: where the fitted decay
     of each direction, times the rule's response, comes down to half of it.
@@ -75,12 +75,12 @@ def suggest(
 
 
 def refine(
-    function: Callable[[jax.Array, jax.Array], Any],
+    function: Callable[[jax.Array, jax.Array], ArrayLike],
     grid: Grid,
     tolerance: float,
     measure: str = "solid-angle",
     *,
-    samples: Any = None,
+    samples: ArrayLike | None = None,
     max_samples: int = 1_000_000,
 ) -> Refined:
     """Double the rings or the meridians, whichever errs more, until the error is small enough.
@@ -108,7 +108,7 @@ def refine(
     (True, True)
     """
     rule = table.choose(grid.rule, measure, grid.extent)
-    if not isinstance(rule, Rule) or not rule.nested:
+    if not issubclass(rule, Rule) or not rule.nested:
         raise ValueError(f"grid: expected a nested rule such as clenshaw-curtis, got {rule.name}")
     evaluations = 0
     if samples is None:

@@ -2,29 +2,22 @@
 
 import numpy as np
 
-from diffsim.quadrature import clenshaw_curtis, fejer2
-from diffsim.quadrature.base import Band, Rule, interpolatory
+from diffsim.quadrature.clenshaw_curtis import Linspace
+from diffsim.quadrature.fejer2 import Fejer2
 
 
-def degree(n: int, measure: str) -> int:
-    """Of the function without its sinθ: n-3 (n-2 if n is odd), from the n-2 inner points."""
-    return fejer2.degree(n - 2, measure)
+class SineSeries(Linspace, Fejer2):
+    """Fejér's second rule on the inner points; the samples at the poles are zero and drop out."""
 
+    name = "sine-series"
+    why = "samples on linspace(0, π) that include sinθ, so odd across the poles: their sine series"
+    measures = ("included",)
 
-def analysis(n: int, measure: str, extent: Band) -> np.ndarray:
-    """Fejér's coefficients of the inner samples; those at the poles are zero and drop out."""
-    return np.pad(fejer2.analysis(n - 2, measure, extent), ((0, 0), (1, 1)))
+    @property
+    def degree(self) -> int:
+        """Of the function without its sinθ: n-3 (n-2 if n is odd), from the n-2 inner points."""
+        return Fejer2(self.n - 2, self.measure).degree
 
-
-RULE = Rule(
-    name="sine-series",
-    why="samples on linspace(0, π) that include sinθ, so odd across the poles: their sine series",
-    measures=("included",),
-    nodes=clenshaw_curtis.nodes,
-    degree=degree,
-    weights=interpolatory(analysis, fejer2.moments),
-    analysis=analysis,
-    basis=fejer2.basis,
-    moments=fejer2.moments,
-    nested=True,
-)
+    @property
+    def analysis(self) -> np.ndarray:
+        return np.pad(Fejer2(self.n - 2, self.measure).analysis, ((0, 0), (1, 1)))

@@ -2,7 +2,6 @@
 
 from functools import partial
 from math import log
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +9,14 @@ import numpy as np
 from flax import struct
 
 from diffsim import _check, _show
-from diffsim.quadrature import missing, parity, tail
-from diffsim.quadrature import plan as plans
+from diffsim._types import ArrayLike
+from diffsim.quadrature import parity, tail
 from diffsim.quadrature.base import Band
 from diffsim.quadrature.grid import Grid, declared, sphere_grid
+from diffsim.quadrature.missing import least_norm_weights
 from diffsim.quadrature.parity import Flag
 from diffsim.quadrature.periodic import Symmetry
+from diffsim.quadrature.scheme import Scheme, scheme_of
 
 ROUNDOFF = 16.0  # units of roundoff that samples and sums may carry
 
@@ -64,7 +65,7 @@ def weights(
     measure: str = "solid-angle",
     *,
     symmetry: Symmetry | None = None,
-    mask: Any = None,
+    mask: ArrayLike | None = None,
     band: Band | None = None,
     rule: str | None = None,
 ) -> Weights:
@@ -92,20 +93,20 @@ def weights(
     Source: L. N. Trefethen, SIAM Review 50 (2008) 67, for the rules; see each rule's file.
     """
     grid, mask = _declared(grid, symmetry, mask)
-    plan = plans.make(grid, measure, rule, _pair(band))
-    value, degree = plan.weights, plan.degree
+    scheme = scheme_of(grid, measure, rule, _pair(band))
+    value, degree = scheme.weights, scheme.degree
     if mask is not None:
-        value, _, degree = missing.make(grid, measure, rule, _pair(band), mask)
-    return Weights(jnp.asarray(value), degree, plan.rule.name, plan.rule.why)
+        value, _, degree = least_norm_weights(grid, measure, rule, _pair(band), mask)
+    return Weights(jnp.asarray(value), degree, scheme.rule.name, scheme.rule.why)
 
 
 def integrate(
-    samples: Any,
+    samples: ArrayLike,
     grid: Grid | str,
     measure: str = "solid-angle",
     *,
     symmetry: Symmetry | None = None,
-    mask: Any = None,
+    mask: ArrayLike | None = None,
     band: Band | None = None,
     rule: str | None = None,
 ) -> Integral:
@@ -183,7 +184,9 @@ def _pair(band: Band | None) -> Band | None:
     return None if band is None else (float(band[0]), float(band[1]))
 
 
-def _declared(grid: Grid, symmetry: Symmetry | None, mask: Any) -> tuple[Grid, bytes | None]:
+def _declared(
+    grid: Grid, symmetry: Symmetry | None, mask: ArrayLike | None
+) -> tuple[Grid, bytes | None]:
     """The grid with the symmetry declared, and the mask as bytes, which can be a cache's key."""
     if symmetry is not None:
         grid = declared(grid, symmetry)
@@ -200,12 +203,12 @@ def _declared(grid: Grid, symmetry: Symmetry | None, mask: Any) -> tuple[Grid, b
 @jax.default_matmul_precision("highest")
 @partial(jax.jit, static_argnames=("grid", "measure", "rule", "band", "mask"))
 def _assess(samples, grid, measure, rule, band, mask):
-    plan = plans.make(grid, measure, rule, band)
+    scheme = scheme_of(grid, measure, rule, band)
     dtype = samples.dtype
     raw = jax.lax.stop_gradient(samples)
     samples = samples[:, : grid.shape[1]] if grid.n_phi else samples
     if mask is not None:
-        fine, coarse, degree = missing.make(grid, measure, rule, band, mask)
+        fine, coarse, degree = least_norm_weights(grid, measure, rule, band, mask)
         present = np.frombuffer(mask, dtype=bool).reshape(grid.shape)
         samples = jnp.where(present, samples, 0.0)
         value = jnp.sum(jnp.asarray(fine, dtype) * samples)
@@ -214,32 +217,32 @@ def _assess(samples, grid, measure, rule, band, mask):
         error += _roundoff(jnp.sum(jnp.asarray(np.abs(fine), dtype) * jnp.abs(seen)))
         finite = jnp.where(jnp.all(jnp.isfinite(samples)), 0, Flag.NOT_FINITE.value)
         return Integral(value, error, degree, finite.astype(jnp.int32)), []
-    if plan.stretch is not None:
-        stretch = jnp.asarray(plan.stretch, dtype)
-        samples = samples * (stretch if plan.phi is None else stretch[:, None])
-    theta = jnp.asarray(plan.theta, dtype)
-    value = theta @ (samples if plan.phi is None else samples @ jnp.asarray(plan.phi, dtype))
+    if scheme.stretch is not None:
+        stretch = jnp.asarray(scheme.stretch, dtype)
+        samples = samples * (stretch if scheme.phi is None else stretch[:, None])
+    theta = jnp.asarray(scheme.theta, dtype)
+    value = theta @ (samples if scheme.phi is None else samples @ jnp.asarray(scheme.phi, dtype))
     seen = jax.lax.stop_gradient(samples)
     size = jnp.abs(theta) @ jnp.abs(seen)
-    if plan.phi is not None:
-        size = size @ jnp.asarray(plan.phi, dtype)
-    outlooks = _foresee(seen, plan)
+    if scheme.phi is not None:
+        size = size @ jnp.asarray(scheme.phi, dtype)
+    outlooks = _foresee(seen, scheme)
     error = sum((part.error for part in outlooks), _roundoff(size))
     warning = _rough(outlooks, size) | parity.check(raw, grid, measure)
     warning |= jnp.where(jnp.all(jnp.isfinite(raw)), 0, Flag.NOT_FINITE.value)
-    return Integral(value, error, plan.degree, warning.astype(jnp.int32)), outlooks
+    return Integral(value, error, scheme.degree, warning.astype(jnp.int32)), outlooks
 
 
-def _foresee(samples: jax.Array, plan: plans.Plan) -> list[tail.Outlook]:
+def _foresee(samples: jax.Array, scheme: Scheme) -> list[tail.Outlook]:
     """The error to expect of each direction: θ and φ, or the one of scattered points."""
-    if isinstance(plan.tails, tail.Scattered):
-        return [plan.tails.outlook(samples)]
-    in_theta, in_phi = plan.tails
-    rings = jnp.fft.rfft(samples[:, plan.columns], axis=1) * (2 * np.pi / in_phi.count)
-    first = rings[plan.rows, min(1, rings.shape[1] - 1)]
+    if isinstance(scheme.tails, tail.Scattered):
+        return [scheme.tails.outlook(samples)]
+    in_theta, in_phi = scheme.tails
+    rings = jnp.fft.rfft(samples[:, scheme.columns], axis=1) * (2 * np.pi / in_phi.count)
+    first = rings[scheme.rows, min(1, rings.shape[1] - 1)]
     return [
-        in_theta.outlook(rings[plan.rows, 0].real, first),
-        in_phi.outlook(rings / (2 * np.pi), jnp.asarray(plan.theta, samples.dtype)),
+        in_theta.outlook(rings[scheme.rows, 0].real, first),
+        in_phi.outlook(rings / (2 * np.pi), jnp.asarray(scheme.theta, samples.dtype)),
     ]
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from diffsim.quadrature.base import Band, PointRule, Rule
+from diffsim.quadrature.base import Band, Interpolatory, PointRule, Rule
 from diffsim.quadrature.harmonics import associated_legendre
 
 REACH = 4  # responses are known up to this multiple of the orders seen
@@ -167,15 +167,11 @@ class Colatitude:
     response: Response
 
     @classmethod
-    def of(
-        cls, rule: Rule, n: int, measure: str, extent: Band, band: Band, weights: np.ndarray
-    ) -> "Colatitude":
-        assert rule.analysis is not None
-        analysis = rule.analysis(n, measure, extent)
+    def of(cls, rule: Interpolatory, band: Band | None = None) -> "Colatitude":
+        analysis, nodes = rule.analysis, rule.nodes
         seen = len(analysis)
-        nodes = rule.nodes(n, extent)
-        basis = rule.basis(REACH * seen, nodes, measure, extent)
-        errors = weights @ basis - rule.moments(REACH * seen, measure, extent, band)
+        basis = rule.basis(REACH * seen, nodes)
+        errors = rule.weights(band) @ basis - rule.moments(REACH * seen, band)
         wrong = np.flatnonzero(np.abs(errors) > EXACT)
         parities = np.isin([0, 1], wrong % 2)
         response = Response(wrong, np.abs(errors[wrong]))
@@ -203,10 +199,9 @@ class Halving:
     changes: np.ndarray
 
     @classmethod
-    def of(cls, rule: Rule, n: int, measure: str, extent: Band, weights: np.ndarray) -> "Halving":
-        assert rule.coarse is not None
-        half, quarter = (rule.coarse(n, measure, extent, level) for level in (1, 2))
-        return cls(np.stack([weights - half, half - quarter]))
+    def of(cls, rule: Rule) -> "Halving":
+        whole, half, quarter = (rule.coarse(level) for level in (0, 1, 2))
+        return cls(np.stack([whole - half, half - quarter]))
 
     def outlook(self, mean: jax.Array, first: jax.Array) -> Outlook:
         """From the mean (n,) over φ."""
@@ -267,9 +262,9 @@ class Scattered:
     degree: int
 
     @classmethod
-    def of(cls, rule: PointRule, n: int) -> "Scattered":
-        theta, phi = rule.points(n)
-        degree, weights = rule.degree(n), rule.weights(n)
+    def of(cls, rule: PointRule) -> "Scattered":
+        theta, phi = rule.points
+        degree, weights = rule.degree, rule.weights()
         top = degree // 2
         windows = [range(max(1, k - 1), max(1, k) + 1) for k in (top // 4, top // 2, top)]
         matrices: list[list[np.ndarray]] = [[], [], []]

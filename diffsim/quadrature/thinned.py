@@ -9,47 +9,43 @@ from functools import lru_cache
 
 import numpy as np
 
-from diffsim.quadrature import gauss_legendre, periodic
-from diffsim.quadrature.base import SPHERE, PointRule
+from diffsim.quadrature import periodic
+from diffsim.quadrature.base import PointRule
+from diffsim.quadrature.gauss_legendre import GaussLegendre
 from diffsim.quadrature.harmonics import associated_legendre
 from diffsim.quadrature.series import legendre_nodes
 
 NEGLIGIBLE = 1e-15
 
 
-def degree(n: int) -> int:
-    """2n-1, as the full grid of n rings of 2n points."""
-    return 2 * n - 1
-
-
 @lru_cache(maxsize=32)
-def counts(n: int) -> tuple[int, ...]:
+def _counts(n: int) -> tuple[int, ...]:
     """Points on each ring: the first order that every harmonic up to the degree leaves below
     1e-15 there, and every higher one too."""
-    theta = gauss_legendre.nodes(n, SPHERE)
     largest = np.zeros((n, 2 * n))
-    for values in associated_legendre(degree(n), theta):
+    for values in associated_legendre(2 * n - 1, GaussLegendre(n).nodes):
         largest = np.maximum(largest, np.abs(values))
     orders = np.arange(1, 2 * n + 1) * (largest > NEGLIGIBLE)
     return tuple(int(order) for order in orders.max(axis=1))
 
 
-def points(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ring by ring from θ = 0, each ring from φ = 0."""
-    theta = np.repeat(gauss_legendre.nodes(n, SPHERE), counts(n))
-    return theta, np.concatenate([periodic.longitudes(count) for count in counts(n)])
+class Thinned(PointRule):
+    """n Gauss rings, ring by ring from θ = 0, each from φ = 0."""
 
+    name = "thinned"
+    why = "free to choose the points, rings wanted: Gauss rings, fewer points near the poles"
 
-def weights(n: int) -> np.ndarray:
-    rings = np.array(counts(n))
-    return np.repeat(2 * np.pi * legendre_nodes(n)[1] / rings, rings)
+    @property
+    def degree(self) -> int:
+        """2n-1, as the full grid of n rings of 2n points."""
+        return 2 * self.n - 1
 
+    @property
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        counts = _counts(self.n)
+        theta = np.repeat(GaussLegendre(self.n).nodes, counts)
+        return theta, np.concatenate([periodic.longitudes(count) for count in counts])
 
-RULE = PointRule(
-    name="thinned",
-    why="free to choose the points, rings wanted: Gauss rings, fewer points near the poles",
-    sizes=lambda n: n >= 1,
-    points=points,
-    weights=weights,
-    degree=degree,
-)
+    def weights(self) -> np.ndarray:
+        rings = np.array(_counts(self.n))
+        return np.repeat(2 * np.pi * legendre_nodes(self.n)[1] / rings, rings)

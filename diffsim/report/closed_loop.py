@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from diffsim._intervals import Interval
 from diffsim.envs import EnvState
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.report import pages
 from diffsim.report.film import Motion, placed
 from diffsim.report.track import Track
 from diffsim.training.closed_loop import LoopSettings
-from diffsim.training.evaluate import Measure, rows
+from diffsim.training.evaluate import rows
 from diffsim.training.folder import ready
 from diffsim.training.loop import Trainer, train
 from diffsim.training.metrics import read
@@ -38,11 +39,11 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
     trained(trainer, console)
     if first():
         measures = fresh(trainer)
-        console.print(table(settings.env, {settings.gradient: measures}))
+        console.print(measures_table(settings.env, {settings.gradient: measures}))
         console.print(f"wrote {_page(trainer, measures)}")
 
 
-def _page(trainer: Trainer, measures: dict[str, Measure], count: int = 3) -> Path:
+def _page(trainer: Trainer, measures: dict[str, Interval], count: int = 3) -> Path:
     settings, env = trainer.settings, cast(PaddleEnv, trainer.player.env)
     keys = jax.random.split(jax.random.key(FRESH + 1), count)
     played = [episode(env, trainer.policy(), key) for key in keys]
@@ -74,8 +75,12 @@ def episode(
 
 def trained(trainer: Trainer, console: Console) -> None:
     """Train, telling how it goes."""
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
-               TimeRemainingColumn())  # fmt: skip
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         job = bar.add_task("compiling …", total=trainer.settings.steps)
 
@@ -92,12 +97,12 @@ def trained(trainer: Trainer, console: Console) -> None:
         train(trainer, progress=progress)
 
 
-def fresh(trainer: Trainer) -> dict[str, Measure]:
+def fresh(trainer: Trainer) -> dict[str, Interval]:
     """Measures of the policy on 1,000 fresh starts."""
     return trainer.evaluate(jax.random.key(FRESH))
 
 
-def table(name: str, measures: dict[str, dict[str, Measure]]) -> Table:
+def measures_table(name: str, measures: dict[str, dict[str, Interval]]) -> Table:
     """Measures of several runs, one a row."""
     made = Table("", "to the end", "seconds", "return", title=f"{name}: 1,000 fresh starts, 95 %")
     for label, row in measures.items():

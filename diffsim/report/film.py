@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from diffsim._types import ArrayLike
 from diffsim.physics.surfaces import Path
 from diffsim.physics.world import World
 from diffsim.report.stage import COLORS, ball_points, bounds, hues, outline, poses, targets_of
@@ -64,7 +65,7 @@ def film(
     played: Sequence[Track],
     motions: Sequence[Motion],
     *,
-    targets: Any = None,
+    targets: ArrayLike | None = None,
     landings: tuple[np.ndarray, np.ndarray] | None = None,
     names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -127,10 +128,14 @@ def _rally(
     times = np.linspace(0, track.end, max(2, round(RATE * track.end) + 1))
     times = np.unique(np.r_[times, track.hit_times])
     hits = [
-        {"time": float(time), "at": _list(at), "surface": world.surfaces[i].name,
-         "color": colors[i]}
+        {
+            "time": float(time),
+            "at": _list(at),
+            "surface": world.surfaces[i].name,
+            "color": colors[i],
+        }
         for time, at, i in zip(track.hit_times, track.hit_positions, track.hit_surfaces)
-    ]  # fmt: skip
+    ]
     return {
         "name": name,
         "time": _list(times, 5),

@@ -15,18 +15,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from diffsim._files import checked, replacing
 
 WEB = Path(__file__).with_name("web")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-VIEWS = {"in perspective": "0.35 -0.85 0.45", "from the side": "0 -1 0.001",
-         "from above": "0 -0.001 1", "from the paddle": "-1 0 0.15"}  # fmt: skip
+VIEWS = {
+    "in perspective": "0.35 -0.85 0.45",
+    "from the side": "0 -1 0.001",
+    "from above": "0 -0.001 1",
+    "from the paddle": "-1 0 0.15",
+}
 SPEEDS = (0.1, 0.25, 0.5, 1, 2)
 
 
-def facts(values: Mapping[str, Any]) -> str:
+def facts(values: Mapping[str, object]) -> str:
     """Names and values, one line each.
 
     >>> facts({"seed": 0})
@@ -45,12 +48,12 @@ def prose(lines: Sequence[str]) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def sortable_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table that a click on a heading sorts; numbers by their value, those missing last.
 
     A cell may be a pair (text, value): what it shows, and what it is sorted by.
 
-    >>> table(["bias"], [[("1 %", 0.01)]]).count('<td data-value="0.01">1 %</td>')
+    >>> sortable_table(["bias"], [[("1 %", 0.01)]]).count('<td data-value="0.01">1 %</td>')
     1
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
@@ -61,7 +64,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     )
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     text, key = value if isinstance(value, tuple) else (value, value)
     if key is None or (isinstance(key, float) and math.isnan(key)):
         key = ""
@@ -84,7 +87,7 @@ def figure(draw: Callable[[Path], object], about: str) -> str:
     return f'<img alt="{escape(about)}" src="data:image/svg+xml;base64,{data}">'
 
 
-def replay(film: Mapping[str, Any]) -> str:
+def replay(film: Mapping[str, object]) -> str:
     """Rallies to play, pause, scrub and turn: see :func:`diffsim.report.film.film`."""
     speeds = "".join(
         f"<option value={s}{' selected' * (s == 0.25)}>speed {s:g}</option>" for s in SPEEDS

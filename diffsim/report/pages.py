@@ -12,12 +12,12 @@ from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
 from diffsim.report import html, plots
 from diffsim.report.film import Motion, film
-from diffsim.report.stage import paths_of
+from diffsim.report.stage import Paths, paths_of
 from diffsim.report.track import Track, tracks
 
 
 def rallies(
-    world: World, rollouts: Rollout | list[Rollout], paths: Any = None, **settings: Any
+    world: World, rollouts: Rollout | list[Rollout], paths: Paths = None, **settings: Any
 ) -> str:
     """The replay of rollouts: arguments as of :func:`diffsim.report.rallies`, and of ``film``."""
     played = tracks(rollouts)
@@ -40,11 +40,17 @@ def scene(
     }
     columns = ["time", "surface", "position", "velocity_before", "velocity_after", "spin_after"]
     impacts = [[_told(impact[column]) for column in columns] for impact in result["impacts"]]
-    return html.write(path, name, {
-        "The ball at the end": html.facts(ends),
-        "Replay": rallies(played.world, [rollout], [played.paths], names=["flight"]),
-        "Impacts": html.table([column.replace("_", " ") for column in columns], impacts),
-    })  # fmt: skip
+    return html.write(
+        path,
+        name,
+        {
+            "The ball at the end": html.facts(ends),
+            "Replay": rallies(played.world, [rollout], [played.paths], names=["flight"]),
+            "Impacts": html.sortable_table(
+                [column.replace("_", " ") for column in columns], impacts
+            ),
+        },
+    )
 
 
 def _told(value: Any) -> Any:
@@ -69,7 +75,9 @@ def training(
         replay: of :func:`rallies`, None where the simulator's rallies cannot be drawn.
     """
     curves = {name: [row[name] for row in history] for name in history[0]} if history else {}
-    parts = {"1,000 fresh serves, 95 % intervals": html.table(["", "before", "after"], measures)}
+    parts = {
+        "1,000 fresh serves, 95 % intervals": html.sortable_table(["", "before", "after"], measures)
+    }
     if replay is not None:
         parts["Replay"] = replay
     if curves:
@@ -93,12 +101,16 @@ def closed_loop(
     played, motions = zip(*episodes)
     names = [f"episode {number + 1}, {track.end:.1f} s" for number, track in enumerate(played)]
     curves = {name: [row[name] for row in history] for name in history[0]}
-    return html.write(path, f"Closed loop: {settings.env}", {
-        "1,000 fresh starts, 95 % intervals": html.table(["", "mean"], measures),
-        "Replay": html.replay(film(world, played, motions, names=names)),
-        "Learning": html.figure(
-            lambda file: plots.learning_curves({settings.gradient: curves}, path=file),
-            "learning curves",
-        ),
-        "Settings": html.facts(dataclasses.asdict(settings)),
-    })  # fmt: skip
+    return html.write(
+        path,
+        f"Closed loop: {settings.env}",
+        {
+            "1,000 fresh starts, 95 % intervals": html.sortable_table(["", "mean"], measures),
+            "Replay": html.replay(film(world, played, motions, names=names)),
+            "Learning": html.figure(
+                lambda file: plots.learning_curves({settings.gradient: curves}, path=file),
+                "learning curves",
+            ),
+            "Settings": html.facts(dataclasses.asdict(settings)),
+        },
+    )

@@ -36,8 +36,12 @@ class Picture:
             view: (
                 [
                     self.stage.polygons(
-                        view, np.zeros((0, 3, 3)), facecolor=(hue, 0.25), edgecolor=hue,
-                        linewidth=1.6, zorder=3,
+                        view,
+                        np.zeros((0, 3, 3)),
+                        facecolor=(hue, 0.25),
+                        edgecolor=hue,
+                        linewidth=1.6,
+                        zorder=3,
                     )
                     for hue in driven
                 ],
@@ -46,7 +50,7 @@ class Picture:
                 axes.plot([], [], "o", color=INK, mec="white", mew=0.5, zorder=5)[0],
             )
             for view, axes in self.stage.panels.items()
-        }  # fmt: skip
+        }
         side = self.stage.panels["side"]
         self.clock = side.text(1, 1.02, "", transform=side.transAxes, ha="right", size=8)
         self.moving: list[Any] = [self.clock]  # back to front

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffsim._files import checked, new_figure, save_figure
+from diffsim import _check
+from diffsim._files import FIGURES, checked, new_figure, save_figure
+from diffsim._types import ArrayLike
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
 from diffsim.report.stage import (
     COLORS,
     INK,
     VIEWS,
+    Paths,
     Stage,
     ball_points,
     hues,
@@ -31,7 +34,6 @@ from diffsim.report.track import Track, tracks
 if TYPE_CHECKING:
     from diffsim.gradients import Comparison
 
-SUFFIXES = (".png", ".pdf", ".svg")
 SPEED = COLORS[3]
 GHOSTS = 9  # faint paddles along the path
 NAMED = 8  # up to this many rallies have a colour and a legend entry each
@@ -54,10 +56,10 @@ PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 def rallies(
     world: World,
     rollouts: Rollout | list[Rollout],
-    paths: Any = None,
+    paths: Paths = None,
     *,
     path: str | os.PathLike,
-    targets: Any = None,
+    targets: ArrayLike | None = None,
     title: str | None = None,
 ) -> Path:
     """Draw rollouts to scale from the side (x–z) and from above (x–y).
@@ -88,14 +90,14 @@ def rallies(
     ...     rallies(World.create(), drop, path=f"{folder}/drop.png").name
     'drop.png'
     """
-    file = checked(path, SUFFIXES)
+    file = checked(path, FIGURES)
     stage = _played(world, tracks(rollouts), paths, targets)
     if title is not None:
         stage.figure.suptitle(title, size=10)
     return save_figure(stage.figure, file)
 
 
-def scene(world: World, rollout: Rollout, paths: Any = None, *, path: str | os.PathLike) -> Path:
+def scene(world: World, rollout: Rollout, paths: Paths = None, *, path: str | os.PathLike) -> Path:
     """Draw one rollout from the side and from above, and its height and speed over time.
 
     Args:
@@ -115,7 +117,7 @@ def scene(world: World, rollout: Rollout, paths: Any = None, *, path: str | os.P
     ...     scene(World.create(), drop, path=f"{folder}/drop.svg").name
     'drop.svg'
     """
-    file = checked(path, SUFFIXES)
+    file = checked(path, FIGURES)
     track = Track.of(rollout)
     stage = _played(world, [track], paths, None, extra=1.5)
     height = stage.panels["time"]
@@ -171,11 +173,10 @@ def learning_curves(
     """
     from matplotlib.lines import Line2D
 
-    file = checked(path, SUFFIXES)
+    file = checked(path, FIGURES)
     quantiles = {"range": (0, 0.5, 1), "quartiles": (0.25, 0.5, 0.75)}
     for name, value, known in (("x", x, AXES), ("band", band, quantiles)):
-        if value not in known:
-            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+        _check.one_of(name, value, known)
     labelled = {
         label: [runs] if isinstance(runs, Mapping) else list(runs)
         for label, runs in metrics.items()
@@ -208,9 +209,14 @@ def learning_curves(
             axes.set_ylim(-0.03, 1.03)
             axes.legend(
                 handles=[Line2D([], [], color=INK, ls=d, lw=1.3, label=t) for _, d, t in lines],
-                loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=7,
-                handlelength=2.2, borderaxespad=0.2,
-            )  # fmt: skip
+                loc="lower left",
+                bbox_to_anchor=(0, 1),
+                ncols=2,
+                frameon=False,
+                fontsize=7,
+                handlelength=2.2,
+                borderaxespad=0.2,
+            )
         elif name.startswith("landing") and axes.lines:
             axes.set_yscale("log")
             logarithmic(axes.yaxis)
@@ -234,7 +240,7 @@ def comparison(found: Comparison, *, path: str | os.PathLike) -> Path:
     Raises:
         ValueError: another suffix.
     """
-    file = checked(path, SUFFIXES)
+    file = checked(path, FIGURES)
     shown = [row for row in found.rows if not np.isnan(row.bias.value)]
     figure = new_figure(11, 0.4 * len(shown) + 2.5)
     bars, cost = figure.subplots(1, 2)
@@ -284,9 +290,14 @@ def _played(world: World, played: list[Track], paths, targets, extra=0.0) -> Sta
         stage.plot(line, color=hue, linewidth=1.2 if few else 0.6, alpha=1 if few else 0.6)
         for index in np.unique(track.hit_surfaces):
             stage.plot(
-                track.hit_positions[track.hit_surfaces == index], "o", color=colors[index],
-                mec="white", mew=0.6, ms=5 if few else 3, zorder=4,
-            )  # fmt: skip
+                track.hit_positions[track.hit_surfaces == index],
+                "o",
+                color=colors[index],
+                mec="white",
+                mew=0.6,
+                ms=5 if few else 3,
+                zorder=4,
+            )
         stage.plot(line[:1], "o", color="white", mec=hue, mew=1.2, ms=5, zorder=4)
         if few:
             label = "ball" if len(played) == 1 else f"ball {number + 1}"

@@ -7,13 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim._files import checked, new_figure, save_figure
+from diffsim._files import FIGURES, checked, new_figure, save_figure
 from diffsim.delay.radar import range_to_delay
 from diffsim.physics import BallState
 from diffsim.report.stage import BY_NAME, COLORS, INK, light, outline, plain
 from diffsim.tasks.radar import Landing, Located, RadarTracking
-
-SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def radar_report(
@@ -38,7 +36,7 @@ def radar_report(
     """
     if trials < 2:
         raise ValueError(f"trials: expected at least 2, got {trials}")
-    file = None if plot is None else checked(plot, SUFFIXES)
+    file = None if plot is None else checked(plot, FIGURES)
     keys = jax.random.split(jax.random.key(seed), trials)
     noisy = jax.jit(jax.vmap(tracking.listen, (None, 0)))(truth, keys)
     received = jnp.concatenate([tracking.listen(truth)[None], noisy])

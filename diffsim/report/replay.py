@@ -7,16 +7,16 @@ import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from diffsim import _extra
 from diffsim._files import checked, replacing
+from diffsim._types import ArrayLike
 from diffsim.physics.simulate import Rollout
 from diffsim.physics.world import World
 from diffsim.report.picture import Picture
-from diffsim.report.stage import ball_points, paddles, paths_of, targets_of
+from diffsim.report.stage import Paths, ball_points, paddles, paths_of, targets_of
 from diffsim.report.track import Track, tracks
 
 TRAIL = 0.3  # s of flight behind the ball
@@ -26,10 +26,10 @@ DOTS = 40  # pieces of the trail
 def animate(
     world: World,
     rollouts: Rollout | list[Rollout],
-    paths: Any = None,
+    paths: Paths = None,
     *,
     path: str | os.PathLike = "rally.gif",
-    targets: Any = None,
+    targets: ArrayLike | None = None,
     fps: int = 25,
     slow: float = 4.0,
 ) -> Path:
@@ -137,9 +137,12 @@ def _write_gif(file: Path, film: _Film, fps: int) -> None:
     pictures = (picture(index) for index in range(len(film)))
     ends = np.round(np.arange(len(film) + 1) * 100 / fps)  # whole 1/100 s, without drift
     next(pictures).save(
-        file, save_all=True, append_images=pictures, loop=0,
+        file,
+        save_all=True,
+        append_images=pictures,
+        loop=0,
         duration=(10 * np.diff(ends)).astype(int).tolist(),
-    )  # fmt: skip
+    )
 
 
 def _bins(frame: np.ndarray) -> np.ndarray:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffsim._files import new_figure
+from diffsim._types import ArrayLike
 from diffsim.physics.state import Pose
 from diffsim.physics.surfaces import Path, Surface
 from diffsim.physics.world import World
@@ -21,10 +23,18 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+Paths: TypeAlias = Path | tuple[Path, ...] | Sequence[Path | tuple[Path, ...] | None] | None
 VIEWS = {"side": (0, 2), "above": (0, 1)}  # world axes along the panel's x and y
 COLORS = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A6761D", "#6E6E6E",
-)  # fmt: skip
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#A6761D",
+    "#6E6E6E",
+)
 BY_NAME = {"table": COLORS[0], "net": COLORS[7], "floor": COLORS[6], "paddle": COLORS[1]}
 INK = "#202020"
 SOLID = 0.03  # m; drawn depth of the solid behind a one-sided surface
@@ -61,8 +71,15 @@ def outline(
     """
     a, b = np.minimum(np.asarray(surface.half_extents, float), far)
     corner = np.arctan2(b, a)
-    theta = np.sort(np.r_[np.linspace(-np.pi, np.pi, 64, endpoint=False),
-                          corner, -corner, np.pi - corner, corner - np.pi])  # fmt: skip
+    theta = np.sort(
+        np.r_[
+            np.linspace(-np.pi, np.pi, 64, endpoint=False),
+            corner,
+            -corner,
+            np.pi - corner,
+            corner - np.pi,
+        ]
+    )
     along = np.stack([np.cos(theta), np.sin(theta)])
     reach = np.array([[a], [b]]) / np.maximum(np.abs(along), 1e-9)
     edge = np.minimum(reach.min(axis=0), float(surface.disk_radius)) * along
@@ -91,7 +108,7 @@ def paddles(world: World, path: tuple[Path, ...], times: np.ndarray, dtype) -> l
     return [outline(surface, p.position, p.rotation) for surface, p in zip(driven, found)]
 
 
-def paths_of(world: World, paths: Any, count: int) -> list[tuple[Path, ...]]:
+def paths_of(world: World, paths: Paths, count: int) -> list[tuple[Path, ...]]:
     """The paths of each of ``count`` rollouts: a list has one entry each, else all share one.
 
     Raises:
@@ -115,7 +132,7 @@ def paths_of(world: World, paths: Any, count: int) -> list[tuple[Path, ...]]:
     return tuples
 
 
-def targets_of(targets: Any) -> np.ndarray:
+def targets_of(targets: ArrayLike | None) -> np.ndarray:
     """Points to mark, (k, 3), of (3,), (k, 3) or None.
 
     Raises:
@@ -239,9 +256,14 @@ class Stage:
         ]
         columns = max(2, int(self.figure.get_figwidth() / 1.3))
         self.figure.legend(
-            handles=surfaces + shown, loc="outside lower center", ncols=columns, frameon=False,
-            fontsize=8, handlelength=1.4, columnspacing=1.2,
-        )  # fmt: skip
+            handles=surfaces + shown,
+            loc="outside lower center",
+            ncols=columns,
+            frameon=False,
+            fontsize=8,
+            handlelength=1.4,
+            columnspacing=1.2,
+        )
 
 
 def bounds(world: World, points: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from diffsim import _check
 from diffsim.tasks.arm import ArmHitsTarget
 from diffsim.tasks.base import HostTask, Serving, Task
 from diffsim.tasks.hit_target import HitToTarget, Serves
@@ -23,9 +24,7 @@ def make(name: str, **settings: Any) -> Task:
     ...
     ValueError: name: expected one of paddle, arm, got 'leg'
     """
-    if name not in TASKS:
-        raise ValueError(f"name: expected one of {', '.join(TASKS)}, got {name!r}")
-    return TASKS[name].create(**settings)
+    return _check.named("name", name, TASKS).create(**settings)
 
 
 __all__ = [

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim._types import ArrayLike
 from diffsim.motion import BSpline
 from diffsim.motion.arm import arm_generator, joint_costs, joint_load
 from diffsim.physics import World
@@ -40,9 +41,9 @@ class ArmHitsTarget(HitToTarget):
         generator: Any = None,
         serves: Serves | None = None,
         *,
-        torque_weight: Any = 0.02,
-        limit_weight: Any = 10.0,
-        miss_weight: Any = 5.0,
+        torque_weight: ArrayLike = 0.02,
+        limit_weight: ArrayLike = 10.0,
+        miss_weight: ArrayLike = 5.0,
         **settings: Any,
     ) -> "ArmHitsTarget":
         """The task with checked settings; the others are those of :class:`HitToTarget`.
@@ -57,7 +58,7 @@ class ArmHitsTarget(HitToTarget):
         if generator is None:
             generator = arm_generator(BSpline, SWING_TIME, **SWING)
         serves = Serves.create(**REACH) if serves is None else serves
-        own = {"limit_weight": limit_weight, "miss_weight": miss_weight}
+        own: dict[str, Any] = {"limit_weight": limit_weight, "miss_weight": miss_weight}
         plain = HitToTarget.create(world, generator, serves, **own, **settings)
         fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
         return cls(**fields, torque_weight=_check.in_range("torque_weight", torque_weight, 0.0))

@@ -1,9 +1,11 @@
 """The contract of a task: starts to draw, what the network sees, and a loss for its answer."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
+
+from diffsim._types import Tree
 
 
 class Serving(Protocol):
@@ -15,11 +17,11 @@ class Serving(Protocol):
         can tell."""
         ...
 
-    def sample(self, key: jax.Array) -> Any:
+    def sample(self, key: jax.Array) -> Tree:
         """One start, drawn at random."""
         ...
 
-    def observe(self, start: Any) -> jax.Array:
+    def observe(self, start: Tree) -> jax.Array:
         """What the network sees of it, (observations,), of order 1."""
         ...
 
@@ -30,15 +32,15 @@ class Task(Serving, Protocol):
     A class that derives from it needs no :meth:`terms`.
     """
 
-    def loss(self, weights: jax.Array, start: Any) -> jax.Array:
+    def loss(self, weights: jax.Array, start: Tree) -> jax.Array:
         """The loss of one trajectory, (); its negative is the reward."""
         ...
 
-    def terms(self, weights: jax.Array, start: Any) -> dict[str, jax.Array]:
+    def terms(self, weights: jax.Array, start: Tree) -> dict[str, jax.Array]:
         """The summands of the loss by name, each ()."""
         return {"loss": self.loss(weights, start)}
 
-    def measures(self, weights: jax.Array, start: Any) -> dict[str, jax.Array]:
+    def measures(self, weights: jax.Array, start: Tree) -> dict[str, jax.Array]:
         """What to report of what really happens, by name.
 
         Whether something happened is a bool, (), of which a rate is told; a number, (), is NaN

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim._types import ArrayLike
 from diffsim.motion import BSpline, Generator, Limits, Path, limit_penalty, load
 from diffsim.physics import (
     BallState,
@@ -37,6 +38,7 @@ ROBOT = {
     "box": ((-2.4, -1.0, 0.85), (-0.2, 1.0, 1.65)),
 }
 SPIN = 30.0  # rad/s; a usual one
+CLEARANCE = 0.04  # m; over the net, below which a ball's height costs
 # A Bézier curve from rest at home to rest at home, and how long it takes, s.
 SWING: dict[str, Any] = {"control_points": 4, "degree": 7, "returns": True}
 SWING_TIME = 1.6
@@ -157,14 +159,14 @@ class HitToTarget:
         generator: Generator | None = None,
         serves: Serves | None = None,
         *,
-        target: Any = (0.9, 0.0),
-        targets: Any = None,
+        target: ArrayLike = (0.9, 0.0),
+        targets: ArrayLike | None = None,
         randomisation: Randomisation | None = None,
-        tolerance: Any = None,
-        hurry_weight: Any = None,
-        miss_weight: Any = 2.0,
-        net_weight: Any = 2.0,
-        limit_weight: Any = 50.0,
+        tolerance: ArrayLike | None = None,
+        hurry_weight: ArrayLike | None = None,
+        miss_weight: ArrayLike = 2.0,
+        net_weight: ArrayLike = 2.0,
+        limit_weight: ArrayLike = 50.0,
         limits: Limits | None = None,
         observe_spin: bool = False,
         duration: float = 2.4,
@@ -271,9 +273,13 @@ class HitToTarget:
     def terms(self, weights: jax.Array, start: BallState) -> dict[str, jax.Array]:
         self, path = self.of(start), self.generator(weights)
         flight = simulate(
-            dataclasses.replace(self.world, surfaces=self._practice()), start, path,
-            duration=self.duration, step=self.step, max_impacts=4,
-        )  # fmt: skip
+            dataclasses.replace(self.world, surfaces=self._practice()),
+            start,
+            path,
+            duration=self.duration,
+            step=self.step,
+            max_impacts=4,
+        )
         impacts, states, swing = flight.impacts, flight.states, self.duration / 2
         hits = impacts.valid & (impacts.surface == 1)
         hit = jnp.any(hits)
@@ -295,7 +301,7 @@ class HitToTarget:
         time = jnp.where(forward, -met.position[0] / jnp.where(forward, vx, 1.0), 0.0)
         gravity = self.world.gravity[2].astype(weights.dtype)
         height = met.position[2] + vz * time + 0.5 * gravity * time**2
-        low = jnp.maximum(TABLE_HEIGHT + NET_HEIGHT + radius + 0.04 - height, 0.0)
+        low = jnp.maximum(TABLE_HEIGHT + NET_HEIGHT + radius + CLEARANCE - height, 0.0)
         off = landing[:2] - self.target.astype(weights.dtype)
         if self.tolerance is not None:
             off = jnp.maximum(jnp.abs(off) - self.tolerance.astype(weights.dtype), 0.0)

@@ -15,6 +15,7 @@ from diffsim.physics.flight import ConstantCoefficients
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
 from diffsim.tasks import mujoco_contact
 from diffsim.tasks.arm import ArmHitsTarget
+from diffsim.tasks.hit_target import CLEARANCE
 
 STEP = 2e-3  # s; of the arm and of free flight
 TERMS = ("landing", "miss", "net", "torque", "limits")
@@ -24,7 +25,7 @@ _WIDE, _FLAT = 0.6, 5.0  # m; radius of the practice paddle, half extents of the
 
 
 @dataclasses.dataclass(frozen=True)
-class Rally:
+class MuJoCoRally:
     """A served ball and the swing of an arm, played by MuJoCo's C engine.
 
     The arm is driven by servos on joint angle and rate (see the MJCF), to which the trajectory is
@@ -56,7 +57,7 @@ class Rally:
     swing: float
 
     @classmethod
-    def create(cls, task: ArmHitsTarget) -> "Rally":
+    def create(cls, task: ArmHitsTarget) -> "MuJoCoRally":
         """The rally of a task, its world carried over to MuJoCo.
 
         Raises:
@@ -102,7 +103,7 @@ class Rally:
         if hit and vx > 0.5:  # over the net, in a vacuum, by a radius and 4 cm
             time = -x / vx
             height = z + vz * time + 0.5 * numbers["gravity"][2] * time**2
-            low = max(TABLE_HEIGHT + NET_HEIGHT + radius + 0.04 - height, 0.0)
+            low = max(TABLE_HEIGHT + NET_HEIGHT + radius + CLEARANCE - height, 0.0)
         middle, half = self.limits.mean(axis=1), np.ptp(self.limits, axis=1) / 2
         angles = (self.place @ np.r_[1.0, weights] - middle) / half
         rates = self.rate @ np.r_[1.0, weights] / JOINT_SPEED
@@ -211,11 +212,16 @@ def _numbers(world: Any) -> tuple[tuple[str, Any], ...]:
         "inertia": float(ball.inertia_factor * ball.mass * ball.radius**2),
         # Its drag is C ρ A |v| v. Its Magnus force is C ρ V w × v, and to it comes, of the opposite
         # sign, what the mass of air carried along, ρ V/2, feels in the frame that spins.
-        "fluid": (float(ball.drag_coefficient) / 2, 0.0, 0.0, 0.0,
-                  3 / 8 * float(ball.magnus_coefficient) + 0.5),
+        "fluid": (
+            float(ball.drag_coefficient) / 2,
+            0.0,
+            0.0,
+            0.0,
+            3 / 8 * float(ball.magnus_coefficient) + 0.5,
+        ),
         "density": float(world.air.density),
         "gravity": tuple(np.asarray(world.gravity, float).tolist()),
-    }  # fmt: skip
+    }
     for surface in world.surfaces:
         if float(surface.restitution_slope) != 0:
             raise ValueError(f"restitution_slope: expected 0 in MuJoCo, got one of {surface.name}")

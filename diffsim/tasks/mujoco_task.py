@@ -7,7 +7,7 @@ import jax
 
 from diffsim.physics import BallState
 from diffsim.tasks.arm import ArmHitsTarget
-from diffsim.tasks.mujoco_rally import MEASURES, TERMS, Rally
+from diffsim.tasks.mujoco_rally import MEASURES, TERMS, MuJoCoRally
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MujocoHits:
         28
         """
         arm = ArmHitsTarget.create() if arm is None else arm
-        return cls(arm, Rally.create(arm), workers)
+        return cls(arm, MuJoCoRally.create(arm), workers)
 
     @property
     def weight_count(self) -> int:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check, _linalg
+from diffsim._least_squares import gauss_newton, levenberg_marquardt
 from diffsim.delay import FrequencySamples, estimate_delays
 from diffsim.delay.radar import Radar, delay_to_range, echo
 from diffsim.physics import BallState, World, simulate
@@ -187,9 +188,9 @@ class RadarTracking:
         dtype = measured.value.dtype
         fixed, fixed_ranges = jax.lax.stop_gradient((self, measured))
         guess = jnp.concatenate([self.guess.position, self.guess.velocity]).astype(dtype)
-        found = jax.lax.stop_gradient(
-            _least_squares(lambda s: fixed._residual(fixed._path(s), fixed_ranges), guess)
-        )
+        fit = gauss_newton(lambda s: fixed._residual(fixed._path(s), fixed_ranges))
+        found, _ = levenberg_marquardt(fit, guess, iterations=25, damping=1e-3)
+        found = jax.lax.stop_gradient(found)
         # About the minimum the path is its Taylor polynomial: no derivative of third order is
         # taken through the physics, and those of first order come out exact.
         bend, (slope, path) = jax.jacfwd(_with_slope(self._path), has_aux=True)(found)
@@ -199,12 +200,7 @@ class RadarTracking:
             move = state - found
             return self._residual(path + slope @ move + 0.5 * (bend @ move) @ move, measured)
 
-        state = jax.lax.custom_root(
-            lambda s: jax.vjp(residual, s)[1](residual(s))[0],
-            found,
-            solve=lambda _, found: found,
-            tangent_solve=lambda line, right: _linalg.solve(jax.jacobian(line)(right), right),
-        )
+        state = _linalg.implicit(lambda s: jax.vjp(residual, s)[1](residual(s))[0], found)
         rise, (_, left) = _with_slope(residual)(state)
         return Located(self._state(state), _linalg.inv(rise.T @ rise), jnp.sum(left**2))
 
@@ -254,25 +250,3 @@ def _with_slope(f):
         return slope, (slope, value)
 
     return both
-
-
-def _least_squares(residual, start: jax.Array, iterations: int = 25) -> jax.Array:
-    """Levenberg–Marquardt; not differentiable."""
-    at = _with_slope(residual)
-
-    def improve(_, carry):
-        best, trial, damping = carry
-        slope, (_, left) = at(trial)
-        better = jnp.sum(left**2) < jnp.sum(best[2] ** 2)
-        best = jax.tree.map(
-            lambda new, old: jnp.where(better, new, old), (trial, slope, left), best
-        )
-        damping = jnp.clip(jnp.where(better, damping / 10, damping * 10), 1e-9, 1e9)
-        square = best[1].T @ best[1]
-        square += jnp.diag(damping * jnp.diagonal(square))
-        return best, best[0] - _linalg.solve(square, best[1].T @ best[2]), damping
-
-    shapes = jax.eval_shape(at, start)
-    unknown = start, jnp.zeros_like(shapes[0]), jnp.full_like(shapes[1][1], jnp.inf)
-    first = unknown, start, jnp.asarray(1e-3, start.dtype)
-    return jax.lax.fori_loop(0, iterations, improve, first)[0][0]

@@ -7,6 +7,7 @@ import jax
 from flax import struct
 
 from diffsim import _check
+from diffsim._types import ArrayLike
 from diffsim.physics import BallState, World
 
 
@@ -48,12 +49,12 @@ class Randomisation:
     @classmethod
     def create(
         cls,
-        restitution: Any = (1.0, 1.0),
-        friction: Any = (1.0, 1.0),
-        drag: Any = (1.0, 1.0),
-        latency: Any = (0.0, 0.0),
-        position_noise: Any = 0.0,
-        velocity_noise: Any = 0.0,
+        restitution: ArrayLike = (1.0, 1.0),
+        friction: ArrayLike = (1.0, 1.0),
+        drag: ArrayLike = (1.0, 1.0),
+        latency: ArrayLike = (0.0, 0.0),
+        position_noise: ArrayLike = 0.0,
+        velocity_noise: ArrayLike = 0.0,
     ) -> "Randomisation":
         """From checked ranges; by default nothing differs.
 
@@ -106,7 +107,7 @@ class Randomisation:
 
 
 # Of one size for all: some hardware's spread, an assumption. A camera at 100 Hz is 10 ms late.
-USUAL = {
+USUAL: dict[str, Any] = {
     "restitution": (0.95, 1.05),
     "friction": (0.7, 1.3),
     "drag": (0.85, 1.15),

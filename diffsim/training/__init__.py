@@ -1,9 +1,10 @@
 """Training: one trainer, any player, any gradient estimator."""
 
+from diffsim._intervals import Interval
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.closed_loop import ClosedLoop, LoopSettings
 from diffsim.training.episodes import Episodes
-from diffsim.training.evaluate import Measure, evaluate
+from diffsim.training.evaluate import evaluate
 from diffsim.training.loop import Trainer, TrainState, train
 from diffsim.training.player import Hosted, Player, Traced
 from diffsim.training.policy import MLP
@@ -15,8 +16,8 @@ __all__ = [
     "ClosedLoop",
     "Episodes",
     "Hosted",
+    "Interval",
     "LoopSettings",
-    "Measure",
     "Player",
     "RunSettings",
     "Settings",

@@ -4,13 +4,13 @@ import hashlib
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from diffsim._files import replacing
 from diffsim._text import short
+from diffsim._types import Tree
 from diffsim.training import processes
 
 
@@ -38,7 +38,7 @@ class Checkpoints:
         whole = [int(p.name) for p in found if _numbered(p) and (p / _SUM).is_file()]
         return sorted(step for step in whole if step not in self._damaged)
 
-    def save(self, step: int, state: Any) -> None:
+    def save(self, step: int, state: Tree) -> None:
         """Write ``state`` as step ``step``; a whole step already there is left as it is.
 
         Raises:
@@ -59,7 +59,7 @@ class Checkpoints:
                 raise  # another process may have gone, which is told apart by the error
             raise OSError(f"{folder}: expected to write a checkpoint, {_reason(error)}") from error
 
-    def restore(self, like: Any) -> Any:
+    def restore(self, like: Tree) -> Tree:
         """The latest whole state, with the structure, shapes and dtypes of ``like``.
 
         Warns of later ones that are damaged; they are moved aside by the next :meth:`save`.
@@ -88,12 +88,13 @@ class Checkpoints:
             )
         leaves = [
             jax.random.wrap_key_data(new, impl=jax.random.key_impl(old))
-            if jax.dtypes.issubdtype(old.dtype, jax.dtypes.prng_key) else new
+            if jax.dtypes.issubdtype(old.dtype, jax.dtypes.prng_key)
+            else new
             for old, new in zip(jax.tree.leaves(like), jax.tree.leaves(saved), strict=True)
-        ]  # fmt: skip
+        ]
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
-    def _read(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
+    def _read(self, step: int, like: dict[str, Tree]) -> dict[str, Tree]:
         folder = self.folder / str(step)
         if (folder / _SUM).read_text(errors="replace") != _checksum(folder):
             raise ValueError("its files are not those that were written")
@@ -124,13 +125,14 @@ def _numbered(path: Path) -> bool:
     return path.name.isascii() and path.name.isdigit() and path.is_dir()
 
 
-def _plain(tree: Any) -> dict[str, Any]:
+def _plain(tree: Tree) -> dict[str, Tree]:
     """The leaves by number, random keys as their data: no class of ours in the file."""
     leaves = [
-        jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        jax.random.key_data(leaf)
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         else leaf
         for leaf in jax.tree.leaves(tree)
-    ]  # fmt: skip
+    ]
     return {f"{i:04d}": leaf for i, leaf in enumerate(leaves)}
 
 

@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from diffsim import envs
+from diffsim import _check, envs
+from diffsim._intervals import Interval
+from diffsim._types import Network, Tree
 from diffsim.envs import EnvState, restart
 from diffsim.training.critic import Critic, CriticState, td_lambda
 from diffsim.training.episodes import Episodes
-from diffsim.training.evaluate import Measure
 from diffsim.training.loop_gradients import GRADIENTS, Loop
 from diffsim.training.player import Player
 from diffsim.training.settings import RunSettings
-from diffsim.training.stored import check_one_of
 from diffsim.training.unroll import Actor
 
 _FILLED = ("batch", "learning_rate", "deviation", "least_deviation")
@@ -68,7 +68,7 @@ class LoopSettings(RunSettings):
     def __post_init__(self):
         super().__post_init__()
         self.check_positive(("horizon", "discount", "critic_rate", "deviation", "least_deviation"))
-        check_one_of("env", self.env, envs.ENVS)
+        _check.one_of("env", self.env, envs.ENVS)
 
     def estimators(self) -> Collection[str]:
         return GRADIENTS
@@ -143,11 +143,11 @@ class ClosedLoop:
     def blame(self, params, keys) -> str:
         return "in the stretches played"
 
-    def evaluate(self, params: Any, key: jax.Array, count: int) -> dict[str, Measure]:
+    def evaluate(self, params: Tree, key: jax.Array, count: int) -> dict[str, Interval]:
         """How whole episodes go; see :meth:`Episodes.evaluate`."""
         return self._episodes.evaluate(params["network"], key, count)
 
-    def measure(self, params: Any, key: jax.Array, step: int) -> dict[str, float]:
+    def measure(self, params: Tree, key: jax.Array, step: int) -> dict[str, float]:
         """The same of a few, without intervals."""
         # "seconds" is the wall clock in a row of metrics.
         names = {"seconds": "seconds_up"}
@@ -155,11 +155,11 @@ class ClosedLoop:
         means = {names.get(name, name): measure.value for name, measure in measures.items()}
         return {"control_steps": step * self.evaluations(), **means}
 
-    def policy(self, params: Any) -> Callable[[jax.Array], jax.Array]:
+    def policy(self, params: Tree) -> Callable[[jax.Array], jax.Array]:
         """Observation to action, without noise."""
         return lambda obs: self.act(params["network"], obs)
 
-    def act(self, network: Any, obs: jax.Array) -> jax.Array:
+    def act(self, network: Network, obs: jax.Array) -> jax.Array:
         """The policy without its noise: ``params["network"]`` and observation to action."""
         return jnp.tanh(self.loop.actor.mean({"network": network}, obs))
 
@@ -194,8 +194,11 @@ class ClosedLoop:
         after = jnp.concatenate([stretch.obs[:, 1:], end.obs[:, None]], axis=1)
         ended = ~jnp.concatenate([stretch.live[:, 1:], ~end.done[:, None]], axis=1)
         goals = jax.vmap(td_lambda, (0, 0, 0, None, None))(
-            stretch.reward, value(state.target, after), ended,
-            self.settings.discount, self.settings.decay,
-        )  # fmt: skip
+            stretch.reward,
+            value(state.target, after),
+            ended,
+            self.settings.discount,
+            self.settings.decay,
+        )
         obs = stretch.obs.reshape(-1, stretch.obs.shape[-1])
         return self.loop.critic.fit(state, obs, goals.ravel(), stretch.live.ravel(), key)

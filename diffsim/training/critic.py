@@ -1,12 +1,11 @@
 """The critic: what is still to come from what is seen, fitted to TD(λ) targets."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx, struct
 
+from diffsim._types import Tree
 from diffsim.training.policy import MLP
 
 
@@ -41,9 +40,9 @@ def td_lambda(
 class CriticState:
     """Parameters, their slow copy that makes the targets, and the optimiser's state."""
 
-    params: Any
-    target: Any
-    optimizer: Any
+    params: Tree
+    target: Tree
+    optimizer: optax.OptState
 
 
 @struct.dataclass
@@ -57,8 +56,8 @@ class Critic:
         slowness: share of the slow copy that a fit keeps.
     """
 
-    graph: Any = struct.field(pytree_node=False)
-    optimizer: Any = struct.field(pytree_node=False)
+    graph: nnx.GraphDef = struct.field(pytree_node=False)
+    optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
     epochs: int = struct.field(pytree_node=False, default=4)
     minibatches: int = struct.field(pytree_node=False, default=4)
     slowness: float = struct.field(pytree_node=False, default=0.2)
@@ -72,7 +71,7 @@ class Critic:
         optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate))
         return cls(graph, optimizer), CriticState(params, params, optimizer.init(params))
 
-    def value(self, params: Any, obs: jax.Array) -> jax.Array:
+    def value(self, params: Tree, obs: jax.Array) -> jax.Array:
         """V, one for each row of ``obs``."""
         return nnx.merge(self.graph, params)(obs)[..., 0]
 

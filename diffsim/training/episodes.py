@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._intervals import Interval, mean_interval, wilson
+from diffsim._types import Tree
 from diffsim.envs import Env, EnvState
-from diffsim.training.evaluate import Measure, mean_interval, wilson
 
 
 class Episodes:
@@ -22,7 +23,7 @@ class Episodes:
     def __init__(self, env: Env, act: Callable[[Any, jax.Array], jax.Array]):
         self.env = env
 
-        def episode(params: Any, start: EnvState) -> dict[str, jax.Array]:
+        def episode(params: Tree, start: EnvState) -> dict[str, jax.Array]:
             def step(carry, _):
                 state, totals = carry
                 after = env.step(state, act(params, state.obs))
@@ -38,11 +39,11 @@ class Episodes:
         self._play = jax.jit(jax.vmap(episode, (None, 0)))
         self._start = jax.jit(jax.vmap(env.reset))
 
-    def play(self, params: Any, key: jax.Array, count: int) -> dict[str, np.ndarray]:
+    def play(self, params: Tree, key: jax.Array, count: int) -> dict[str, np.ndarray]:
         """The sums over each of ``count`` episodes, its ``steps`` and whether it was ``done``."""
         return jax.device_get(self._play(params, self._start(jax.random.split(key, count))))
 
-    def evaluate(self, params: Any, key: jax.Array, count: int = 1000) -> dict[str, Measure]:
+    def evaluate(self, params: Tree, key: jax.Array, count: int = 1000) -> dict[str, Interval]:
         """``count`` fresh episodes, with 95 % intervals.
 
         The rate of those that last to the time limit has a Wilson interval, the means normal ones.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from diffsim.training.evaluate import Measure, mean_interval
+from diffsim._intervals import Interval, mean_interval
 
 
 def spin_floor(
@@ -18,7 +18,7 @@ def spin_floor(
     serves: int = 16,
     spins: int = 16,
     updates: int = 150,
-) -> dict[str, Measure]:
+) -> dict[str, Interval]:
     """Landing errors of the best answers that descent finds, for each serve alone.
 
     min_w E_spin[loss(w, serve, spin)] for an unknown spin, and min_w loss(w, serve, spin) for a

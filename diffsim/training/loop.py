@@ -12,10 +12,11 @@ import numpy as np
 import optax
 from flax import struct
 
+from diffsim._intervals import Interval
+from diffsim._types import Tree
 from diffsim.envs.base import strong
 from diffsim.training import folder, processes, sharding
 from diffsim.training.checkpoint import Checkpoints
-from diffsim.training.evaluate import Measure
 from diffsim.training.metrics import MetricsWriter
 from diffsim.training.player import KEYS, Player
 from diffsim.training.settings import RunSettings, Settings
@@ -33,9 +34,9 @@ class TrainState:
         step: updates done, ().
     """
 
-    params: Any
-    optimizer: Any
-    memory: Any
+    params: Tree
+    optimizer: optax.OptState
+    memory: Tree
     key: jax.Array
     step: jax.Array
 
@@ -87,7 +88,7 @@ class Trainer:
         jax.block_until_ready(self._update(self.state)[1])
         return time.perf_counter() - start
 
-    def policy(self, params: Any = None) -> Callable[[jax.Array], jax.Array]:
+    def policy(self, params: Tree = None) -> Callable[[jax.Array], jax.Array]:
         """From what is seen to what is done, with the present or other parameters."""
         return self.player.policy(self._params if params is None else params)
 
@@ -96,7 +97,7 @@ class Trainer:
         return self.player.evaluations()
 
     @property
-    def _params(self) -> Any:
+    def _params(self) -> Tree:
         return sharding.local(self.state.params)
 
     def _step(self, state: TrainState):
@@ -134,7 +135,7 @@ class Trainer:
         """How it goes on one fixed batch of starts, as a row of metrics tells."""
         return self.player.measure(self._params, self._validation, int(self.state.step))
 
-    def evaluate(self, key: jax.Array, count: int = 1000) -> dict[str, Measure]:
+    def evaluate(self, key: jax.Array, count: int = 1000) -> dict[str, Interval]:
         """How well ``count`` fresh starts are played, with 95 % intervals."""
         return self.player.evaluate(self._params, key, count)
 

@@ -7,7 +7,6 @@ has a critic.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from flax import struct
 from jax.flatten_util import ravel_pytree
 
 from diffsim import gradients
+from diffsim._types import Tree
 from diffsim.envs import Env, EnvState
 from diffsim.gradients.inverse_variance import cross_fitted
 from diffsim.gradients.rewards import policy_gradient_objective
@@ -41,7 +41,7 @@ class Loop:
     critic: Critic
     discount: float = struct.field(pytree_node=False, default=0.99)
 
-    def play(self, params: Any, state: EnvState, noise: jax.Array) -> tuple[EnvState, Stretch]:
+    def play(self, params: Tree, state: EnvState, noise: jax.Array) -> tuple[EnvState, Stretch]:
         """See :func:`unroll`."""
         return unroll(self.env, self.actor, params, state, noise)
 
@@ -65,7 +65,7 @@ class Slope:
     """
 
     value: jax.Array
-    grad: Any
+    grad: Tree
     end: EnvState
     stretch: Stretch
     info: dict[str, jax.Array] = struct.field(default_factory=dict)
@@ -161,7 +161,7 @@ def inverse_variance(loop, params, critic, states, noise, key) -> Slope:
 
 
 def by_method(method: gradients.Method) -> Callable[..., Slope]:
-    """Any estimator of :mod:`diffsim.gradients`, perturbing the parameters: ES, SPSA, PGPE, …"""
+    """Any estimator of :mod:`diffsim.gradients`, perturbing the parameters: ES, SPSA, …"""
 
     def slope(loop, params, critic, states, noise, key) -> Slope:
         def mean(params):

@@ -15,11 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffsim._intervals import Interval
+from diffsim._types import ArrayLike, Tree
 from diffsim.gradients import estimate, surrogate
 from diffsim.gradients.blackbox import BlackBox
 from diffsim.tasks import HostTask, Serving, Task
 from diffsim.training import processes, sharding
-from diffsim.training.evaluate import Measure, summary
+from diffsim.training.evaluate import summary
 from diffsim.training.policy import MLP
 
 KEYS = 4  # that a player may draw with, at the start of a run and in each update
@@ -32,7 +34,7 @@ class Player(Protocol):
         """The same, to be trained so; it is asked nothing else before."""
         ...
 
-    def begin(self, keys: Sequence[jax.Array]) -> tuple[Any, Any]:
+    def begin(self, keys: Sequence[jax.Array]) -> tuple[Tree, Tree]:
         """First parameters, and memory."""
         ...
 
@@ -40,11 +42,11 @@ class Player(Protocol):
         """``step(state)``, one update of a trainer by :meth:`gradient`, made ready to be called."""
         ...
 
-    def gradient(self, params: Any, memory: Any, keys: Sequence[jax.Array]) -> tuple:
+    def gradient(self, params: Tree, memory: Tree, keys: Sequence[jax.Array]) -> tuple:
         """The loss, its gradient in the parameters, and the memory after."""
         ...
 
-    def limited(self, params: Any) -> Any:
+    def limited(self, params: Tree) -> Tree:
         """The parameters after an update, held to where they may be."""
         ...
 
@@ -52,19 +54,19 @@ class Player(Protocol):
         """Simulations, or control steps, that a gradient takes, a derivative counted as one."""
         ...
 
-    def blame(self, params: Any, keys: Sequence[jax.Array]) -> str:
+    def blame(self, params: Tree, keys: Sequence[jax.Array]) -> str:
         """Where a loss or gradient that is not finite comes from."""
         ...
 
-    def measure(self, params: Any, key: jax.Array, step: int) -> dict[str, float]:
+    def measure(self, params: Tree, key: jax.Array, step: int) -> dict[str, float]:
         """A row of metrics, on one fixed batch."""
         ...
 
-    def evaluate(self, params: Any, key: jax.Array, count: int) -> dict[str, Measure]:
+    def evaluate(self, params: Tree, key: jax.Array, count: int) -> dict[str, Interval]:
         """How well fresh starts are played, with 95 % intervals."""
         ...
 
-    def policy(self, params: Any) -> Callable[[jax.Array], jax.Array]:
+    def policy(self, params: Tree) -> Callable[[jax.Array], jax.Array]:
         """From what is seen to what is done."""
         ...
 
@@ -97,15 +99,15 @@ class _OneTrajectory:
     def close(self) -> None:
         pass
 
-    def policy(self, params: Any) -> Callable[[jax.Array], jax.Array]:
+    def policy(self, params: Tree) -> Callable[[jax.Array], jax.Array]:
         """Observation to trajectory weights."""
         return nnx.merge(self._graph, params)
 
-    def serves(self, key: jax.Array) -> Any:
+    def serves(self, key: jax.Array) -> Tree:
         """A batch of starts."""
         return jax.vmap(self.task.sample)(jax.random.split(key, self.settings.batch))
 
-    def answers(self, params: Any, starts: Any) -> jax.Array:
+    def answers(self, params: Tree, starts: ArrayLike) -> jax.Array:
         """The network's trajectory weights for each of them, (n, weights)."""
         network = self.policy(params)
         return jax.vmap(lambda start: network(self.task.observe(start)))(starts)
@@ -116,10 +118,10 @@ class _OneTrajectory:
         weights = jax.vmap(lambda start: policy(self.task.observe(start)))(starts)
         return self.outcomes(weights, starts)
 
-    def evaluate(self, params: Any, key: jax.Array, count: int) -> dict[str, Measure]:
+    def evaluate(self, params: Tree, key: jax.Array, count: int) -> dict[str, Interval]:
         return summary(self.play(self.policy(params), key, count))
 
-    def measure(self, params: Any, key: jax.Array, step: int) -> dict[str, float]:
+    def measure(self, params: Tree, key: jax.Array, step: int) -> dict[str, float]:
         """Loss terms and real-world measures."""
         starts = self.serves(key)
         weights = self.answers(params, starts)
@@ -132,27 +134,27 @@ class _OneTrajectory:
             **{f"term_{name}": value for name, value in means.items()},
         }
 
-    def blame(self, params: Any, keys: Sequence[jax.Array]) -> str:
+    def blame(self, params: Tree, keys: Sequence[jax.Array]) -> str:
         starts = self.serves(keys[0])
         terms = self.terms(self.answers(params, starts), starts)
         bad = [name for name, term in terms.items() if not bool(jnp.all(jnp.isfinite(term)))]
         return f"in the loss term {' and '.join(bad)}" if bad else "in the gradient"
 
-    def terms(self, weights: jax.Array, starts: Any) -> dict[str, Any]:
+    def terms(self, weights: jax.Array, starts: ArrayLike) -> dict[str, jax.Array]:
         """The summands of the loss of each row."""
         raise NotImplementedError
 
-    def outcomes(self, weights: jax.Array, starts: Any) -> dict[str, np.ndarray]:
+    def outcomes(self, weights: jax.Array, starts: ArrayLike) -> dict[str, np.ndarray]:
         """The task's measures of each row."""
         raise NotImplementedError
 
-    def _network(self, key: jax.Array) -> tuple[Any, Any]:
+    def _network(self, key: jax.Array) -> tuple[Tree, Tree]:
         seen = jax.eval_shape(lambda key: self.task.observe(self.task.sample(key)), key)
         count, hidden = self.task.weight_count, self.settings.hidden
         return nnx.split(MLP(seen.size, hidden, count, rngs=nnx.Rngs(key)))
 
     @functools.cached_property
-    def _graph(self) -> Any:
+    def _graph(self) -> Tree:
         return self._network(jax.random.key(0))[0]
 
 

@@ -6,10 +6,12 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import jax
 from jax.experimental import multihost_utils
+
+from diffsim._types import Tree
 
 _AGAIN = "another one has gone or failed; start all again, with --resume where there is one"
 # Says so for a process that dies, reading the end of its pipe instead of a line.
@@ -71,9 +73,11 @@ class Group:
             return
         text = f"error: process {self.process} of {self.processes} at {self.coordinator}: {_AGAIN}"
         with subprocess.Popen(
-            [*_WATCH, text], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            [*_WATCH, text],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             start_new_session=True,  # an interrupt from the keyboard is not for it
-        ) as watch:  # fmt: skip
+        ) as watch:
             try:
                 with together():
                     self._connect()
@@ -86,9 +90,13 @@ class Group:
         address = None if self.coordinator == "auto" else self.coordinator
         listen = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", address)
         jax.distributed.initialize(
-            address, self.processes, self.process, coordinator_bind_address=listen,
-            heartbeat_timeout_seconds=self.patience, shutdown_timeout_seconds=self.patience,
-        )  # fmt: skip
+            address,
+            self.processes,
+            self.process,
+            coordinator_bind_address=listen,
+            heartbeat_timeout_seconds=self.patience,
+            shutdown_timeout_seconds=self.patience,
+        )
         # Processes find each other for the first exchange within 30 s or not at all: before they
         # compile, which takes some longer than others.
         meet()
@@ -110,7 +118,7 @@ def meet() -> None:
             multihost_utils.sync_global_devices("meeting")
 
 
-def own(rows: Any) -> Any:
+def own(rows: Tree) -> Tree:
     """This process's share of rows that all have.
 
     Raises:
@@ -123,7 +131,7 @@ def own(rows: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[begin : begin + total // count], rows)
 
 
-def averaged(tree: Any) -> Any:
+def averaged(tree: Tree) -> Tree:
     """The mean over the processes of what each has."""
     if jax.process_count() == 1:
         return tree

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import optax
 import tyro
 
-from diffsim import gradients
+from diffsim import _check, gradients
 from diffsim.motion import GENERATORS
 from diffsim.motion.arm import arm_generator
 from diffsim.tasks import TASKS, ArmHitsTarget, HitToTarget, HostTask, Serves, Task
@@ -17,7 +17,7 @@ from diffsim.tasks.hit_target import SWING, SWING_TIME
 from diffsim.tasks.mujoco_task import MujocoHits
 from diffsim.tasks.randomise import USUAL, Randomisation
 from diffsim.training.player import Hosted, Player, Traced
-from diffsim.training.stored import Stored, check_one_of
+from diffsim.training.stored import Stored
 
 # A simulator with noise from its time steps wants larger differences, a slow one fewer of them.
 NOISY = {"samples": 2, "step": 0.05}
@@ -39,8 +39,10 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 HALF = ((0.3, -0.5), (1.2, 0.5))  # where targets are drawn, m
 # What estimators were called in closed loops.
 RENAMED = {
-    "analytic": "pathwise", "reinforce": "score-function", "interpolated": "inverse-variance",
-}  # fmt: skip
+    "analytic": "pathwise",
+    "reinforce": "score-function",
+    "interpolated": "inverse-variance",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ class RunSettings(Stored):
             raise ValueError(
                 f"gradient: expected {RENAMED[self.gradient]!r}, as {self.gradient!r} is called now"
             )
-        check_one_of("gradient", self.gradient, self.estimators())
+        _check.one_of("gradient", self.gradient, self.estimators())
 
     def estimators(self) -> Collection[str]:
         """Names that ``gradient`` may have."""
@@ -140,15 +142,15 @@ class Settings(RunSettings):
         super().__post_init__()
         if not self.spin >= 0:
             raise ValueError(f"spin: expected >= 0, got {self.spin}")
-        check_one_of("generator", self.generator, GENERATORS)
-        check_one_of("task", self.robot, TASKS)
-        check_one_of("objective", self.objective, OBJECTIVES)
+        _check.one_of("generator", self.generator, GENERATORS)
+        _check.one_of("task", self.robot, TASKS)
+        _check.one_of("objective", self.objective, OBJECTIVES)
         plain = not self.any_target and self.objective == "target"
         if self.simulator != "events" and not (plain and not self.randomise):
             raise ValueError("simulator: expected events for any target, fastest and randomise")
         if self.any_target and self.objective != "target":
             raise ValueError(f"objective: expected target where any is drawn, got {self.objective}")
-        check_one_of("simulator", self.simulator, ("events", "mujoco"))
+        _check.one_of("simulator", self.simulator, ("events", "mujoco"))
         if self.gradient == "complex-step":
             raise ValueError("gradient: expected a method for real weights, got 'complex-step'")
         self.method()
@@ -159,9 +161,12 @@ class Settings(RunSettings):
     def optimizer(self) -> optax.GradientTransformation:
         warm = min(50, self.steps // 10)
         schedule = optax.warmup_cosine_decay_schedule(
-            0.0 if warm else self.learning_rate, self.learning_rate, warm,
-            self.steps, 0.01 * self.learning_rate,
-        )  # fmt: skip
+            0.0 if warm else self.learning_rate,
+            self.learning_rate,
+            warm,
+            self.steps,
+            0.01 * self.learning_rate,
+        )
         return optax.chain(optax.clip_by_global_norm(self.clip), optax.adam(schedule))
 
     def player(self) -> Player:
@@ -182,7 +187,7 @@ class Settings(RunSettings):
             changes["sigma" if direct else "law"] = (
                 self.sigma if direct else gradients.Gaussian(self.sigma)
             )
-        return gradients.method(self.gradient, **changes)
+        return gradients.make(self.gradient, **changes)
 
     def task(self) -> Task | HostTask:
         """The task these settings describe."""
@@ -221,6 +226,12 @@ class Settings(RunSettings):
         if "mujoco" not in arguments:
             return cls()
         return cls(
-            gradient="spsa", robot="arm", simulator="mujoco", steps=600, batch=32,
-            learning_rate=5e-3, checkpoint_every=50, out=Path("runs/mujoco"),
-        )  # fmt: skip
+            gradient="spsa",
+            robot="arm",
+            simulator="mujoco",
+            steps=600,
+            batch=32,
+            learning_rate=5e-3,
+            checkpoint_every=50,
+            out=Path("runs/mujoco"),
+        )

@@ -1,11 +1,12 @@
 """Several devices, of one process or more: rows divided over them, everything else on each."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from diffsim._types import Tree
 
 _AXIS = "rows"
 
@@ -59,7 +60,7 @@ def averaged(f: Callable) -> Callable:
     return lambda shared, rows: whole(shared, rows)[0]
 
 
-def replicated(tree: Any) -> Any:
+def replicated(tree: Tree) -> Tree:
     """The arrays, the same in every process, on every device.
 
     Nothing is compared or sent: where processes differ, a checkpoint has what process 0 had.
@@ -78,7 +79,7 @@ def replicated(tree: Any) -> Any:
     return jax.tree.map(spread, tree)
 
 
-def local(tree: Any) -> Any:
+def local(tree: Tree) -> Tree:
     """This process's copy, on one device, of arrays that are on every device."""
     if jax.device_count() == 1:
         return tree

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -86,12 +86,6 @@ class Stored:
             raise ValueError(f"{path}: {short(error, 300)}") from None
 
 
-def check_one_of(name: str, value: str, allowed: Collection[str]) -> None:
-    """Raise ValueError for a value that is not among those allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {short(repr(value))}")
-
-
 def _typed(value: Any, hint: Any) -> Any:
     """A value from JSON as the type of a field; TypeError where it is of another."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
@@ -113,7 +107,7 @@ def _typed(value: Any, hint: Any) -> Any:
     raise TypeError
 
 
-def _named(hint: Any) -> str:
+def _named(hint: object) -> str:
     if typing.get_origin(hint) is typing.Annotated:
         hint = typing.get_args(hint)[0]
     return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)  # type: ignore

@@ -2,12 +2,12 @@
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
+from diffsim._types import Tree
 from diffsim.envs import Env, EnvState
 from diffsim.training.policy import MLP
 
@@ -24,22 +24,22 @@ class Actor:
     [0.0, 0.0]
     """
 
-    graph: Any = struct.field(pytree_node=False)
+    graph: nnx.GraphDef = struct.field(pytree_node=False)
 
     @classmethod
     def create(
         cls, inputs: int, outputs: int, hidden: tuple[int, ...], key: jax.Array, deviation=0.3
-    ) -> tuple["Actor", dict[str, Any]]:
+    ) -> tuple["Actor", dict[str, Tree]]:
         """The policy and its first parameters; ``deviation`` is e^s of each command."""
         graph, network = nnx.split(MLP(inputs, hidden, outputs, rngs=nnx.Rngs(key)))
         spread = jnp.full(outputs, math.log(deviation))
         return cls(graph), {"network": network, "log_deviation": spread}
 
-    def mean(self, params: dict[str, Any], obs: jax.Array) -> jax.Array:
+    def mean(self, params: dict[str, Tree], obs: jax.Array) -> jax.Array:
         """Of the command, (actions,)."""
         return nnx.merge(self.graph, params["network"])(obs)
 
-    def log_prob(self, params: dict[str, Any], obs: jax.Array, command: jax.Array) -> jax.Array:
+    def log_prob(self, params: dict[str, Tree], obs: jax.Array, command: jax.Array) -> jax.Array:
         """log π(u | obs) up to a constant, ()."""
         spread = params["log_deviation"]
         z = (command - self.mean(params, obs)) * jnp.exp(-spread)
@@ -64,7 +64,7 @@ class Stretch:
 
 
 def unroll(
-    env: Env, actor: Actor, params: Any, state: EnvState, noise: jax.Array
+    env: Env, actor: Actor, params: Tree, state: EnvState, noise: jax.Array
 ) -> tuple[EnvState, Stretch]:
     """Play ``len(noise)`` steps from ``state``; ``jax.vmap`` it for many.
 

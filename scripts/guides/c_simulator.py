@@ -75,6 +75,6 @@ assert np.mean(losses[-10:]) < 0.2 * losses[0]
 
 # %%
 from diffsim.tasks import ArmHitsTarget  # noqa: E402
-from diffsim.tasks.mujoco_rally import Rally  # noqa: E402
+from diffsim.tasks.mujoco_rally import MuJoCoRally  # noqa: E402
 
-print(ArmHitsTarget.create().weight_count, "weights;", (Rally.__doc__ or "").splitlines()[0])
+print(ArmHitsTarget.create().weight_count, "weights;", (MuJoCoRally.__doc__ or "").splitlines()[0])

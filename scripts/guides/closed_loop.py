@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim.envs import make, restart, table
+from diffsim.envs import channel_table, make, restart
 
 env = make("paddle-juggle")
-print(table(env.observations))
-print(table(env.actions))
+print(channel_table(env.observations))
+print(channel_table(env.actions))
 
 # %% [markdown]
 # ## Functions of one state

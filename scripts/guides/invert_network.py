@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from diffsim.invertible import Chain, Dense, LeakyRelu, Status, invert
+from diffsim.invertible import Chain, Dense, InversionStatus, LeakyRelu, invert
 
 # %% [markdown]
 # ## A network of invertible layers
@@ -47,7 +47,7 @@ network = nnx.merge(graph, params)
 y = wanted(jnp.array([0.3, -0.2, 0.5, 0.1]))
 found = invert(network, y)
 print(f"fit {value:.4f}", found)
-assert int(found.status) == Status.OK
+assert int(found.status) == InversionStatus.OK
 assert jnp.allclose(network(found.x), y, atol=1e-4)
 
 # %% [markdown]
@@ -61,4 +61,4 @@ print(found)
 assert abs(float(jnp.linalg.norm(found.x)) - 2) < 1e-3
 never = invert(lambda x: x**2, jnp.array([-1.0]), size=1, start=jnp.ones(1), key=jax.random.key(0))
 print(never)
-assert int(never.status) != Status.OK
+assert int(never.status) != InversionStatus.OK

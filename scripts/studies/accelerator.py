@@ -20,7 +20,7 @@ from rich.console import Console
 from diffsim import delay, quadrature
 from diffsim._files import checked
 from diffsim.invertible import LAYERS
-from diffsim.losses import Dense, Diagonal, Smoothing, softmax_infogain
+from diffsim.losses import DenseInfogain, DiagonalInfogain, SmoothingInfogain, softmax_infogain
 from studies import harness
 from studies.delay import AMPLITUDES, ECHOES
 from studies.invertible import STRUCTURED
@@ -79,11 +79,11 @@ def _loss(shape: tuple[int, int], kind: str) -> Made:
     if kind == "written plainly":
         return jax.value_and_grad(naive), (x, labels, h)
     if kind == "diagonal":
-        h = Diagonal(jnp.linspace(0.5, 2, classes, dtype=jnp.float32))
+        h = DiagonalInfogain(jnp.linspace(0.5, 2, classes, dtype=jnp.float32))
     elif kind == "smoothing":
-        h = Smoothing(jnp.float32(0.1), classes)
+        h = SmoothingInfogain(jnp.float32(0.1), classes)
     else:
-        h = Dense(h)
+        h = DenseInfogain(h)
     return jax.value_and_grad(softmax_infogain), (x, labels, h)
 
 

@@ -7,12 +7,13 @@ from rich.console import Console
 
 from diffsim import envs
 from diffsim._files import read_json
+from diffsim._intervals import Interval
 from diffsim.report import closed_loop as report
 from diffsim.report.plots import learning_curves
 from diffsim.training.checkpoint import Checkpoints
 from diffsim.training.closed_loop import LoopSettings
 from diffsim.training.episodes import Episodes
-from diffsim.training.evaluate import Measure, as_measures
+from diffsim.training.evaluate import as_measures
 from diffsim.training.loop import Trainer
 from diffsim.training.metrics import MetricsWriter, read
 from studies import harness
@@ -40,7 +41,7 @@ def compare(
     """
     console = Console()
     curves: dict[str, list] = {}
-    last: dict[str, dict[str, Measure]] = {}
+    last: dict[str, dict[str, Interval]] = {}
     for name in gradients:
         for seed in range(seeds):
             folder = out / f"{name}-{seed}"
@@ -63,13 +64,13 @@ def compare(
             last[f"{name}, seed {seed}"] = as_measures(read_json(file), file)
             rows = read(folder / "metrics.csv")
             curves.setdefault(name, []).append({key: [r[key] for r in rows] for key in rows[0]})
-    console.print(report.table(env, last))
+    console.print(report.measures_table(env, last))
     for x, picture in (("control_steps", "steps.png"), ("seconds", "seconds.png")):
         console.print(f"wrote {learning_curves(curves, path=out / picture, x=x)}")
     return {env: [{"run": name} | measures for name, measures in last.items()]}
 
 
-def _ppo(name: str, budget: int, seed: int, folder: Path) -> dict[str, Measure]:
+def _ppo(name: str, budget: int, seed: int, folder: Path) -> dict[str, Interval]:
     """brax's PPO; its seconds are those of training, without evaluation, as are ours."""
     from diffsim.envs import brax_adapter
 

@@ -13,9 +13,15 @@ from flax import nnx
 from rich.progress import track
 
 from diffsim import _extra
-from diffsim._files import checked, new_figure, save_figure
-from diffsim.losses import Dense, Diagonal, Infogain, from_distances, softmax_infogain
-from diffsim.training.evaluate import student_interval
+from diffsim._files import figure_path, new_figure, save_figure
+from diffsim._intervals import student_interval
+from diffsim.losses import (
+    DenseInfogain,
+    DiagonalInfogain,
+    Infogain,
+    from_distances,
+    softmax_infogain,
+)
 from studies import harness
 
 CLASSES, PIXELS = 10, 64
@@ -127,8 +133,8 @@ def compare(options: Options) -> dict[str, Measures]:
         raise ValueError(f"share: expected in [0, 1], got {options.share}")
     similar = from_distances(DISTANCES, options.beta, normalise=True).values
     losses: dict[str, Infogain] = {
-        "cross-entropy": Diagonal(jnp.ones(CLASSES, jnp.float32)),
-        "infogain": Dense(
+        "cross-entropy": DiagonalInfogain(jnp.ones(CLASSES, jnp.float32)),
+        "infogain": DenseInfogain(
             (1 - options.share) * jnp.eye(CLASSES, dtype=jnp.float32) + options.share * similar
         ),
     }
@@ -163,7 +169,7 @@ def picture(found: dict[str, Measures], path: str | os.PathLike) -> Path:
     Raises:
         ValueError: the name does not end in .png, .pdf or .svg.
     """
-    file = checked(path, (".png", ".pdf", ".svg"))
+    file = figure_path(path)
     figure = new_figure(9, 4.4, dpi=150)
     shares = {
         name: 100 * np.mean(m.confusion / m.confusion.sum((1, 2), keepdims=True), axis=0)
@@ -189,7 +195,7 @@ def picture(found: dict[str, Measures], path: str | os.PathLike) -> Path:
 
 def run(options: Options) -> None:
     """Print the table and write the picture."""
-    checked(options.out, (".png", ".pdf", ".svg"))
+    figure_path(options.out)
     found = compare(options)
     title = f"{options.seeds} seeds, {options.images} images to train on, 95 % intervals"
     harness.show(title, rows(found))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from diffsim.losses.base import Dense, Diagonal, Infogain, Smoothing
+from diffsim.losses.base import DenseInfogain, DiagonalInfogain, Infogain, SmoothingInfogain
 from diffsim.losses.infogain import softmax_infogain
 from studies import harness
 
@@ -33,7 +33,7 @@ def candidates(shape: tuple[int, int], seed: int) -> dict[str, tuple[Callable, C
     labels = rng.integers(0, kinds, rows).astype(np.int32)
     values = rng.uniform(0.1, 2, (kinds, classes)).astype(np.float32)
     arrays = jnp.asarray(x), jnp.asarray(labels)
-    smoothing = Smoothing.create(jnp.float32(0.1), classes)
+    smoothing = SmoothingInfogain.create(jnp.float32(0.1), classes)
 
     def ours(x, labels, infogain):
         return softmax_infogain(x, labels, infogain)
@@ -48,8 +48,8 @@ def candidates(shape: tuple[int, int], seed: int) -> dict[str, tuple[Callable, C
             )
         )
 
-    dense = Dense(jnp.asarray(values))
-    diagonal = Diagonal(jnp.linspace(0.5, 2, classes, dtype=x.dtype))
+    dense = DenseInfogain(jnp.asarray(values))
+    diagonal = DiagonalInfogain(jnp.linspace(0.5, 2, classes, dtype=x.dtype))
     jobs: dict[str, tuple[Callable, Infogain | jax.Array | None]] = {
         BASE: (cross_entropy, None),
         "dense": (ours, dense),

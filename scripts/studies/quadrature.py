@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import SPHERE
 from diffsim.quadrature.grid import Grid, sphere_grid
 from diffsim.quadrature.lebedev import DEGREES
+from diffsim.quadrature.scheme import scheme_of
 from diffsim.quadrature.sphere import integrate
 from diffsim.quadrature.zoom import Zoom
 from studies import harness, integrands
@@ -58,7 +58,7 @@ def count(grid: Grid) -> int:
 
 def ours(grid: Grid, samples: np.ndarray, measure: str) -> float:
     """The rule that the library chooses for the grid."""
-    return float(np.sum(plans.make(grid, measure).weights * samples))
+    return float(np.sum(scheme_of(grid, measure).weights * samples))
 
 
 def _integrand(grid: Grid, samples: np.ndarray, measure: str) -> tuple[np.ndarray, ...]:

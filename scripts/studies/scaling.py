@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from diffsim._files import checked, new_figure, save_figure
+from diffsim._files import figure_path, new_figure, save_figure
 from studies import harness
 
 CLOCKS = ("wall", "cpu")
@@ -46,7 +46,7 @@ def benchmark(
         for every count: devices, least and median seconds and processor seconds of an update, and
         the efficiencies by them, the medians with quartiles.
     """
-    path, console = checked(path, (".png", ".pdf", ".svg")), Console()
+    path, console = figure_path(path), Console()
     with ExitStack() as stack, Progress(console=console, transient=True) as bar:
         compiling = bar.add_task("compiling", total=len(devices))
         children = [stack.enter_context(_child(count, serves, gradient)) for count in devices]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffsim import delay
-from diffsim.delay.maximum_likelihood import Problem
+from diffsim.delay.maximum_likelihood import Likelihood
 
 FREQUENCIES = 1e9 + 1e6 * np.arange(32)
 DELAYS = np.array([8.0e-9, 25.0e-9])
@@ -121,7 +121,7 @@ def test_fit_derivatives_are_those_of_its_residual():
         samples = delay.FrequencySamples.create(
             values, pulse=pulse, noise=1 + rng.random(16), offset=3.0, real_amplitudes=real
         )
-        problem = Problem.of(samples)
+        problem = Likelihood.of(samples)
         point = jnp.array([0.2, 0.31, 0.0])
 
         def residual(delays, problem):

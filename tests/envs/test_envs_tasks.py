@@ -92,7 +92,7 @@ def test_observation_table_tells_what_is_seen(name):
     np.testing.assert_allclose(seen[9 : 9 + count], state.place.ravel(), atol=1e-12)
     names = [c.name for c in env.observations]
     assert len(set(names)) == len(names)
-    assert envs.table(env.observations).count("m/s") == 3 + count * 3 // 5
+    assert envs.channel_table(env.observations).count("m/s") == 3 + count * 3 // 5
 
 
 def test_servo_solves_its_equation_and_turns_as_it_says():

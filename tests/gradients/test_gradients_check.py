@@ -267,7 +267,7 @@ def test_backprop_bad_input():
         backprop.init(KEY, [3, 2], ["tanh", "tanh"])
     with pytest.raises(ValueError, match="activation: expected one of tanh"):
         backprop.loss(
-            [backprop.Layer(jnp.ones((1, 1)), jnp.ones(1), "gelu")], *[jnp.ones((2, 1))] * 2
+            [backprop.DenseLayer(jnp.ones((1, 1)), jnp.ones(1), "gelu")], *[jnp.ones((2, 1))] * 2
         )
     with pytest.raises(ValueError, match=r"shapes \(n, in\) and \(n, out\)"):
         backprop.loss(backprop.init(KEY, [3, 2], ["tanh"]), jnp.ones(3), jnp.ones(2))

@@ -60,7 +60,7 @@ def test_alpha_order_trusts_its_bound_on_the_score():
         problem = Problem(Q, x, has_aux=False, keys=(drawn, None, None), stochastic=False)
         rough = mixtures.both_terms(problem, LAW, n, 1, None)[2]
         error = jnp.linalg.norm(mixtures.mean(rough) - Q.gradient)
-        reported = estimate(Q, AlphaOrder(LAW, n))(x, key=key).info["radius"]
+        reported = estimate(Q, AlphaOrder(LAW, samples=n))(x, key=key).info["radius"]
         return error, concentration.Bernstein()(rough, 0.05), reported
 
     error, radius, reported = fast_jit(jax.vmap(one))(jax.random.split(KEY, 2_000))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import Step, fast_jit, quadratic
 
-from diffsim.gradients import METHODS, Chain, estimate, surrogate
+from diffsim.gradients import METHODS, UnrolledLoss, estimate, surrogate
 
 KEY = jax.random.key(0)
 Q = quadratic(sigma=0.1)
@@ -92,11 +92,11 @@ def test_composes(kind):
 def test_step_and_chain(name):
     """On a step, values see the jump, φ(z)/σ, and derivatives nothing; f itself is flat there.
 
-    A Chain is an ordinary loss to every method.
+    An UnrolledLoss is an ordinary loss to every method.
     """
     used = METHODS[name]
     step = Step(mu=0.05, sigma=0.1)
-    chain = Chain(jnp.zeros(1), lambda s, x: 0.5 * s + x, lambda s: s[0], 3)
+    chain = UnrolledLoss(jnp.zeros(1), lambda s, x: 0.5 * s + x, lambda s: s[0], 3)
     exact = 1 + 1.5 + 1.75  # s = x, 1.5x, 1.75x
 
     @fast_jit

@@ -28,6 +28,7 @@ from diffsim.gradients import (
     centered_ranks,
     estimate,
     fit_surrogate,
+    laws,
     measured_step,
     policy_gradient_objective,
     reward_to_go,
@@ -121,8 +122,31 @@ def test_logistic_law_against_scipy():
 @pytest.mark.parametrize("law", [Gaussian(0.5), Logistic(0.3)], ids=["gaussian", "logistic"])
 def test_score_function_with_any_law(law):
     """On a quadratic every symmetric law has the plain gradient as its mean."""
-    found = fast_jit(estimate(Q, ScoreFunction(law, 100_000)))(jnp.asarray(Q.mu), key=KEY)
+    found = fast_jit(estimate(Q, ScoreFunction(law, samples=100_000)))(jnp.asarray(Q.mu), key=KEY)
     assert np.all(np.abs(found.grad - Q.gradient) <= 4 * found.standard_error)
+
+
+@pytest.mark.parametrize("name", laws.LAWS)
+def test_a_law_keeps_the_contract(name, dtype):
+    """E s = 0 and E s² = −E ∂²log p/∂mean², of points it draws itself."""
+    law, mean = laws.LAWS[name].create(), jnp.array([0.3, -0.2], dtype)
+
+    @fast_jit
+    def look(key):
+        points = law.reparameterize(mean, law.sample(key, (100_000, 2), dtype))
+        points = laws.seen(law, points)
+        scores = jax.vmap(lambda point: laws.score(law, point, mean))(points)
+        bends = jax.vmap(lambda point: jax.jacfwd(laws.score, 2)(law, point, mean))(points)
+        return scores, jnp.mean(jax.vmap(jnp.diagonal)(bends), axis=0)
+
+    scores, bend = look(KEY)
+    assert scores.dtype == bend.dtype == dtype
+    scores = np.asarray(scores, float)
+    assert np.all(np.abs(scores.mean(axis=0)) < 4 * scores.std(axis=0) / 100_000**0.5)
+    np.testing.assert_allclose((scores**2).mean(axis=0), -bend, rtol=0.03)
+    if hasattr(law, "sigma"):
+        with pytest.raises(ValueError, match="sigma: expected"):
+            type(law).create(0.0)
 
 
 def test_ranks():
@@ -135,7 +159,7 @@ def test_fitted_surrogate_lowers_the_variance_to_the_pathwise_one():
     """The quadratic surrogate holds the loss itself, and the fit finds it from values alone."""
     q = quadratic(d=2, sigma=0.5)
     law, x = Gaussian(q.sigma), jnp.asarray(q.mu)
-    start = Relax(law, 256)
+    start = Relax(law, samples=256)
     fitted = fit_surrogate(q, start, x, key=KEY, steps=1500, learning_rate=0.03)
     after = fast_jit(estimate(q, fitted.replace(samples=20_000)))(x, key=jax.random.key(1))
     pathwise = q.sigma**2 * q.F
@@ -150,8 +174,13 @@ def bits(b):
 @pytest.mark.parametrize(
     "used",
     [
-        ScoreFunction(Bernoulli(), 50_000),
-        Relax(Bernoulli(), 50_000, lambda c, x: c * bits(jax.nn.sigmoid(x / 0.5)), 1.0),
+        ScoreFunction(Bernoulli(), samples=50_000),
+        Relax(
+            Bernoulli(),
+            samples=50_000,
+            surrogate=lambda c, x: c * bits(jax.nn.sigmoid(x / 0.5)),
+            parameters=1.0,
+        ),
     ],
     ids=["score", "relax"],
 )

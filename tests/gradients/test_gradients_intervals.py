@@ -44,7 +44,7 @@ def test_interval_is_the_quantile_of_its_estimate():
     def loss(x):
         return jnp.sum(jnp.exp(x))
 
-    found = fast_jit(estimate(loss, Pathwise(Gaussian(), 6)))(jnp.ones(2), key=KEY)
+    found = fast_jit(estimate(loss, Pathwise(Gaussian(), samples=6)))(jnp.ones(2), key=KEY)
     for skew in (found.skewness, jnp.zeros(2)):
         low, high = found.replace(skewness=skew).interval(0.9)
         half = intervals.quantile(0.9, found.samples, skew) * found.standard_error
@@ -80,7 +80,7 @@ def test_skewness_not_the_weights_spoiled_students_interval():
 
     def one(key):
         posed = Problem(problem, x, has_aux=False, keys=(key, None, None), stochastic=False)
-        fitted = InverseVariance(law, n).draw(posed)
+        fitted = InverseVariance(law, samples=n).draw(posed)
         _, smooth, rough = mixtures.both_terms(posed, law, n, 4, None)
         known = 0.29 * smooth + 0.71 * rough  # 0.29: what the weights are on average
         return fitted.terms[:, 0], known[:, 0], fitted.info["alpha"]

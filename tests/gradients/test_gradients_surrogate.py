@@ -23,7 +23,7 @@ from diffsim.gradients import (
     ScoreFunction,
     TotalPropagation,
     estimate,
-    method,
+    make,
     surrogate,
 )
 from diffsim.gradients.directions import Haar
@@ -85,8 +85,9 @@ def test_closed_over_tracers_may_be_batched_or_differentiated():
 
 @pytest.mark.parametrize(
     "used",
-    [ScoreFunction(samples=10), Pathwise(Gaussian(), 10), CentralDifference(),
-     METHODS["measure-valued"], InverseVariance(samples=8)],
+    [ScoreFunction(samples=10), Pathwise(Gaussian(), samples=10), CentralDifference(),
+     METHODS["measure-valued"], InverseVariance(samples=8), PersistentES(samples=5),
+     TotalPropagation(samples=8)],
     ids=lambda m: type(m).__name__,
 )  # fmt: skip
 def test_chunks_change_memory_only(used):
@@ -134,9 +135,7 @@ def test_pairs_share_the_noise_of_a_stochastic_loss(name):
     def loss(x, key):
         return jnp.sum(x) + 100.0 * jax.random.normal(key)
 
-    slope = fast_jit(jax.grad(surrogate(loss, method(name), stochastic=True)))(
-        jnp.zeros(1), key=KEY
-    )
+    slope = fast_jit(jax.grad(surrogate(loss, make(name), stochastic=True)))(jnp.zeros(1), key=KEY)
     if name == "score-function":
         assert abs(float(slope[0]) - 1) > 10  # deviation 100/(σ√64) = 125
     elif name == "measure-valued":
@@ -156,7 +155,7 @@ def test_antithetic_pathwise_pairs_share_the_noise_of_the_loss():
         return factor, noise
 
     factor, noise = pair(KEY)
-    found = estimate(loss, Pathwise(Gaussian(0.1), 4, antithetic=True), stochastic=True)
+    found = estimate(loss, Pathwise(Gaussian(0.1), samples=4, antithetic=True), stochastic=True)
     got = fast_jit(found)(X, key=KEY)
     assert got.evaluations == 8
     assert int(got.samples) == 4
@@ -262,8 +261,8 @@ BAD = {
     "not complex": (lambda: surrogate(
         lambda x: _check.floating("speed", x, (2,))[0], ComplexStep())(jnp.ones(2)),
         TypeError, r"ComplexStep gives it complex .*refuses \(speed: .*complex128\); Pathwise and"),
-    "name": (lambda: method("newton"), ValueError, "got 'newton'"),
-    "setting": (lambda: method("spsa", sigma=1.0), ValueError, "for spsa, got 'sigma'"),
+    "name": (lambda: make("newton"), ValueError, "got 'newton'"),
+    "setting": (lambda: make("spsa", sigma=1.0), ValueError, "for spsa, got 'sigma'"),
 }  # fmt: skip
 
 

@@ -11,9 +11,9 @@ import pytest
 from problems import LogisticMap, Mixed, Quadratic, Step, fast_jit, quadratic
 
 from diffsim.gradients import (
-    PGPE,
     SPSA,
     AlphaOrder,
+    AtPoint,
     BestConstant,
     Constant,
     Distribution,
@@ -29,7 +29,6 @@ from diffsim.gradients import (
     NoBaseline,
     Pathwise,
     RandomDirections,
-    RandomizedSmoothing,
     Relax,
     ScoreFunction,
     Sphere,
@@ -45,36 +44,41 @@ PAIR = (Q.d + 1) * Q.G
 ON_QUADRATIC = {
     "pathwise": (Pathwise(LAW), Q.sigma**2 * Q.F),
     "pathwise-antithetic": (Pathwise(LAW, antithetic=True), 0.0),
-    "score-no-baseline": (ScoreFunction(LAW, 1, NoBaseline()), Q.score_variance_with(0.0)),
-    "score-mean-baseline": (ScoreFunction(LAW, 1, Constant(Q.mean)), Q.score_variance),
+    "score-no-baseline": (
+        ScoreFunction(LAW, samples=1, baseline=NoBaseline()),
+        Q.score_variance_with(0.0),
+    ),
+    "score-mean-baseline": (
+        ScoreFunction(LAW, samples=1, baseline=Constant(Q.mean)),
+        Q.score_variance,
+    ),
     "score-best-baseline": (
-        ScoreFunction(LAW, 1, Constant(Q.mean + Q.sigma**2 * Q.t / Q.d)),
+        ScoreFunction(LAW, samples=1, baseline=Constant(Q.mean + Q.sigma**2 * Q.t / Q.d)),
         Q.score_variance - Q.sigma**2 * Q.t**2 / Q.d,
     ),
-    "score-leave-one-out": (ScoreFunction(LAW, 4), Q.leave_one_out_variance(4)),
-    "score-antithetic": (ScoreFunction(LAW, 2, antithetic=True), PAIR / 2),
-    "evolution-strategies": (EvolutionStrategies(Q.sigma, 2), PAIR / 2),
+    "score-leave-one-out": (ScoreFunction(LAW, samples=4), Q.leave_one_out_variance(4)),
+    "score-antithetic": (ScoreFunction(LAW, samples=2, antithetic=True), PAIR / 2),
+    "evolution-strategies": (EvolutionStrategies(Q.sigma, samples=2), PAIR / 2),
     "evolution-strategies-single": (
-        EvolutionStrategies(Q.sigma, 3, antithetic=False),
+        EvolutionStrategies(Q.sigma, samples=3, antithetic=False),
         Q.leave_one_out_variance(3),
     ),
-    "pgpe": (PGPE(Q.sigma, 1), PAIR),
     "spsa": (SPSA(samples=2), (Q.d - 1) * Q.G / 2),
     "forward-gradient": (ForwardGradient(samples=1), (Q.d - 1) * Q.G),
-    "forward-gradient-gaussian": (ForwardGradient(GaussianDirections(), 1), PAIR),
+    "forward-gradient-gaussian": (ForwardGradient(GaussianDirections(), samples=1), PAIR),
     "gaussian-directions": (RandomDirections(samples=1), PAIR),
     "sphere": (RandomDirections(Sphere(), samples=1), (Q.d - 1) * Q.G),
     "haar-3": (RandomDirections(Haar(3), samples=1), (Q.d / 3 - 1) * Q.G),
     "hadamard-2": (RandomDirections(Hadamard(2), samples=2), (Q.d / 2 - 1) * Q.G / 2),
-    "measure-valued": (MeasureValued(Q.sigma, 1), Q.measure_valued_variance),
-    "relax-zero": (Relax(LAW, 1), Q.score_variance_with(0.0)),
+    "measure-valued": (MeasureValued(Q.sigma, samples=1), Q.measure_valued_variance),
+    "relax-zero": (Relax(LAW, samples=1), Q.score_variance_with(0.0)),
     "relax-exact": (
-        Relax(LAW, 1, lambda _, x: Q(x)),
+        Relax(LAW, samples=1, surrogate=lambda _, x: Q(x)),
         Q.sigma**2 * Q.F,
     ),
-    "smoothing-first": (RandomizedSmoothing(1, LAW, 2), Q.sigma**2 * Q.F / 2),
+    "smoothing-first": (Pathwise(LAW, samples=2), Q.sigma**2 * Q.F / 2),
     "smoothing-zeroth": (
-        RandomizedSmoothing(0, LAW, 1),
+        ScoreFunction(LAW, AtPoint(), samples=1),
         Q.score_variance_with(Q.mean - 0.5 * Q.sigma**2 * Q.t),
     ),
 }
@@ -84,32 +88,47 @@ def on_line(problem, here):
     """What has a closed form on the step and on the logistic map; ``here`` is f(μ)."""
     law, pair = Gaussian(problem.sigma), problem.pair_variance
     return {
-        "score-no-baseline": (ScoreFunction(law, 1, NoBaseline()),
-                              problem.score_variance_with(0.0)),
-        "score-half": (ScoreFunction(law, 1, Constant(0.5)), problem.score_variance_with(0.5)),
-        "score-leave-one-out": (ScoreFunction(law, 3), problem.leave_one_out_variance(3)),
-        "score-antithetic": (ScoreFunction(law, 2, antithetic=True), pair / 2),
-        "evolution-strategies": (EvolutionStrategies(problem.sigma, 2), pair / 2),
-        "evolution-strategies-single": (EvolutionStrategies(problem.sigma, 4, antithetic=False),
-                                        problem.leave_one_out_variance(4)),
-        "pgpe": (PGPE(problem.sigma, 1), pair),
-        "measure-valued": (MeasureValued(problem.sigma, 1), problem.measure_valued_variance),
-        "relax-zero": (Relax(law, 1), problem.score_variance_with(0.0)),
-        "smoothing-zeroth": (RandomizedSmoothing(0, law, 1), problem.score_variance_with(here)),
-    }  # fmt: skip
+        "score-no-baseline": (
+            ScoreFunction(law, samples=1, baseline=NoBaseline()),
+            problem.score_variance_with(0.0),
+        ),
+        "score-half": (
+            ScoreFunction(law, samples=1, baseline=Constant(0.5)),
+            problem.score_variance_with(0.5),
+        ),
+        "score-leave-one-out": (ScoreFunction(law, samples=3), problem.leave_one_out_variance(3)),
+        "score-antithetic": (ScoreFunction(law, samples=2, antithetic=True), pair / 2),
+        "evolution-strategies": (EvolutionStrategies(problem.sigma, samples=2), pair / 2),
+        "evolution-strategies-single": (
+            EvolutionStrategies(problem.sigma, samples=4, antithetic=False),
+            problem.leave_one_out_variance(4),
+        ),
+        "measure-valued": (
+            MeasureValued(problem.sigma, samples=1),
+            problem.measure_valued_variance,
+        ),
+        "relax-zero": (Relax(law, samples=1), problem.score_variance_with(0.0)),
+        "smoothing-zeroth": (
+            ScoreFunction(law, AtPoint(), samples=1),
+            problem.score_variance_with(here),
+        ),
+    }
 
 
 ON_STEP = on_line(S, 1.0) | {
     "score-best-baseline": (
-        ScoreFunction(Gaussian(S.sigma), 1, Constant(S.best_baseline)),
+        ScoreFunction(Gaussian(S.sigma), samples=1, baseline=Constant(S.best_baseline)),
         S.score_variance_with(S.best_baseline),
     ),
 }
 
 ON_LOGISTIC = on_line(L, float(L(jnp.array([L.mu])))) | {
     "pathwise": (Pathwise(Gaussian(L.sigma)), L.pathwise_variance),
-    "smoothing-first": (RandomizedSmoothing(1, Gaussian(L.sigma), 2), L.pathwise_variance / 2),
-    "relax-exact": (Relax(Gaussian(L.sigma), 1, lambda _, x: L(x)), L.pathwise_variance),
+    "smoothing-first": (Pathwise(Gaussian(L.sigma), samples=2), L.pathwise_variance / 2),
+    "relax-exact": (
+        Relax(Gaussian(L.sigma), samples=1, surrogate=lambda _, x: L(x)),
+        L.pathwise_variance,
+    ),
 }
 
 PROBLEMS = {
@@ -119,7 +138,7 @@ PROBLEMS = {
 }
 CASES = [(problem, name) for problem, entry in PROBLEMS.items() for name in entry[3]]
 # One code path under two names, or one formula with two numbers: in the full run only.
-TWINS = {"score-no-baseline", "score-best-baseline", "score-antithetic", "pgpe", "sphere",
+TWINS = {"score-no-baseline", "score-best-baseline", "score-antithetic", "sphere",
          "gaussian-directions", "forward-gradient-gaussian", "relax-zero", "smoothing-first",
          "pathwise-antithetic", "evolution-strategies-single"}  # fmt: skip
 
@@ -190,10 +209,14 @@ def test_measure_valued_scale(count, coupled):
 
 @pytest.mark.parametrize(
     "method",
-    [PGPE(samples=4), ScoreFunction(samples=4), ScoreFunction(samples=2, antithetic=True),
-     Pathwise(Gaussian(), 2)],
+    [
+        EvolutionStrategies(samples=4),
+        ScoreFunction(samples=4),
+        ScoreFunction(samples=2, antithetic=True),
+        Pathwise(Gaussian(), samples=2),
+    ],
     ids=["pgpe", "score", "score-antithetic", "pathwise"],
-)  # fmt: skip
+)
 def test_gradient_in_the_scale(method):
     """d/dσ E f = σt for one shared scale."""
     x = Distribution(jnp.asarray(Q.mu), jnp.asarray(Q.sigma))
@@ -217,7 +240,7 @@ def test_logistic_crossover(steps):
     law, point = Gaussian(chaos.sigma), jnp.array([chaos.mu])
     theory = {
         Pathwise(law): chaos.pathwise_variance,
-        ScoreFunction(law, 1, Constant(0.5)): chaos.score_variance_with(0.5),
+        ScoreFunction(law, samples=1, baseline=Constant(0.5)): chaos.score_variance_with(0.5),
     }
     found = []
     for method, variance in theory.items():
@@ -245,7 +268,9 @@ def test_baselines_are_their_formulas():
 def test_best_constant_baseline_is_learned():
     """Its variance a sample is the best constant's, but for what learning it from n costs."""
     n = 64
-    rows = replicate(Q, ScoreFunction(LAW, n, BestConstant()), jnp.asarray(Q.mu), 10_000)
+    rows = replicate(
+        Q, ScoreFunction(LAW, samples=n, baseline=BestConstant()), jnp.asarray(Q.mu), 10_000
+    )
     best = (Q.score_variance - Q.sigma**2 * Q.t**2 / Q.d) / n
     mean, error, variance, variance_error = moments(rows)
     assert np.all(np.abs(mean - Q.gradient) <= 4 * error)
@@ -280,25 +305,24 @@ def test_mixed_estimator_behind_a_network(count):
 def covering(problem):
     law, sigma = Gaussian(problem.sigma), problem.sigma
     return {
-        "score": ScoreFunction(law, 128),
-        "antithetic": ScoreFunction(law, 128, antithetic=True),
-        "evolution-strategies": EvolutionStrategies(sigma, 128),
-        "pgpe": PGPE(sigma, 128),
-        "pathwise": Pathwise(law, 128),
-        "smoothing-zeroth": RandomizedSmoothing(0, law, 128),
+        "score": ScoreFunction(law, samples=128),
+        "antithetic": ScoreFunction(law, samples=128, antithetic=True),
+        "evolution-strategies": EvolutionStrategies(sigma, samples=128),
+        "pathwise": Pathwise(law, samples=128),
+        "smoothing-zeroth": ScoreFunction(law, AtPoint(), samples=128),
         "spsa": SPSA(samples=128),
         "forward-gradient": ForwardGradient(samples=128),
         "haar": RandomDirections(Haar(2), samples=128),
-        "measure-valued": MeasureValued(sigma, 64),
-        "inverse-variance": InverseVariance(law, 128),
-        "alpha-order": AlphaOrder(law, 128),
-        "best-constant": ScoreFunction(law, 128, BestConstant()),
-        "relax": Relax(law, 128),
+        "measure-valued": MeasureValued(sigma, samples=64),
+        "inverse-variance": InverseVariance(law, samples=128),
+        "alpha-order": AlphaOrder(law, samples=128),
+        "best-constant": ScoreFunction(law, samples=128, baseline=BestConstant()),
+        "relax": Relax(law, samples=128),
     }
 
 
 # A step's values see it, its derivatives do not; on a line directions are exact.
-BY_VALUES = ("score", "antithetic", "evolution-strategies", "pgpe", "smoothing-zeroth",
+BY_VALUES = ("score", "antithetic", "evolution-strategies", "smoothing-zeroth",
              "measure-valued", "relax")  # fmt: skip
 MIXED = ("inverse-variance", "alpha-order", "best-constant")
 JUDGED = ("inverse-variance", "alpha-order")
@@ -343,7 +367,7 @@ def test_intervals_cover(problem, name, count, low, high):
 def test_inverse_variance_is_unbiased_and_no_worse_than_the_better_part(count, sigma):
     q = Quadratic(Q.A, Q.b, Q.c, Q.mu, sigma)
     n = 128
-    rows = replicate(q, InverseVariance(Gaussian(sigma), n), jnp.asarray(q.mu), count)
+    rows = replicate(q, InverseVariance(Gaussian(sigma), samples=n), jnp.asarray(q.mu), count)
     mean, error, variance, variance_error = moments(rows)
     assert np.all(np.abs(mean - q.gradient) <= 4 * error)
     better = min(sigma**2 * q.F / n, q.leave_one_out_variance(n))
@@ -354,7 +378,7 @@ def test_inverse_variance_where_pathwise_is_wild():
     """On the chaotic map the score wins, and the mixture follows it."""
     chaos, n = LogisticMap(steps=6), 128
     law = Gaussian(chaos.sigma)
-    rows = replicate(chaos, InverseVariance(law, n), jnp.array([chaos.mu]), 2_000)
+    rows = replicate(chaos, InverseVariance(law, samples=n), jnp.array([chaos.mu]), 2_000)
     mean, error, variance, variance_error = moments(rows)
     assert np.all(np.abs(mean - chaos.gradient) <= 4 * error)
     assert variance <= 1.1 * chaos.score_variance_with(0.5) / n + 4 * variance_error
@@ -369,11 +393,11 @@ def test_alpha_order_follows_the_score_where_pathwise_is_biased():
     def at(loss, used, x):
         return fast_jit(estimate(loss, used))(jnp.asarray(x), key=key)
 
-    found = at(S, AlphaOrder(law, n, gamma=1.0), [S.mu])
+    found = at(S, AlphaOrder(law, samples=n, gamma=1.0), [S.mu])
     assert abs(float(found.grad[0]) - S.gradient) <= 1.0  # γ, the bias allowed
     assert float(found.info["alpha"]) < 0.3
-    smooth = at(Q, AlphaOrder(LAW, n), Q.mu)
+    smooth = at(Q, AlphaOrder(LAW, samples=n), Q.mu)
     best = Q.score_variance / (Q.score_variance + Q.sigma**2 * Q.F)
     assert abs(float(smooth.info["alpha"]) - best) < 0.02
-    strict = at(S, AlphaOrder(law, n, gamma=1e-6), [S.mu])
+    strict = at(S, AlphaOrder(law, samples=n, gamma=1e-6), [S.mu])
     assert float(strict.info["alpha"]) == 0.0

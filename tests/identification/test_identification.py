@@ -24,7 +24,7 @@ from diffsim.identification import (
     write,
 )
 from diffsim.identification.arcs import arcs, scatter
-from diffsim.identification.contacts import Arc, between, passes
+from diffsim.identification.contacts import FreeFlight, between, passes
 from diffsim.identification.fit import get, put
 from diffsim.physics import BallState, Paddle, Surface, World, floor, net, simulate, table
 from diffsim.physics.interpolate import states_at
@@ -69,9 +69,9 @@ def test_recovers_the_truth_within_its_standard_errors(found):
 
 def test_covariance_is_that_of_the_whole_jacobian(seen, found):
     """The starts projected out flight by flight, against the inverse of the whole information."""
-    from diffsim.identification.problem import Problem
+    from diffsim.identification.residuals import FlightResiduals
 
-    problem = Problem.create(
+    problem = FlightResiduals.create(
         seen, WORLD, lambda w, t: put(w, NAMES, list(t)), len(NAMES),
         spin_noise=5.0, spin_scale=150.0, step=0.02,
     )  # fmt: skip
@@ -128,7 +128,7 @@ def test_a_fit_says_what_it_does_not_explain(found):
         worse = dataclasses.replace(found, residuals=left, noise=9e-3)
         assert worse.unexplained() == found.flights[:spoilt]
         assert not explains(worse)
-        assert f"does not explain {spoilt} of {count} flights" in report.table(worse)
+        assert f"does not explain {spoilt} of {count} flights" in report.parameter_table(worse)
     shaped = dataclasses.replace(found, residuals=found.residuals + bump / 8)
     assert {fit.status for fit in flight_fits(shaped)} == {"patterned"}
     assert "follow a pattern" in fit_warnings(shaped)[0]
@@ -176,7 +176,7 @@ def test_arcs_and_contacts_of_a_bounce_in_closed_form():
     assert 40 not in np.concatenate(pieces)
     assert sum(map(len, pieces)) >= len(times) - 7, "an outlier may take three along"
 
-    first, second = Arc(before, fall, 1e-3), Arc(after, rise, 1e-3)
+    first, second = FreeFlight(before, fall, 1e-3), FreeFlight(after, rise, 1e-3)
     contact = between(first, second, world)
     assert contact.surface == "table"
     # The speeds are those at the samples beside the bounce, not at it.
@@ -184,14 +184,16 @@ def test_arcs_and_contacts_of_a_bounce_in_closed_form():
     assert contact.friction == pytest.approx(0.3 / (1.8 * 9.81 * meets), abs=0.01)
     assert passes(first, world) == passes(second, world) == ""
     assert between(first, second, World.create([net()])).startswith("turns at t = 0.24")
-    assert between(first, Arc(after, parabola(top, (1.5, 0, 0), after), 1e-3), world) is None
-    through = Arc(times, parabola((-0.5, 0, 0.9), (2.0, 0, 1.0), times, (0, 0, 0)), 1e-3)
+    assert between(first, FreeFlight(after, parabola(top, (1.5, 0, 0), after), 1e-3), world) is None
+    through = FreeFlight(times, parabola((-0.5, 0, 0.9), (2.0, 0, 1.0), times, (0, 0, 0)), 1e-3)
     assert passes(through, world) == ""  # 1.14 m high at the net
-    through = Arc(times, parabola((-0.5, 0, 0.84), (2.0, 0, 0.0), times, (0, 0, 0)), 1e-3)
+    through = FreeFlight(times, parabola((-0.5, 0, 0.84), (2.0, 0, 0.0), times, (0, 0, 0)), 1e-3)
     assert passes(through, world).startswith("goes through net at t = 0.24")
-    sinks = Arc(times, parabola((0.5, 0, 1.0), (0, 0, -1.0), times, (0, 0, 0)), 1e-3)
+    sinks = FreeFlight(times, parabola((0.5, 0, 1.0), (0, 0, -1.0), times, (0, 0, 0)), 1e-3)
     assert passes(sinks, world).startswith("goes through table")
-    rests = Arc(times, parabola((0.5, 0, 0.76 + radius), (1.0, 0, 0), times, (0, 0, 0)), 1e-3)
+    rests = FreeFlight(
+        times, parabola((0.5, 0, 0.76 + radius), (1.0, 0, 0), times, (0, 0, 0)), 1e-3
+    )
     assert passes(rests, world) == ""
 
 
@@ -200,7 +202,7 @@ def test_what_is_never_met_is_not_determined(seen):
     found = identify(seen, WORLD, ("drag", "net.friction"))
     assert np.isinf(found.errors[1])
     assert np.isfinite(found.errors[0])
-    assert "not determined" in report.table(found)
+    assert "not determined" in report.parameter_table(found)
 
 
 @pytest.mark.slow

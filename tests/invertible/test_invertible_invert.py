@@ -10,6 +10,7 @@ from flax import nnx
 from problems import fast_jit
 
 from diffsim import invertible as inv
+from diffsim.invertible import InversionStatus as Status
 
 W = np.random.default_rng(0).normal(size=(2, 4, 4)) * 0.3 + np.eye(4)
 B = np.random.default_rng(1).normal(size=(2, 4)) * 0.1
@@ -46,7 +47,7 @@ def test_function_layer_by_layer_and_by_search(method):
 
     found = look(W, x)
     np.testing.assert_allclose(found.x, x, atol=1e-12)
-    assert found.status.tolist() == [inv.Status.OK] * 3
+    assert found.status.tolist() == [Status.OK] * 3
     assert found.layer.tolist() == [-1] * 3 if method == "newton" else min(found.layer) >= 0
 
 
@@ -92,9 +93,9 @@ def test_wide_gives_least_norm_and_free_directions():
     y = jnp.array([1.0, -2.0, 0.5])
     found = inv.invert(lambda x: w @ x, y, size=7)
     np.testing.assert_allclose(found.x, np.linalg.pinv(w) @ y, atol=1e-13)
-    assert (int(found.free), int(found.status)) == (4, inv.Status.OK)
+    assert (int(found.free), int(found.status)) == (4, Status.OK)
     lost = inv.invert(lambda x: w.at[2].set(w[1]) @ x, y.at[2].set(y[1]), size=7)
-    assert (int(lost.free), int(lost.status)) == (5, inv.Status.SINGULAR)
+    assert (int(lost.free), int(lost.status)) == (5, Status.SINGULAR)
 
 
 def test_tall_gives_least_squares():
@@ -102,10 +103,10 @@ def test_tall_gives_least_squares():
     y = jnp.asarray(np.random.default_rng(1).normal(size=6))
     best = np.linalg.lstsq(np.asarray(w), np.asarray(y))[0]
     found = inv.invert(lambda x: w @ x, y, size=3)
-    assert found.status == inv.Status.LEAST_SQUARES
+    assert found.status == Status.LEAST_SQUARES
     np.testing.assert_allclose(found.x, best, atol=1e-10)
     reached = inv.invert(lambda x: w @ x, w @ best, size=3)
-    assert reached.status == inv.Status.OK
+    assert reached.status == Status.OK
 
 
 def test_all_preimages_of_a_tent_map():
@@ -187,7 +188,7 @@ def test_error_estimate_of_large_chains(names, size):
     chain = inv.Chain([inv.LAYERS[name](size, rngs=rngs, dtype=jnp.float32) for name in names])
     x = jax.random.normal(jax.random.key(0), (size,), jnp.float32)
     found = inv.invert(chain, chain(x))
-    assert found.status == inv.Status.OK
+    assert found.status == Status.OK
     assert 0.3 < found.error / jnp.linalg.norm(found.x - x) < 4
 
 
@@ -215,7 +216,7 @@ def test_error_estimate_within_ten_times(method):
             assert set(found.layer.tolist()) == {0}  # the weight, not the tanh
     weight = u @ np.diag([1, 1, 1, 1, 1, 1, 1, 2e-7]) @ vt
     hopeless = inv.invert(inv.Dense(jnp.asarray(weight, jnp.float32)), y[0])
-    assert hopeless.status in (inv.Status.ILL_CONDITIONED, inv.Status.SINGULAR)
+    assert hopeless.status in (Status.ILL_CONDITIONED, Status.SINGULAR)
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.09, "OK"), (0.11, "ILL_CONDITIONED")])
@@ -226,7 +227,7 @@ def test_ill_conditioned_begins_at_a_tenth_of_x(share, status):
         lambda x: 1 * x, jnp.array([1.0, 0]), size=2, method="newton", start=start, tolerance=0.5
     )
     np.testing.assert_allclose(found.error / jnp.linalg.norm(found.x), share, rtol=1e-9)
-    assert found.status == inv.Status[status]
+    assert found.status == Status[status]
 
 
 def test_ill_conditioned_layers_begin_at_a_tenth_of_x():
@@ -241,7 +242,7 @@ def test_ill_conditioned_layers_begin_at_a_tenth_of_x():
     found = solve(shifts)
     shares = found.error / jnp.linalg.norm(found.x, axis=1)
     assert 0.06 < shares[0] < 0.1 < shares[1] < 0.15
-    assert found.status.tolist() == [inv.Status.OK, inv.Status.ILL_CONDITIONED]
+    assert found.status.tolist() == [Status.OK, Status.ILL_CONDITIONED]
 
 
 def test_status_of_each_sample():
@@ -252,13 +253,21 @@ def test_status_of_each_sample():
         d: fast_jit(lambda y, d=d: inv.invert(net, y, size=4, domain=d)) for d in ("raise", "clip")
     }
     found = solve["raise"](y)
-    assert found.status.tolist() == [0, inv.Status.OUT_OF_RANGE, inv.Status.NOT_FINITE]
+    assert found.status.tolist() == [
+        0,
+        Status.OUT_OF_RANGE,
+        Status.NOT_FINITE,
+    ]
     assert np.isnan(found.x[1:]).any(axis=1).all()
-    assert solve["clip"](y).status[1] == inv.Status.CLIPPED
+    assert solve["clip"](y).status[1] == Status.CLIPPED
     broken = fast_jit(lambda w: inv.invert(lambda x: x * w, y[0], size=4, method="newton"))(np.nan)
-    assert (broken.status, np.isnan(broken.x).all()) == (inv.Status.NOT_FINITE, True)
+    assert (broken.status, np.isnan(broken.x).all()) == (Status.NOT_FINITE, True)
     searched = inv.invert(net, y, size=4, method="newton")
-    assert searched.status.tolist() == [0, inv.Status.NOT_CONVERGED, inv.Status.NOT_FINITE]
+    assert searched.status.tolist() == [
+        0,
+        Status.NOT_CONVERGED,
+        Status.NOT_FINITE,
+    ]
     assert np.isnan(searched.x[2]).all()
 
 
@@ -271,9 +280,9 @@ def test_descent_leaves_where_newton_is_stuck():
     y = jnp.array([5.0])
     start = jnp.array([-1.1])
     stuck = inv.invert(hump, y, size=1, method="newton", start=start)
-    assert stuck.status == inv.Status.NOT_CONVERGED
+    assert stuck.status == Status.NOT_CONVERGED
     found = inv.invert(hump, y, size=1, start=start)
-    assert found.status == inv.Status.OK
+    assert found.status == Status.OK
     assert float(found.x[0]) == pytest.approx(2.279018786)
 
 
@@ -295,7 +304,7 @@ def test_matrix_free_beyond_the_dense_size():
         return found, jax.jvp(net, (x,), (slope,))[1]
 
     found, back = look(x)
-    assert found.status == inv.Status.OK
+    assert found.status == Status.OK
     assert np.linalg.norm(found.x - x) <= 1e-12 * np.linalg.norm(x)
     assert int(found.evaluations) <= 400
     np.testing.assert_allclose(back, v, atol=1e-9)
@@ -322,8 +331,8 @@ def test_learned_starts(kind):
     share = float(jnp.sum((guess - x) ** 2) / jnp.sum((x - jnp.mean(x, 0)) ** 2))
     assert share < {"learned": 0.05, "rbm": 0.4, "dbn": 0.6}[kind]
     found = inv.invert(net, y, size=2, start=start, method="newton")
-    assert np.mean(found.status == inv.Status.OK) > 0.9
-    fine = found.status == inv.Status.OK
+    assert np.mean(found.status == Status.OK) > 0.9
+    fine = found.status == Status.OK
     np.testing.assert_allclose(found.x[fine], x[fine], atol=1e-10)
 
 

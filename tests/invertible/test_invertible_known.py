@@ -8,6 +8,7 @@ from flax import nnx
 from problems import fast_jit
 
 from diffsim import invertible as inv
+from diffsim.invertible import InversionStatus as Status
 
 
 def test_integer_triangles_are_exact_to_the_bit():
@@ -129,7 +130,7 @@ def test_rectangular_chain_is_undone_by_pseudo_inverses():
     back, found = fast_jit(lambda c, x: (c.inverse(c(x)), inv.invert(c, c(x))))(chain, x)
     np.testing.assert_allclose(back, x, atol=1e-13)
     np.testing.assert_allclose(found.x, x, atol=1e-13)
-    assert (found.status, found.free) == (inv.Status.OK, 0)
+    assert (found.status, found.free) == (Status.OK, 0)
     with pytest.raises(ValueError, match="weight: expected square for a determinant"):
         chain.log_det(x)
 
@@ -160,7 +161,7 @@ def test_singular_layers_say_so():
         return found, [(layer.condition(), layer.log_abs_det()) for layer in layers]
 
     for layer, found, (condition, log_det) in zip(singular, *look(singular, x)):
-        assert found.status == inv.Status.SINGULAR, type(layer).__name__
+        assert found.status == Status.SINGULAR, type(layer).__name__
         assert np.any(np.isnan(found.x))
         assert condition > 1e15, type(layer).__name__
         assert log_det < -30, type(layer).__name__
@@ -174,16 +175,16 @@ def test_tanh_at_saturation():
     with pytest.raises(ValueError, match=r"y: Tanh reaches .* got \[1.0\] at \[1\]"):
         tanh.inverse(y)
     assert np.isnan(jax.jit(tanh.inverse)(y)[1])
-    assert inv.invert(tanh, y).status == inv.Status.OUT_OF_RANGE
+    assert inv.invert(tanh, y).status == Status.OUT_OF_RANGE
     clipped = inv.invert(tanh, y, domain="clip")
-    assert clipped.status == inv.Status.CLIPPED
+    assert clipped.status == Status.CLIPPED
     assert np.all(np.isfinite(clipped.x))
     assert np.array_equal(tanh.reached(y), [True, False])
     forward, gap = tanh.carry(x)
     np.testing.assert_allclose(forward, y, rtol=1e-6)
     np.testing.assert_allclose(tanh.inverse_carried(y, gap), x, rtol=1e-5)
     beyond = inv.invert(inv.Softplus(), jnp.array([1.0, -1.0]))
-    assert beyond.status == inv.Status.OUT_OF_RANGE
+    assert beyond.status == Status.OUT_OF_RANGE
 
 
 @pytest.mark.parametrize(

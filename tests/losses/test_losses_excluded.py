@@ -9,20 +9,28 @@ import numpy as np
 import pytest
 from problems import fast_jit
 
-from diffsim.losses import Dense, Diagonal, LowRank, Smoothing, Sparse, Tree, softmax_infogain
+from diffsim.losses import (
+    DenseInfogain,
+    DiagonalInfogain,
+    LowRankInfogain,
+    SmoothingInfogain,
+    SparseInfogain,
+    TreeInfogain,
+    softmax_infogain,
+)
 
 OUT, KEEP = np.array([3, 5]), np.array([0, 1, 2, 4])
 RNG = np.random.default_rng(3)
 X, LABELS = RNG.standard_normal((4, 6)), jnp.array([0, 2, 1, 2])
 MATRIX = RNG.uniform(0.1, 2, (6, 6)) * np.isin(np.arange(6), KEEP)
 KINDS = {
-    "dense": Dense.create(MATRIX),
-    "rectangular": Dense.create(MATRIX[:3]),
-    "diagonal": Diagonal.create(RNG.uniform(0.5, 2, 6)),
-    "smoothing": Smoothing.create(0.0, 6),
-    "sparse": Sparse.create(RNG.uniform(0.5, 2, (6, 3)), 6 * [[0, 2, 4]], 6),
-    "low rank": LowRank.create(RNG.uniform(0.5, 2, 6), MATRIX[:, :2], MATRIX.T[:, :2]),
-    "tree": Tree.create([0.4, 0.6], [[0, 0, 0, 1, 2, 3], [0, 1, 2, 3, 4, 5]]),
+    "dense": DenseInfogain.create(MATRIX),
+    "rectangular": DenseInfogain.create(MATRIX[:3]),
+    "diagonal": DiagonalInfogain.create(RNG.uniform(0.5, 2, 6)),
+    "smoothing": SmoothingInfogain.create(0.0, 6),
+    "sparse": SparseInfogain.create(RNG.uniform(0.5, 2, (6, 3)), 6 * [[0, 2, 4]], 6),
+    "low rank": LowRankInfogain.create(RNG.uniform(0.5, 2, 6), MATRIX[:, :2], MATRIX.T[:, :2]),
+    "tree": TreeInfogain.create([0.4, 0.6], [[0, 0, 0, 1, 2, 3], [0, 1, 2, 3, 4, 5]]),
 }
 
 
@@ -90,7 +98,7 @@ def test_soft_labels(dtype):
 
 def test_where_it_counts_the_loss_is_infinite():
     """H is not 0 there: so is the loss, and its derivative in that entry."""
-    h = Dense.create(np.eye(6))
+    h = DenseInfogain.create(np.eye(6))
     loss, slope = jax.value_and_grad(
         lambda h: softmax_infogain(cut(jnp.asarray(X)), jnp.full(4, 3), h)
     )(h)

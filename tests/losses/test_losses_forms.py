@@ -8,12 +8,12 @@ from jaxprs import primitives
 from lowering import lower
 
 from diffsim.losses import (
-    Diagonal,
+    DiagonalInfogain,
     Infogain,
-    LowRank,
-    Smoothing,
-    Sparse,
-    Tree,
+    LowRankInfogain,
+    SmoothingInfogain,
+    SparseInfogain,
+    TreeInfogain,
     kernels,
     softmax_infogain,
     softmax_infogain_head,
@@ -35,11 +35,11 @@ def kinds(classes, rows=5):
 
     return {
         "dense": h[:rows],
-        "diagonal": Diagonal.create(h[0]),
-        "smoothing": Smoothing.create(0.1, classes),
-        "sparse": Sparse.largest(h, 4),
-        "low rank": LowRank.create(h[0], h[:, :2], h[:, 10:12]),
-        "tree": Tree.create([0.3, 0.7], [7 - level, np.arange(classes)]),
+        "diagonal": DiagonalInfogain.create(h[0]),
+        "smoothing": SmoothingInfogain.create(0.1, classes),
+        "sparse": SparseInfogain.largest(h, 4),
+        "low rank": LowRankInfogain.create(h[0], h[:, :2], h[:, 10:12]),
+        "tree": TreeInfogain.create([0.3, 0.7], [7 - level, np.arange(classes)]),
         "own": Own(),
     }
 
@@ -93,7 +93,7 @@ def test_soft_labels_never_write_the_matrix_out(kind):
 
 def test_the_form_is_chosen_where_the_program_is_lowered():
     """A CPU takes rows of a tree in blocks, an accelerator whole; neither sees the other's form."""
-    tree = Tree.create([0.5, 0.5], [np.zeros(1000, int), np.arange(1000)])
+    tree = TreeInfogain.create([0.5, 0.5], [np.zeros(1000, int), np.arange(1000)])
     x, labels = jnp.zeros((4096, 1000)), jnp.zeros(4096, int)
 
     def loss(x):

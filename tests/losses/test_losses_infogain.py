@@ -8,12 +8,12 @@ import pytest
 
 from diffsim.losses import (
     REDUCTIONS,
-    Dense,
-    Diagonal,
-    LowRank,
-    Smoothing,
-    Sparse,
-    Tree,
+    DenseInfogain,
+    DiagonalInfogain,
+    LowRankInfogain,
+    SmoothingInfogain,
+    SparseInfogain,
+    TreeInfogain,
     from_distances,
     softmax_cross_entropy_with_infogain,
     softmax_infogain,
@@ -25,13 +25,15 @@ CLASSES, ROWS = 37, 11  # 37 leaves a rest beside whole blocks
 RNG = np.random.default_rng(0)
 MATRIX = RNG.uniform(0.1, 2, (CLASSES, CLASSES))
 KINDS = {
-    "dense": Dense.create(MATRIX),
-    "rectangular": Dense.create(MATRIX[:5]),
-    "diagonal": Diagonal.create(np.diagonal(MATRIX)),
-    "smoothing": Smoothing.create(0.2, CLASSES),
-    "sparse": Sparse.largest(MATRIX, 4),
-    "low rank": LowRank.create(MATRIX[0], MATRIX[:, :2], MATRIX[:, 2:4]),
-    "tree": Tree.create([0.1, 0.3, 0.6], [[0] * CLASSES, [*range(6)] * 6 + [5], [*range(CLASSES)]]),
+    "dense": DenseInfogain.create(MATRIX),
+    "rectangular": DenseInfogain.create(MATRIX[:5]),
+    "diagonal": DiagonalInfogain.create(np.diagonal(MATRIX)),
+    "smoothing": SmoothingInfogain.create(0.2, CLASSES),
+    "sparse": SparseInfogain.largest(MATRIX, 4),
+    "low rank": LowRankInfogain.create(MATRIX[0], MATRIX[:, :2], MATRIX[:, 2:4]),
+    "tree": TreeInfogain.create(
+        [0.1, 0.3, 0.6], [[0] * CLASSES, [*range(6)] * 6 + [5], [*range(CLASSES)]]
+    ),
 }
 
 
@@ -132,9 +134,9 @@ def test_identity_diagonal_and_smoothing_are_optax(dtype):
     smooth = optax.smooth_labels(jax.nn.one_hot(labels, CLASSES, dtype=dtype), 0.1)
     pairs = [
         (jnp.eye(CLASSES, dtype=dtype), integer),
-        (Diagonal.create(factor), integer * factor[labels]),
+        (DiagonalInfogain.create(factor), integer * factor[labels]),
         (
-            Smoothing.create(jnp.asarray(0.1, dtype), CLASSES),
+            SmoothingInfogain.create(jnp.asarray(0.1, dtype), CLASSES),
             optax.softmax_cross_entropy(x, smooth),
         ),
     ]
@@ -179,7 +181,7 @@ SURE = jax.jit(jax.value_and_grad(lambda x, h: softmax_infogain(x, jnp.array([2]
 
 
 @pytest.mark.parametrize("gap", [0.0, 5.0, 15.0, 20.0, 40.0, 80.0])
-@pytest.mark.parametrize("infogain", [jnp.eye(8), Diagonal.create(jnp.ones(8))], ids=type)
+@pytest.mark.parametrize("infogain", [jnp.eye(8), DiagonalInfogain.create(jnp.ones(8))], ids=type)
 def test_sure_networks_keep_their_digits(gap, infogain):
     """x = (a, 0, …): L = log1p(7 exp(−a)), which float32 cross-entropies round to zero."""
     x = jnp.zeros((1, 8), jnp.float32).at[0, 2].set(gap)
@@ -210,14 +212,14 @@ def test_extreme_logits(kind):
 
 def test_excluded_classes_and_infinite_losses():
     x = jnp.array([[1.0, -jnp.inf, 0.5]])
-    for h in (jnp.eye(3), Diagonal.create(jnp.ones(3)), Smoothing.create(0.0, 3)):
+    for h in (jnp.eye(3), DiagonalInfogain.create(jnp.ones(3)), SmoothingInfogain.create(0.0, 3)):
         loss, slope = jax.value_and_grad(softmax_infogain)(x, jnp.array([0]), h)
         close(loss, jnp.log1p(jnp.exp(-0.5)), 12)
         assert slope[0, 1] == 0
         assert np.isfinite(slope).all()
         assert softmax_infogain(x, jnp.array([1]), h) == jnp.inf
-    assert softmax_infogain(x, jnp.array([0]), Smoothing.create(0.1, 3)) == jnp.inf
-    assert softmax_infogain(x, jnp.array([1]), Smoothing.create(0.1, 3)) == jnp.inf
+    assert softmax_infogain(x, jnp.array([0]), SmoothingInfogain.create(0.1, 3)) == jnp.inf
+    assert softmax_infogain(x, jnp.array([1]), SmoothingInfogain.create(0.1, 3)) == jnp.inf
     for bad in (jnp.inf, jnp.nan):
         assert jnp.isnan(softmax_infogain(x.at[0, 2].set(bad), jnp.array([0]), jnp.eye(3)))
     assert jnp.isnan(softmax_infogain(jnp.full((1, 3), -jnp.inf), jnp.array([0]), jnp.eye(3)))
@@ -230,12 +232,12 @@ def test_distances_given_as_similarities_warn():
     for call in (
         lambda: softmax_infogain(x, labels, distances),
         lambda: softmax_infogain_head(x, jnp.eye(3), labels, distances),
-        lambda: Dense.create(distances).values,
+        lambda: DenseInfogain.create(distances).values,
     ):
         with pytest.warns(UserWarning, match=r"zero diagonal.*from_distances"):
             jax.eval_shape(call)
     for fine in (np.eye(3), -distances, distances[:2], np.zeros((3, 3))):
-        Dense.create(fine)  # warnings are errors here
+        DenseInfogain.create(fine)  # warnings are errors here
     from_distances(distances)
 
 
@@ -273,8 +275,10 @@ def test_blocks_keep_their_order():
 def test_smoothing_keeps_its_digits_beside_an_outlier(label, place):
     x = (RNG.normal(size=(1, 1000)) * 2.0).astype(np.float32)
     x[0, 2] = place
-    smoothing = Smoothing.create(jnp.float32(0.1), 1000)
-    wide = softmax_infogain(x.astype(float), jnp.array([label]), Smoothing.create(0.1, 1000))
+    smoothing = SmoothingInfogain.create(jnp.float32(0.1), 1000)
+    wide = softmax_infogain(
+        x.astype(float), jnp.array([label]), SmoothingInfogain.create(0.1, 1000)
+    )
     found = softmax_infogain(x, jnp.array([label]), smoothing)
     assert float(found) == pytest.approx(float(wide), rel=2e-6)
 
@@ -328,7 +332,7 @@ def test_shapes_and_vmap():
     found = softmax_infogain(whole, labels.reshape(2, 3, 2), MATRIX, reduction=None)
     close(found, each.reshape(2, 3, 2), 12)
     close(softmax_infogain(x[0], labels[0], MATRIX), each[0], 12)
-    for h in (Dense.create(MATRIX), Smoothing.create(0.1, CLASSES)):
+    for h in (DenseInfogain.create(MATRIX), SmoothingInfogain.create(0.1, CLASSES)):
         slope = jax.jit(jax.grad(lambda x, y, h=h: softmax_infogain(x, y, h, reduction="sum")))
         close(jax.jit(jax.vmap(slope))(x, labels), slope(x, labels), 12)
     assert softmax_infogain(x[:0], labels[:0], MATRIX) == 0
@@ -371,7 +375,7 @@ def test_head_never_holds_all_logits(chunk):
 
 
 @pytest.mark.parametrize(
-    "infogain", [jnp.eye(3), Smoothing.create(0.1, 3)], ids=["dense", "peaked"]
+    "infogain", [jnp.eye(3), SmoothingInfogain.create(0.1, 3)], ids=["dense", "peaked"]
 )
 def test_bad_labels_are_never_a_class(infogain):
     x = jnp.zeros((2, 3))
@@ -401,12 +405,14 @@ def test_bad_input_is_named():
         "reduction: expected None or": lambda: softmax_infogain(x, labels, MATRIX, reduction="m"),
         "distances: expected in": lambda: from_distances([[0.0, -1.0]]),
         "beta: expected in": lambda: from_distances([[0.0]], beta=0.0),
-        "alpha: expected in": lambda: Smoothing.create(1.5, 3),
-        "indices: expected each class once": lambda: Sparse.create([[1.0, 1]], [[0, 0]], 3),
-        r"indices: expected in \[0, 3\)": lambda: Sparse.create([[1.0]], [[3]], 3),
-        "count: expected in": lambda: Sparse.largest(MATRIX, 38),
-        "groups: expected level 1 to divide": lambda: Tree.create([1.0, 1], [[0, 1], [0, 0]]),
-        "left: expected shape": lambda: LowRank.create([1.0], [[1.0], [1.0]], [[1.0]]),
+        "alpha: expected in": lambda: SmoothingInfogain.create(1.5, 3),
+        "indices: expected each class once": lambda: SparseInfogain.create([[1.0, 1]], [[0, 0]], 3),
+        r"indices: expected in \[0, 3\)": lambda: SparseInfogain.create([[1.0]], [[3]], 3),
+        "count: expected in": lambda: SparseInfogain.largest(MATRIX, 38),
+        "groups: expected level 1 to divide": lambda: TreeInfogain.create(
+            [1.0, 1], [[0, 1], [0, 0]]
+        ),
+        "left: expected shape": lambda: LowRankInfogain.create([1.0], [[1.0], [1.0]], [[1.0]]),
         "chunk: expected at least 1": lambda: softmax_infogain_head(
             x, x.T, labels, jnp.eye(ROWS), chunk=0
         ),

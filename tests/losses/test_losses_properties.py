@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from diffsim.losses import Dense, softmax_infogain
+from diffsim.losses import DenseInfogain, softmax_infogain
 
 ROWS, CLASSES = 3, 5
 LOGITS = arrays(float, (ROWS, CLASSES), elements=st.floats(-60, 60))
@@ -17,7 +17,7 @@ LABELS = arrays(np.int64, ROWS, elements=st.integers(0, CLASSES - 1))
 @jax.jit
 def losses(x, labels, h):
     def each(x):
-        return softmax_infogain(x, labels, Dense(h), reduction=None)
+        return softmax_infogain(x, labels, DenseInfogain(h), reduction=None)
 
     loss, pull = jax.vjp(each, x)
     return loss, pull(jax.numpy.ones_like(loss))[0]

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from diffsim.quadrature import (
-    RULES,
     Flag,
     explain,
     integrate,
+    make,
     parity,
     recognise,
     sphere_grid,
 )
-from diffsim.quadrature.base import SPHERE
 from diffsim.quadrature.tail import Colatitude, Decay, Halving, _margin
 from studies import integrands
 
@@ -183,15 +182,14 @@ def test_gregory_is_in_doubt_by_a_factor_that_its_order_explains():
 
 def test_a_first_harmonic_counts_as_its_amplitude_over_the_ring():
     """2 Re c exp(jφ), times sinθ: as much as a mean over φ of that size, whatever its phase."""
-    rule, where = RULES["clenshaw-curtis"], ("solid-angle", SPHERE, SPHERE)
-    plan = Colatitude.of(rule, 17, *where, rule.weights(17, *where))
+    spectrum = Colatitude.of(make("clenshaw-curtis", 17))
     theta = np.linspace(0, np.pi, 17)
     first = jnp.asarray(np.sin(theta) / (1.5 + np.cos(theta) ** 2))  # even orders: all matter
     nothing = jnp.zeros(17)
-    mean = plan.outlook(2 * np.sin(theta) * first, nothing.astype(complex)).error
+    mean = spectrum.outlook(2 * np.sin(theta) * first, nothing.astype(complex)).error
     for phase in (1, 1j, np.exp(0.7j)):
         np.testing.assert_allclose(
-            plan.outlook(nothing, phase * first.astype(complex)).error, mean, rtol=1e-9
+            spectrum.outlook(nothing, phase * first.astype(complex)).error, mean, rtol=1e-9
         )
 
 

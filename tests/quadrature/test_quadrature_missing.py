@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from diffsim.quadrature import Symmetry, integrate, sphere_grid, weights
-from diffsim.quadrature import plan as plans
 from diffsim.quadrature.base import zonal, zonal_integral
+from diffsim.quadrature.scheme import scheme_of
 from studies import integrands
 
 AXES = integrands.axes(4, seed=8)
@@ -35,7 +35,7 @@ def test_exact_to_the_degree_claimed(kind, measure):
     mask = _mask(kind, grid.shape)
     found = weights(grid, measure, mask=mask)
     value = np.asarray(found.value)
-    full = plans.make(grid, measure)
+    full = scheme_of(grid, measure)
     theta, phi = grid.points
     s = np.sin(theta)
     direction = np.stack([s * np.cos(phi), s * np.sin(phi), np.cos(theta)])

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from diffsim.quadrature import RULES, Symmetry, Zoom, sphere_grid
-from diffsim.quadrature import plan as plans
-from diffsim.quadrature.base import SPHERE, PointRule, zonal, zonal_integral
+from diffsim.quadrature import RULES, Symmetry, Zoom, make, sphere_grid
+from diffsim.quadrature.base import PointRule, Rule, zonal, zonal_integral
 from diffsim.quadrature.gregory import _line
+from diffsim.quadrature.scheme import scheme_of
 from studies import integrands
 
 AXES = integrands.axes(4, seed=3)
@@ -17,17 +17,17 @@ SIZES = {"lebedev": (5, 17), "thinned": (5, 8)}
 
 def _grid(name, n):
     """Meridians to spare, so that the degree is that of the rule in θ."""
-    return sphere_grid(n, None if isinstance(RULES[name], PointRule) else 4 * n, name)
+    return sphere_grid(n, None if issubclass(RULES[name], PointRule) else 4 * n, name)
 
 
-def _harmonic_errors(grid, measure, plan, degree):
+def _harmonic_errors(grid, measure, scheme, degree):
     """The largest error over the axes, of the zonal harmonic of a degree."""
     theta, phi = grid.points
     s = np.sin(theta)
     direction = np.stack([s * np.cos(phi), s * np.sin(phi), np.cos(theta)])
     carried = s if measure == "included" else 1.0
     errors = [
-        np.sum(plan.weights * zonal(degree, np.tensordot(axis, direction, 1)) * carried)
+        np.sum(scheme.weights * zonal(degree, np.tensordot(axis, direction, 1)) * carried)
         - zonal_integral(degree, axis, measure)
         for axis in AXES
     ]
@@ -39,22 +39,18 @@ def test_exact_to_the_degree_and_not_beyond(name, measure):
     for n in SIZES.get(name, (9, 10)):
         if getattr(RULES[name], "space", None) == "polynomial":
             extent = (0.4, 2.1)  # off the poles, where a polynomial over sinθ would be infinite
-            rule = RULES[name]
-            degree = rule.degree(n, measure)
-            theta = rule.nodes(n, extent)
-            basis = rule.basis(degree + 3, theta, measure, extent)
-            error = np.abs(
-                rule.weights(n, measure, extent, extent) @ basis
-                - rule.moments(degree + 3, measure, extent, extent)
-            )
+            rule = make(name, n, measure=measure, extent=extent)
+            degree = rule.degree
+            basis = rule.basis(degree + 3, rule.nodes)
+            error = np.abs(rule.weights() @ basis - rule.moments(degree + 3))
             inside, outside = error[: degree + 1].max(), error[degree + 1 :].max()
         else:
             grid = _grid(name, n)
-            plan = plans.make(grid, measure, name)
-            degree = plan.degree
-            inside = max(_harmonic_errors(grid, measure, plan, k) for k in range(degree + 1))
+            scheme = scheme_of(grid, measure, name)
+            degree = scheme.degree
+            inside = max(_harmonic_errors(grid, measure, scheme, k) for k in range(degree + 1))
             outside = max(
-                _harmonic_errors(grid, measure, plan, k) for k in range(degree + 1, degree + 3)
+                _harmonic_errors(grid, measure, scheme, k) for k in range(degree + 1, degree + 3)
             )
         # Roundoff of some hundred terms of order one; beyond, the error is a fraction of a term.
         assert inside < 1e-12
@@ -64,7 +60,7 @@ def test_exact_to_the_degree_and_not_beyond(name, measure):
 @pytest.mark.parametrize(("name", "measure"), CASES)
 def test_weights_sum_to_the_area(name, measure):
     grid = _grid(name, 9 if name != "lebedev" else 17)
-    weights = plans.make(grid, measure, name).weights
+    weights = scheme_of(grid, measure, name).weights
     if measure == "included":
         samples, area = np.sin(grid.points[0]), 4 * np.pi
     else:
@@ -74,17 +70,30 @@ def test_weights_sum_to_the_area(name, measure):
     assert np.sum(weights * samples) == pytest.approx(area, rel=tolerance)
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_a_record_checks_its_settings(name):
+    smallest = RULES[name].least if issubclass(RULES[name], Rule) else 1
+    with pytest.raises(ValueError, match="n_theta: expected"):
+        make(name, smallest - 1)
+    if issubclass(RULES[name], Rule):
+        for extent in ((1.0, 0.5), *([] if RULES[name].partial else [(0.5, 1.0)])):
+            with pytest.raises(ValueError, match="extent: "):
+                make(name, 9, extent=extent)
+        with pytest.raises(ValueError, match=f"measure: {name} expected one of .* got 'mass'"):
+            make(name, 9, measure="mass")
+
+
 def test_clenshaw_curtis_degrees():
     """n intervals: n, and n + 1 if n is even; with dθ dφ the alias comes first at 2n."""
     for n in (8, 9):
-        assert plans.make(sphere_grid(n + 1, 64), "solid-angle").degree == n + (n % 2 == 0)
-        assert plans.make(sphere_grid(n + 1, 64), "flat").degree == 2 * n - 1
-    weights = plans.make(sphere_grid(9, 64), "flat").theta
+        assert scheme_of(sphere_grid(n + 1, 64), "solid-angle").degree == n + (n % 2 == 0)
+        assert scheme_of(sphere_grid(n + 1, 64), "flat").degree == 2 * n - 1
+    weights = scheme_of(sphere_grid(9, 64), "flat").theta
     assert np.allclose(weights, np.pi / np.array([16, *[8] * 7, 16]))
 
 
 def test_too_few_meridians_lower_the_degree():
-    assert plans.make(sphere_grid(33, 8), "solid-angle").degree == 7
+    assert scheme_of(sphere_grid(33, 8), "solid-angle").degree == 7
 
 
 def test_trapezoid_error_constant():
@@ -109,9 +118,9 @@ def test_gregory_is_of_order_8():
 
 def test_gauss_agrees_with_numpy():
     nodes, weights = np.polynomial.legendre.leggauss(31)
-    rule = RULES["gauss-legendre"]
-    assert np.allclose(np.cos(rule.nodes(31, SPHERE)), nodes[::-1], atol=1e-15)
-    assert np.allclose(rule.weights(31, "solid-angle", SPHERE, SPHERE), weights[::-1], atol=1e-14)
+    rule = make("gauss-legendre", 31)
+    assert np.allclose(np.cos(rule.nodes), nodes[::-1], atol=1e-15)
+    assert np.allclose(rule.weights(), weights[::-1], atol=1e-14)
 
 
 def test_thinned_rings_save_points():

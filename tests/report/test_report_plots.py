@@ -111,7 +111,7 @@ def test_a_scene_has_height_and_speed_over_time(rally, tmp_path):
 def test_bad_arguments_raise_and_leave_nothing(rally, tmp_path):
     one, path = rally.one(), tmp_path / "out" / "a.png"
     for options, message in (
-        ({"path": tmp_path / "a.bmp"}, r"expected a name ending in .png or .pdf or .svg, got 'a"),
+        ({"path": tmp_path / "a.bmp"}, r"ending in .png or .pdf or .svg or .jpg, got 'a"),
         ({"path": path, "targets": [1.0, 2.0]}, r"targets: expected shape \(3,\) or \(k, 3\)"),
         ({"path": path, "paths": [rally.path, rally.path]}, "one for each of 1 rollouts, got a li"),
         ({"path": path, "paths": (rally.path, rally.path)}, "one for each of 1 driven surfaces"),

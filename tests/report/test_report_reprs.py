@@ -6,7 +6,7 @@ import numpy as np
 
 from diffsim import delay, quadrature
 from diffsim.gradients import Gaussian, ScoreFunction, estimate
-from diffsim.invertible import Inversion, Status
+from diffsim.invertible import Inversion, InversionStatus
 
 
 def test_a_rollout_tells_its_impacts_and_its_status(rally):
@@ -30,7 +30,7 @@ def test_estimates_inversions_integrals_and_delays_fit_on_a_line():
     score = ScoreFunction(samples=64, law=Gaussian(0.1))
     found = [estimate(lambda x: jnp.sum(x**2), score)(x, key=jax.random.key(0))]
     one = jnp.array(1e-9)
-    found.append(Inversion(jnp.ones(100), one, one, jnp.array(Status.OK), one, one, one))
+    found.append(Inversion(jnp.ones(100), one, one, jnp.array(InversionStatus.OK), one, one, one))
     grid = quadrature.sphere_grid(16, 8)
     found.append(quadrature.integrate(jnp.ones(grid.shape), grid))
     echoes, mask = np.array([1e-9, 2e-9, 0.0]), np.array([True, True, False])

@@ -63,9 +63,15 @@ def test_compare_shares_what_it_compiled():
 
     for factor, sigma in ((1.0, 0.1), (3.0, 0.2)):
         found = compare(
-            loss, jnp.ones(2), {"noisy": Pathwise(Gaussian(sigma), 4)}, args=(factor,), chunk=1,
-            reference=2 * factor * jnp.ones(2), key=jax.random.key(0), replications=64,
-        )  # fmt: skip
+            loss,
+            jnp.ones(2),
+            {"noisy": Pathwise(Gaussian(sigma), samples=4)},
+            args=(factor,),
+            chunk=1,
+            reference=2 * factor * jnp.ones(2),
+            key=jax.random.key(0),
+            replications=64,
+        )
         assert found.rows[0].variance.value == pytest.approx(
             2 * (2 * factor * sigma) ** 2 / 4, rel=0.6
         )

@@ -12,7 +12,7 @@ from point import Point
 from rich.console import Console
 from scipy.stats import t
 
-from diffsim.training.evaluate import Measure
+from diffsim._intervals import Interval
 from studies import harness
 from studies.training import report
 from studies.training.plan import Plan, Run
@@ -35,7 +35,7 @@ def made(gradient, seed, rate, cost, compile_seconds=3.0, steps=20):
         for i in range(steps + 1)
     ]
     error = 2.0 + seed
-    final = {"landing_error_cm": Measure(error, error, error), "legal_rate": Measure(1.0, 1, 1)}
+    final = {"landing_error_cm": Interval(error, error, error), "legal_rate": Interval(1.0, 1, 1)}
     return Run(gradient, seed, compile_seconds, rows, final)
 
 

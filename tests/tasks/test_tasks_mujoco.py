@@ -13,7 +13,7 @@ from diffsim.motion import DMP
 from diffsim.motion.arm import arm_generator
 from diffsim.physics import BallState, World, simulate
 from diffsim.tasks import ArmHitsTarget, HitToTarget, mujoco_contact
-from diffsim.tasks.mujoco_rally import STEP, Rally, _scene
+from diffsim.tasks.mujoco_rally import STEP, MuJoCoRally, _scene
 from diffsim.tasks.mujoco_task import MujocoHits
 from diffsim.training import Settings, Trainer
 
@@ -27,7 +27,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def rally(task):
-    return Rally.create(task)
+    return MuJoCoRally.create(task)
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +90,14 @@ def test_joints_asked_beyond_their_limits_cost(task, rally, starts):
 
 def test_what_mujoco_cannot_carry_over_is_named(task):
     with pytest.raises(ValueError, match="generator: expected one of an arm"):
-        Rally.create(HitToTarget.create())
+        MuJoCoRally.create(HitToTarget.create())
     bent = arm_generator(DMP, duration_scale=0.5)
     with pytest.raises(ValueError, match="generator: expected joint angles affine"):
-        Rally.create(dataclasses.replace(task, generator=bent))
+        MuJoCoRally.create(dataclasses.replace(task, generator=bent))
     surfaces = tuple(s.replace(restitution_slope=jnp.asarray(0.02)) for s in task.world.surfaces)
     world = dataclasses.replace(task.world, surfaces=surfaces)
     with pytest.raises(ValueError, match="restitution_slope: expected 0 in MuJoCo"):
-        Rally.create(dataclasses.replace(task, world=world))
+        MuJoCoRally.create(dataclasses.replace(task, world=world))
     with pytest.raises(ValueError, match=r"restitution: expected in \(0, 1\], got 0"):
         mujoco_contact.solref(0.0)
 

@@ -12,8 +12,9 @@ import pytest
 import scipy.stats
 
 from diffsim import gradients
+from diffsim._intervals import Interval, mean_interval, wilson
 from diffsim.training import MLP, Checkpoints, Settings
-from diffsim.training.evaluate import Measure, mean_interval, rows, wilson
+from diffsim.training.evaluate import rows
 from diffsim.training.metrics import MetricsWriter, read
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -158,8 +159,8 @@ def test_the_mean_interval_is_the_normal_one():
 
 
 def test_measures_read_as_text():
-    none = Measure(*[float("nan")] * 3)
-    texts = dict(rows({"hit_rate": Measure(0.5, 0.25, 1.0), "legal_rate": Measure(0.0, 0.0, 0.1),
+    none = Interval(*[float("nan")] * 3)
+    texts = dict(rows({"hit_rate": Interval(0.5, 0.25, 1.0), "legal_rate": Interval(0.0, 0.0, 0.1),
                        "landing_error_cm": none}))  # fmt: skip
     assert texts["hit rate"] == "50.0 % [25.0, 100.0]"
     assert texts["landing error"] == "no legal landing"

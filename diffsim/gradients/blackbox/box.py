@@ -1,12 +1,13 @@
 """A simulator that JAX cannot trace, with the derivative of its loss estimated at its input."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._types import Tree
 from diffsim.gradients import deferred
 from diffsim.gradients.base import Method, attach, posed, reduced
 from diffsim.gradients.blackbox.host import Host, Penalty, Statistics
@@ -63,8 +64,8 @@ class BlackBox:
         self,
         simulator: Callable,
         *,
-        output: Any = None,
-        loss: Callable[[Any], Any] | None = None,
+        output: Tree = None,
+        loss: Callable[[Tree], Tree] | None = None,
         batched: bool = False,
         workers: int = 0,
         timeout: float | None = None,
@@ -78,10 +79,18 @@ class BlackBox:
         self.method = SPSA() if method is None else method
         _check_method(self.method)
         self._host = Host(
-            simulator, output=output, loss=loss, batched=batched, workers=workers,
-            timeout=timeout, most_calls=most_calls, most_memory=most_memory,
-            on_error=on_error, cache=cache, progress=progress,
-        )  # fmt: skip
+            simulator,
+            output=output,
+            loss=loss,
+            batched=batched,
+            workers=workers,
+            timeout=timeout,
+            most_calls=most_calls,
+            most_memory=most_memory,
+            on_error=on_error,
+            cache=cache,
+            progress=progress,
+        )
 
     @property
     def statistics(self) -> Statistics:
@@ -99,7 +108,7 @@ class BlackBox:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def __call__(self, x: Any, *args: Any, key: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: Tree, *args: Tree, key: jax.Array | None = None) -> jax.Array:
         """The objective at x, with the method's estimate as its derivative in x.
 
         Nothing is differentiated in ``args``. For many rows, vmap with one key a row. Inside
@@ -217,7 +226,7 @@ class BlackBox:
 
         return step
 
-    def results(self, x: Any, *args: Any) -> Any:
+    def results(self, x: Tree, *args: Tree) -> Tree:
         """The simulator's checked results for rows of x and args, each leaf with a leading axis.
 
         Raises:
@@ -228,7 +237,7 @@ class BlackBox:
             raise min(failures.items())[1]
         return found
 
-    def evaluations(self, x: Any, method: Method | None = None) -> int:
+    def evaluations(self, x: Tree, method: Method | None = None) -> int:
         """Simulations that one estimate at x takes."""
         method = self.method if method is None else method
         key = jax.random.key(0)
@@ -236,7 +245,7 @@ class BlackBox:
             lambda x: deferred.points(method, self._problem(method, x, key)), x
         ).shape[0]
 
-    def _problem(self, method, x, key) -> Any:
+    def _problem(self, method, x, key) -> Tree:
         return posed(None, method, x, (), key, kind=deferred.Deferred)
 
     def _estimate(self, method, problem, answers):
@@ -245,13 +254,13 @@ class BlackBox:
         return value, problem.unravel_x(gradient), kept
 
 
-def _check_method(method: Any) -> None:
+def _check_method(method: object) -> None:
     if not isinstance(method, Method):
         raise TypeError(f"method: expected a Method record such as SPSA(), got {method!r}")
     method.check()
 
 
-def _repeated(leaf: Any, count: int, each: int) -> np.ndarray:
+def _repeated(leaf: Tree, count: int, each: int) -> np.ndarray:
     """A row of args for every perturbation of its row of x."""
     leaf = np.asarray(leaf)
     if leaf.shape[:1] != (count,):

@@ -9,11 +9,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import DTypeLike
 
+from diffsim._types import Tree
 from diffsim.gradients.base import check_count
 from diffsim.gradients.blackbox.outcome import Real, checked, describe, real
 from diffsim.gradients.blackbox.pool import INF, Failure, Pool
@@ -63,9 +64,20 @@ class Host:
     """
 
     def __init__(
-        self, simulator, *, output, loss, batched, workers, timeout, most_calls, most_memory,
-        on_error, cache, progress,
-    ):  # fmt: skip
+        self,
+        simulator,
+        *,
+        output,
+        loss,
+        batched,
+        workers,
+        timeout,
+        most_calls,
+        most_memory,
+        on_error,
+        cache,
+        progress,
+    ):
         if not callable(simulator):
             raise TypeError(f"simulator: expected a callable, got {simulator!r}")
         for name, count in {"workers": workers, "cache": cache}.items():
@@ -92,7 +104,7 @@ class Host:
         most = most_calls or INF, most_memory or INF
         self.pool = Pool(simulator, workers, *most) if workers else None
         self.error: BaseException | None = None  # the last one raised, for those who lost it
-        self._cache: OrderedDict[bytes, Any] = OrderedDict()
+        self._cache: OrderedDict[bytes, Tree] = OrderedDict()
         self._cache_size, self._counts = cache, Statistics()
 
     @property
@@ -102,7 +114,7 @@ class Host:
             return self._counts
         return _added(self._counts, timeouts=pool.timeouts, replaced=pool.replaced)
 
-    def losses(self, arguments: tuple, dtype: Any) -> np.ndarray:
+    def losses(self, arguments: tuple, dtype: DTypeLike) -> np.ndarray:
         """The loss of each row of the arguments' leaves, (n,): NaN for one that is masked.
 
         Raises:
@@ -154,7 +166,7 @@ class Host:
             cast[list(failures)] = penalty
         return cast
 
-    def results(self, arguments: tuple) -> tuple[Any, dict[int, BaseException]]:
+    def results(self, arguments: tuple) -> tuple[Tree, dict[int, BaseException]]:
         """The checked result of each row, leaves (n, ...), and the errors of those that failed."""
         arguments = jax.tree.map(np.array, arguments)  # copied: simulators may keep or change it
         leaves = jax.tree.leaves(arguments)
@@ -183,9 +195,12 @@ class Host:
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
         self._counts = _added(
-            self._counts, batches=1, samples=count, cached=len(known),
+            self._counts,
+            batches=1,
+            samples=count,
+            cached=len(known),
             seconds=time.perf_counter() - started,
-        )  # fmt: skip
+        )
         return found, failures
 
     def _simulate(self, pieces, arguments, found, failures, advance) -> list[list[int]]:
@@ -216,7 +231,7 @@ class Host:
                 failures[piece[0]] = outcome.error
         return halves
 
-    def _run(self, calls: Sequence[tuple], each: Callable) -> list[Any]:
+    def _run(self, calls: Sequence[tuple], each: Callable) -> list[Tree]:
         if self.pool is not None:
             return self.pool.run(calls, self.timeout, each)
         outcomes = []
@@ -236,20 +251,24 @@ class Host:
             return
         from rich import progress as rich  # here, as most boxes show nothing
 
-        columns = [rich.TextColumn("simulating"), rich.BarColumn(), rich.MofNCompleteColumn(),
-                   rich.TimeRemainingColumn()]  # fmt: skip
+        columns = [
+            rich.TextColumn("simulating"),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TimeRemainingColumn(),
+        ]
         console = None if self.progress is True else self.progress
         with rich.Progress(*columns, console=console, transient=True) as bar:
             job = bar.add_task("simulating", total=total)
             yield lambda count: bar.advance(job, count)
 
 
-def _row(tree: Any, place: Any) -> Any:
+def _row(tree: Tree, place: Tree) -> Tree:
     """One row, or some, of every leaf."""
     return jax.tree.map(operator.itemgetter(place), tree)
 
 
-def _put(tree: Any, place: Any, row: Any) -> None:
+def _put(tree: Tree, place: Tree, row: Tree) -> None:
     jax.tree.map(lambda leaf, value: operator.setitem(leaf, place, value), tree, row)
 
 

@@ -1,18 +1,18 @@
 """What a simulator may return, and what its errors are told about the input that caused them."""
 
-from typing import Any
-
 import jax
 import numpy as np
 
+from diffsim._types import Tree
 
-def describe(arguments: Any) -> str:
+
+def describe(arguments: Tree) -> str:
     """The input of one call, shortened where it is long."""
     with np.printoptions(threshold=40, edgeitems=4, precision=8):
         return ", ".join(repr(argument) for argument in arguments)
 
 
-def checked(result: Any, output: Any, lead: tuple[int, ...] = ()) -> Any:
+def checked(result: Tree, output: Tree, lead: tuple[int, ...] = ()) -> Tree:
     """The result as NumPy arrays of the shapes and types of ``output``, after ``lead``.
 
     A Python number takes the type expected; without an ``output`` any real numbers will do.
@@ -32,7 +32,7 @@ def checked(result: Any, output: Any, lead: tuple[int, ...] = ()) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, output, result)
 
 
-def _leaf(name: str, value: Any, expected: Any, lead: tuple[int, ...]) -> np.ndarray:
+def _leaf(name: str, value: Tree, expected: Tree, lead: tuple[int, ...]) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError as error:  # rows of different lengths
@@ -61,6 +61,6 @@ class Real:
         return "a real number"
 
 
-def real(name: str, value: Any) -> float:
+def real(name: str, value: object) -> float:
     """The value as a float; TypeError or ValueError where it is not one real number."""
     return float(_leaf(name, value, Real(), ()))

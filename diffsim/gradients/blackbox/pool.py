@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from diffsim._types import Tree
 from diffsim.gradients.blackbox.worker import RETIRED
 
 INF = float("inf")
@@ -37,7 +38,7 @@ class Failure:
     error: BaseException
 
 
-def pickled(simulator: Any) -> bytes:
+def pickled(simulator: Callable) -> bytes:
     """The simulator as bytes for the workers.
 
     Raises:
@@ -118,7 +119,7 @@ class Pool:
     """
 
     def __init__(
-        self, simulator: Any, count: int, most_calls: float = INF, most_memory: float = INF
+        self, simulator: Callable, count: int, most_calls: float = INF, most_memory: float = INF
     ):
         self.timeouts = self.replaced = 0
         self._limits = most_calls, most_memory
@@ -136,8 +137,8 @@ class Pool:
         self,
         calls: Sequence[tuple],
         timeout: float | None = None,
-        each: Callable[[int, Any], None] = lambda index, outcome: None,
-    ) -> list[Any]:
+        each: Callable[[int, Tree], None] = lambda index, outcome: None,
+    ) -> list[Tree]:
         """The result, or a :class:`Failure`, of each call.
 
         A call whose worker dies is run once more, then it fails. If anything is raised here
@@ -165,12 +166,12 @@ class _Run:
     def __init__(self, pool: Pool, calls, timeout, each):
         self.pool, self.calls, self.timeout, self.each = pool, calls, timeout, each
         self.workers, self.waiting = pool._workers, deque(range(len(calls)))
-        self.outcomes: dict[int, Any] = {}
+        self.outcomes: dict[int, Tree] = {}
         self.deaths: Counter[int] = Counter()
         self.failed_starts = 0
         self.chunk = max(1, min(CHUNK, len(calls) // (4 * pool.count)))
 
-    def go(self) -> list[Any]:
+    def go(self) -> list[Tree]:
         while len(self.outcomes) < len(self.calls):
             unfinished = len(self.calls) - len(self.outcomes)
             while len(self.workers) < min(self.pool.count, unfinished):
@@ -220,7 +221,7 @@ class _Run:
         elif time.monotonic() >= worker.alive_until(self.timeout):
             self.expired(worker)
 
-    def settle(self, index: int, outcome: Any) -> None:
+    def settle(self, index: int, outcome: Tree) -> None:
         self.outcomes[index] = outcome
         self.each(index, outcome)
 

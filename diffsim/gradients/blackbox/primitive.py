@@ -8,7 +8,6 @@ For the same reason a simulator that uses JAX inside a callback is refused, not 
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +15,14 @@ import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
+from jax.typing import DTypeLike
 
 from diffsim.gradients.blackbox.host import Host
 
 _losses = Primitive("blackbox_losses")
 
 
-def losses(host: Host, arguments: tuple, dtype: Any) -> jax.Array:
+def losses(host: Host, arguments: tuple, dtype: DTypeLike) -> jax.Array:
     """``host.losses`` of each row, (n,), for arguments whose leaves are (n, ...)."""
     leaves, structure = jax.tree.flatten(arguments)
     ranks = tuple(leaf.ndim - 1 for leaf in leaves)

@@ -10,7 +10,8 @@ import resource
 import subprocess
 import traceback
 from multiprocessing.connection import Connection
-from typing import Any
+
+from diffsim._types import Tree
 
 RETIRED = -2  # in the place of the number of a call
 
@@ -46,7 +47,7 @@ def memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
-def called(simulator, arguments: tuple) -> Any:
+def called(simulator, arguments: tuple) -> Tree:
     """The result; an exit of the simulator's own is an error of it, not the end of the worker."""
     try:
         return simulator(*arguments)

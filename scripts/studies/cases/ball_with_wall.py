@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._intervals import Interval
 from diffsim.gradients.base import estimate
 from studies.cases.base import Case, Measured, Published
 from studies.cases.descent import contenders, descend
@@ -79,8 +80,8 @@ def run(key: jax.Array, samples: int) -> dict[str, Measured | float]:
     many = contenders(SIGMA, 2000 * samples, GAMMA, LARGEST)
     for name in ("pathwise", "score function"):
         e = jax.jit(estimate(loss, many[name]))(jnp.array([POINT]), key=sample_key)
-        value, half = float(e.grad[0]), 1.96 * float(e.standard_error[0])
-        found[f"{name} at θ = {POINT}, sampled"] = Measured(value, value - half, value + half)
+        interval = Interval.normal(float(e.grad[0]), float(e.standard_error[0]))
+        found[f"{name} at θ = {POINT}, sampled"] = Measured(*interval)
     found["exact descent ends at θ"] = exact_descent()
     start, keys = jnp.array([START]), jax.random.split(descent_key, samples)
     for name, method in contenders(SIGMA, BATCH, GAMMA, LARGEST).items():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._intervals import Interval
 from diffsim.gradients.base import posed
 from diffsim.gradients.baselines import Constant
 from diffsim.gradients.laws import Gaussian
@@ -49,8 +50,8 @@ def run(key: jax.Array, samples: int) -> dict[str, Measured | float]:
     found: dict[str, Measured | float] = {}
     variances: dict[str, list[float]] = {}
     methods = {
-        "pathwise": Pathwise(Gaussian(SIGMA), samples, mode="forward"),
-        "score function": ScoreFunction(Gaussian(SIGMA), samples, Constant(0.5)),
+        "pathwise": Pathwise(Gaussian(SIGMA), samples=samples, mode="forward"),
+        "score function": ScoreFunction(Gaussian(SIGMA), samples=samples, baseline=Constant(0.5)),
     }
     for name, method in methods.items():
 
@@ -67,8 +68,8 @@ def run(key: jax.Array, samples: int) -> dict[str, Measured | float]:
             # The deviation of a sample variance: √((m₄ − m₂²)/n).
             centred = drawn - drawn.mean()
             error = ((np.mean(centred**4) - np.mean(centred**2) ** 2) / samples) ** 0.5
-            value, half = variances[name][-1], 1.96 * float(error)
-            found[f"{name} variance, T = {steps}"] = Measured(value, value - half, value + half)
+            interval = Interval.normal(variances[name][-1], float(error))
+            found[f"{name} variance, T = {steps}"] = Measured(*interval)
     ratios = np.log(np.divide(variances["pathwise"], variances["score function"]))
     found["T at which the variances cross"] = float(np.interp(0, ratios, HORIZONS))
     return found

@@ -6,10 +6,11 @@ import jax
 
 from diffsim.gradients.alpha_order import AlphaOrder
 from diffsim.gradients.base import Method, surrogate
+from diffsim.gradients.baselines import AtPoint
 from diffsim.gradients.concentration import Bernstein
 from diffsim.gradients.laws import Gaussian
 from diffsim.gradients.pathwise import Pathwise
-from diffsim.gradients.smoothing import RandomizedSmoothing
+from diffsim.gradients.score_function import ScoreFunction
 
 
 def contenders(
@@ -18,9 +19,9 @@ def contenders(
     """The three estimators that the source compares, over noise of deviation σ; L as it sets it."""
     law = Gaussian(sigma)
     return {
-        "pathwise": Pathwise(law, batch),
-        "score function": RandomizedSmoothing(0, law, batch),
-        "alpha-order": AlphaOrder(law, batch, gamma, bound=Bernstein(largest)),
+        "pathwise": Pathwise(law, samples=batch),
+        "score function": ScoreFunction(law, AtPoint(), samples=batch),
+        "alpha-order": AlphaOrder(law, samples=batch, gamma=gamma, bound=Bernstein(largest)),
     }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from diffsim._intervals import Interval
 from diffsim.gradients.alpha_order import weight
 from diffsim.gradients.concentration import Bernstein
 from studies.cases.base import Case, Measured, Published
@@ -138,8 +139,8 @@ def run(key: jax.Array, samples: int, seeds: int = 2) -> dict[str, Measured | fl
         means = cost(gains, judge)
         found[f"{name}, cost at the end"] = Measured.of(means)
         if name == "pathwise":
-            value, half = float(means.mean()), 1.96 * float(means.std(ddof=1)) / 5**0.5
-            found[FIVE] = Measured(value, value - half, value + half)
+            interval = Interval.normal(float(means.mean()), float(means.std(ddof=1)) / 5**0.5)
+            found[FIVE] = Measured(*interval)
     return found
 
 

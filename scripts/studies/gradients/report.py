@@ -159,7 +159,7 @@ def _page(
         "Along each axis": html.figure(
             lambda file: _draw(rows, base, file), "bias, deviation and cost of each method"
         ),
-        TITLE: html.table(list(table[0]), [list(row.values()) for row in table]),
+        TITLE: html.sortable_table(list(table[0]), [list(row.values()) for row in table]),
     })  # fmt: skip
 
 

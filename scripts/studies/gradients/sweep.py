@@ -18,7 +18,7 @@ from diffsim.gradients.base import Method, estimate
 from diffsim.gradients.compare import compare
 from diffsim.gradients.laws import Gaussian
 from diffsim.gradients.measure_valued import MeasureValued
-from diffsim.gradients.registry import METHODS, method
+from diffsim.gradients.registry import METHODS, make
 from studies.gradients import keep_up
 
 LEFT_OUT = ("complex-step",)  # the simulator is not written for complex numbers
@@ -71,9 +71,9 @@ def configured(name: str, sigma: float, samples: int) -> Method:
     >>> configured("pathwise", 0.2, 8).law.sigma
     0.2
     """
-    record: Any = method(name)
+    record: Any = make(name)
     values = {"law": Gaussian(sigma), "sigma": sigma, "samples": samples}
-    return method(name, **{k: v for k, v in values.items() if k in record.__dataclass_fields__})
+    return make(name, **{k: v for k, v in values.items() if k in record.__dataclass_fields__})
 
 
 def names(wanted: Sequence[str]) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ def reference(setting: Setting, *, seed: int, samples: int) -> dict[str, Any]:
     """The gradient of the smoothed loss and its standard error, by measure-valued derivatives:
     of values alone, and none of the methods that are judged by default.
     """
-    record = MeasureValued(setting.sigma, max(2, samples // (2 * len(keep_up.WEIGHTS))))
+    record = MeasureValued(setting.sigma, samples=max(2, samples // (2 * len(keep_up.WEIGHTS))))
     key = jax.random.fold_in(jax.random.key(seed), 1)
     gradient, variance = _referee(_loss)(record, jnp.array(keep_up.WEIGHTS), setting.task(), key)
     return {"gradient": np.asarray(gradient).tolist(), "error": float(variance) ** 0.5}

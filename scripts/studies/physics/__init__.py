@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from diffsim._files import checked, new_figure, save_figure
+from diffsim._files import figure_path, new_figure, save_figure
 from diffsim.physics.simulate import Status
 from studies import harness
 from studies.accelerator import machine
@@ -225,7 +225,7 @@ def benchmark(
     """
     about = machine()
     if plot is not None:
-        checked(plot, (".png", ".pdf", ".svg"))
+        figure_path(plot)
     if sizes == SMALL and about["platform"] != "cpu":
         sizes = LARGE
     about["cores"] = f"{cores()} x {processor()}"

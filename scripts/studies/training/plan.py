@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from diffsim._files import read_json, replacing
+from diffsim._intervals import Interval
 from diffsim._text import short
 from diffsim.gradients import Method, estimate
 from diffsim.tasks import Task
 from diffsim.training import processes
 from diffsim.training.checkpoint import Checkpoints
-from diffsim.training.evaluate import FRESH, Measure, as_measures
+from diffsim.training.evaluate import FRESH, as_measures
 from diffsim.training.loop import Trainer, train
 from diffsim.training.metrics import read
 from diffsim.training.player import Traced
@@ -25,7 +26,7 @@ from diffsim.training.settings import Settings
 
 # Of the estimators that draw: 16 simulations a serve, or 8 that are differentiated as well.
 _EIGHT = (
-    "score-function-antithetic", "evolution-strategies", "evolution-strategies-ranked", "pgpe",
+    "score-function-antithetic", "evolution-strategies", "evolution-strategies-ranked",
     "alpha-order", "inverse-variance", "total-propagation",
 )  # fmt: skip
 DRAWS: dict[str, dict[str, Any]] = {
@@ -101,7 +102,7 @@ class Run:
     seed: int
     compile_seconds: float
     rows: list[dict[str, float]]
-    final: dict[str, Measure]
+    final: dict[str, Interval]
 
     def reached(self, error: float, legal: float = 0.9) -> dict[str, float] | None:
         """The first row with at most this error, cm, and at least this rate; None if none has."""
@@ -153,7 +154,7 @@ def run(
         yield Run(gradient, seed, seconds, read(settings.out / "metrics.csv"), final)
 
 
-def finished(path: Path) -> tuple[float, dict[str, Measure]]:
+def finished(path: Path) -> tuple[float, dict[str, Interval]]:
     """Seconds of compilation and the last measures, as a run that has ended leaves them.
 
     Raises:

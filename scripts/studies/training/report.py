@@ -10,11 +10,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from diffsim._files import checked, new_figure, save_figure
+from diffsim._files import figure_path, new_figure, save_figure
+from diffsim._intervals import student_interval
 from diffsim.gradients import METHODS
-from diffsim.report.plots import AXES, SUFFIXES, run_quantiles
+from diffsim.report.plots import AXES, run_quantiles
 from diffsim.report.stage import COLORS, logarithmic, plain
-from diffsim.training.evaluate import student_interval
 from diffsim.training.processes import first
 from studies import harness
 from studies.training.plan import Plan, Run, differentiates
@@ -143,7 +143,7 @@ def error_against_cost(
     from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter
 
-    file = checked(path, SUFFIXES)
+    file = figure_path(path)
     figure = new_figure(7.2, 3.1, dpi=150)
     both = figure.subplots(1, 2, sharey=True)
     handles = []

@@ -1,18 +1,18 @@
 """A loss with its time steps showing, for the estimators that use them."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim._types import Tree
 from diffsim.gradients.base import check_count
 from diffsim.gradients.flat import flatten
 
 
 @struct.dataclass
-class Chain:
+class UnrolledLoss:
     """s_{t+1} = transition(s_t, x), loss = Σ_{t=1}^{T} cost(s_t).
 
     Called on x it is an ordinary loss, so every method takes it; ``TotalPropagation`` and
@@ -24,20 +24,20 @@ class Chain:
         cost: state → scalar; keep a step counter in the state where the cost depends on time.
         length: T.
 
-    >>> chain = Chain(jnp.zeros(()), lambda s, x: s + x, lambda s: s, 3)
-    >>> float(chain(jnp.ones(())))
+    >>> unrolled = UnrolledLoss(jnp.zeros(()), lambda s, x: s + x, lambda s: s, 3)
+    >>> float(unrolled(jnp.ones(())))
     6.0
     """
 
-    initial: Any
+    initial: Tree
     transition: Callable = struct.field(pytree_node=False)
     cost: Callable = struct.field(pytree_node=False)
     length: int = struct.field(pytree_node=False)
 
-    def __call__(self, x: Any) -> jax.Array:
+    def __call__(self, x: Tree) -> jax.Array:
         return self.run(self.initial, x, self.length)[1]
 
-    def run(self, state: Any, x: Any, steps: int) -> tuple[Any, jax.Array]:
+    def run(self, state: Tree, x: Tree, steps: int) -> tuple[Tree, jax.Array]:
         """The state after some steps, and their summed cost."""
 
         def step(state, _):
@@ -51,8 +51,8 @@ class Chain:
 
 
 @struct.dataclass
-class FlatChain:
-    """A chain in flat vectors: start (q,), move(s, x) → (q,), cost(s) → scalar."""
+class FlatLoss:
+    """An unrolled loss in flat vectors: start (q,), move(s, x) → (q,), cost(s) → scalar."""
 
     start: jax.Array
     move: Callable = struct.field(pytree_node=False)
@@ -60,15 +60,15 @@ class FlatChain:
     length: int = struct.field(pytree_node=False)
 
 
-def flat_chain(problem) -> FlatChain:
-    """The problem's chain in flat vectors; a plain loss is one step, s_1 = x, of cost f(s_1)."""
-    if not isinstance(problem.loss, Chain):
-        return FlatChain(problem.x, lambda s, x: x, lambda s: problem.value(s), 1)
-    chain = problem.loss
-    check_count("length", chain.length)
-    start, unravel = flatten("initial", chain.initial)
+def flat_loss(problem) -> FlatLoss:
+    """The problem unrolled in flat vectors; a plain loss is one step, s_1 = x, of cost f(s_1)."""
+    if not isinstance(problem.loss, UnrolledLoss):
+        return FlatLoss(problem.x, lambda s, x: x, lambda s: problem.value(s), 1)
+    unrolled = problem.loss
+    check_count("length", unrolled.length)
+    start, unravel = flatten("initial", unrolled.initial)
 
     def move(state, x):
-        return flatten("state", chain.transition(unravel(state), problem.unravel(x)))[0]
+        return flatten("state", unrolled.transition(unravel(state), problem.unravel(x)))[0]
 
-    return FlatChain(start, move, lambda state: chain.cost(unravel(state)), chain.length)
+    return FlatLoss(start, move, lambda state: unrolled.cost(unravel(state)), unrolled.length)

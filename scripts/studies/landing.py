@@ -12,15 +12,15 @@ from flax import nnx
 from rich.progress import track
 
 from diffsim import invertible
+from diffsim._intervals import mean_interval
 from diffsim.invertible.learned import fit
 from diffsim.physics import BallState
 from diffsim.tasks import HitToTarget
-from diffsim.training.evaluate import mean_interval
 from diffsim.training.policy import MLP
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class LandingSettings:
     """How to learn the map from trajectory weights to landing point, and whom to compare."""
 
     samples: int = 20_000
@@ -67,7 +67,9 @@ def descend(slopes: Callable, weights: jax.Array, targets: jax.Array, steps: int
     return weights
 
 
-def learn(weights: jax.Array, points: jax.Array, settings: Settings, key: jax.Array) -> nnx.Module:
+def learn(
+    weights: jax.Array, points: jax.Array, settings: LandingSettings, key: jax.Array
+) -> nnx.Module:
     """The forward model: a multilayer perceptron from weights to landing point."""
     first, later = jax.random.split(key)
     model = MLP(weights.shape[1], settings.hidden, 2, rngs=nnx.Rngs(params=first))
@@ -80,7 +82,7 @@ def learn(weights: jax.Array, points: jax.Array, settings: Settings, key: jax.Ar
     return nnx.merge(graph, state)
 
 
-def compare(settings: Settings) -> dict[str, Any]:
+def compare(settings: LandingSettings) -> dict[str, Any]:
     """Landing errors of all ways on the real simulator, m.
 
     One serve, one starting trajectory (of several random ones, optimised to land in the middle
@@ -140,7 +142,7 @@ def compare(settings: Settings) -> dict[str, Any]:
     } | {name: np.linalg.norm(np.asarray(land(x) - targets), axis=1) for name, x in ways.items()}
 
 
-def rows(settings: Settings, found: dict[str, Any]) -> list[str]:
+def rows(settings: LandingSettings, found: dict[str, Any]) -> list[str]:
     """The comparison as lines of text."""
 
     def line(name, errors, calls):
@@ -154,7 +156,7 @@ def rows(settings: Settings, found: dict[str, Any]) -> list[str]:
         return f"{name:32s} {text}   {fine.sum():4d} of {errors.size:4d}   {calls}"
 
     once = f"0 (+ {settings.samples} once)"
-    solved = int(np.sum(found["status"] == invertible.Status.OK))
+    solved = int(np.sum(found["status"] == invertible.InversionStatus.OK))
     return [
         f"forward model from {found['legal']} legal returns; held-out error "
         f"{100 * np.mean(found['model']):.2f} cm; inverted to 0.1 mm for {solved} targets",

@@ -7,12 +7,12 @@ import pytest
 from problems import fast_jit
 
 from diffsim.gradients import (
-    Chain,
     EvolutionStrategies,
     Gaussian,
     Pathwise,
     PersistentES,
     TotalPropagation,
+    UnrolledLoss,
     estimate,
     surrogate,
 )
@@ -23,7 +23,7 @@ X = jnp.array([0.3, -0.2])
 
 def linear(length=6):
     """s ← 0.9 s + x₀ + x₁ s, cost ½s²."""
-    return Chain(
+    return UnrolledLoss(
         jnp.ones(1), lambda s, x: 0.9 * s + x[0] + x[1] * s, lambda s: 0.5 * s[0] ** 2, length
     )
 
@@ -47,7 +47,7 @@ def test_total_propagation_is_exact_in_the_mean():
             total = total + 0.5 * (mean**2 + variance)
         return total
 
-    rows = replicate(chain, TotalPropagation(Gaussian(sigma), 64), X, 2_000)
+    rows = replicate(chain, TotalPropagation(Gaussian(sigma), samples=64), X, 2_000)
     error = rows.std(axis=0) / len(rows) ** 0.5
     # The cross-fitted weights of later steps know a little of both halves: bias O(1/n).
     exact = np.asarray(jax.grad(expected)(X))
@@ -56,14 +56,14 @@ def test_total_propagation_is_exact_in_the_mean():
 
 def test_total_propagation_through_chaos():
     """A noisy logistic chain: pathwise explodes with its length, total propagation does not."""
-    chain = Chain(
+    chain = UnrolledLoss(
         jnp.array([0.3]),
         lambda s, x: (3.9 + x) * jnp.clip(s, 0, 1) * (1 - jnp.clip(s, 0, 1)),
         lambda s: s[0],
         25,
     )
     sigma = 0.02
-    mixed = replicate(chain, TotalPropagation(Gaussian(sigma), 64), jnp.zeros(1), 200)
+    mixed = replicate(chain, TotalPropagation(Gaussian(sigma), samples=64), jnp.zeros(1), 200)
 
     def noisy(x, noise):
         def step(state, e):
@@ -80,10 +80,10 @@ def test_total_propagation_through_chaos():
 @pytest.mark.parametrize("reuse", [False, True], ids=["pes", "nres"])
 def test_windows_do_not_bias(reuse):
     """Quadratic in s, so in x₀ for x₁ fixed: the antithetic mean is the exact total gradient."""
-    chain = Chain(jnp.ones(1), lambda s, x: 0.9 * s + x, lambda s: 0.5 * s[0] ** 2, 6)
+    chain = UnrolledLoss(jnp.ones(1), lambda s, x: 0.9 * s + x, lambda s: 0.5 * s[0] ** 2, 6)
     x = jnp.array([0.3])
     exact = float(jax.grad(chain)(x)[0])
-    rows = replicate(chain, PersistentES(0.1, 8, window=2, reuse=reuse), x, 4_000)
+    rows = replicate(chain, PersistentES(0.1, samples=8, window=2, reuse=reuse), x, 4_000)
     assert abs(rows.mean() - exact) <= 4 * rows.std() / len(rows) ** 0.5
 
     def truncated(x):
@@ -100,16 +100,16 @@ def test_windows_do_not_bias(reuse):
 
 def test_one_window_is_evolution_strategies():
     """One window: variance (d + 1)G/n with d = 1 on a quadratic, as for antithetic ES."""
-    chain = Chain(jnp.ones(1), lambda s, x: 0.9 * s + x, lambda s: 0.5 * s[0] ** 2, 4)
+    chain = UnrolledLoss(jnp.ones(1), lambda s, x: 0.9 * s + x, lambda s: 0.5 * s[0] ** 2, 4)
     x = jnp.array([0.3])
     theory = 2 * float(jax.grad(chain)(x)[0]) ** 2 / 4
-    for used in (PersistentES(0.1, 4), EvolutionStrategies(0.1, 4)):
+    for used in (PersistentES(0.1, samples=4), EvolutionStrategies(0.1, samples=4)):
         rows = replicate(chain, used, x, 10_000)
         assert abs(rows.var() - theory) < 0.08 * theory  # κ = 15 or less: 4 standard errors
 
 
 def test_advancing_window_by_window_sums_to_the_method():
-    chain, used = linear(), PersistentES(0.1, 4, window=3)
+    chain, used = linear(), PersistentES(0.1, samples=4, window=3)
     particles, total = used.start(chain, X), 0.0
     problem_key, _, _ = jax.random.split(KEY, 3)
     for key in jax.random.split(problem_key, 2):

@@ -9,7 +9,7 @@ import pytest
 
 from diffsim.physics import BallState, Status
 from diffsim.tasks import HitToTarget
-from diffsim.training import landing
+from studies import landing
 
 
 def played(*impacts):
@@ -70,7 +70,7 @@ def test_a_paddle_at_rest_returns_nothing():
 @pytest.mark.slow
 def test_inverted_model_hits_within_two_centimetres():
     """The whole comparison, smaller: nearer than the start by ten times, and mostly legal."""
-    found = landing.compare(landing.Settings(targets=30, samples=8000, steps=4000))
+    found = landing.compare(landing.LandingSettings(targets=30, samples=8000, steps=4000))
     fine = np.isfinite(found["inverted"])
     assert fine.mean() > 0.6
     assert np.mean(found["inverted"][fine]) < min(0.02, 0.1 * np.mean(found["start"]))

@@ -6,12 +6,12 @@ from functools import lru_cache
 import numpy as np
 
 from diffsim.quadrature import periodic, table, tail
-from diffsim.quadrature.base import SPHERE, Band, PointRule, Rule
+from diffsim.quadrature.base import SPHERE, Band, Interpolatory, PointRule, Rule
 from diffsim.quadrature.grid import Grid
 
 
 @dataclass(frozen=True)
-class Plan:
+class Scheme:
     """Weights of a grid for one measure, and the models of what they leave out.
 
     For grids of rings the weights are theta × phi (× stretch where zoomed); for point rules
@@ -45,43 +45,46 @@ class Plan:
 
 
 @lru_cache(maxsize=64)
-def make(grid: Grid, measure: str, asked: str | None = None, band: Band | None = None) -> Plan:
+def scheme_of(
+    grid: Grid, measure: str, asked: str | None = None, band: Band | None = None
+) -> Scheme:
     """Choose the rule and compute its weights, degree and error model.
 
     Raises:
         ValueError: no rule fits the grid, measure and band.
     """
-    rule = table.choose(grid.rule, measure, grid.extent, asked)
+    kind = table.choose(grid.rule, measure, grid.extent, asked)
     stretch = None
     if grid.zoom is not None:
         if measure != "solid-angle" or band is not None:
             raise ValueError(f"measure: a zoomed grid expected solid-angle, no band; got {measure}")
         stretch = grid.zoom.stretch(grid.axes[0]) ** 2
-    if isinstance(rule, PointRule):
+    if issubclass(kind, PointRule):
         if band is not None:
-            raise ValueError(f"band: {rule.name} expected none, got {band}")
-        n, everything = grid.n_theta, np.arange(grid.shape[0])
-        tails = tail.Scattered.of(rule, n)
-        return Plan(
-            rule, rule.degree(n), rule.weights(n), None, stretch, everything, everything, tails
+            raise ValueError(f"band: {kind.name} expected none, got {band}")
+        points, every = kind.create(grid.n_theta), np.arange(grid.shape[0])
+        spectrum = tail.Scattered.of(points)
+        return Scheme(
+            points, points.degree, points.weights(), None, stretch, every, every, spectrum
         )
+    rule = kind.create(grid.n_theta, measure, grid.extent)
     whole = grid.extent
     part = whole if band is None else (float(band[0]), float(band[1]))
     if not whole[0] - 1e-9 <= part[0] < part[1] <= whole[1] + 1e-9:
         raise ValueError(f"band: expected low < high within {whole}, got {part}")
     rows = grid.symmetry.rows(grid.n_theta)
     columns = grid.symmetry.columns(grid.n_phi)
-    theta = rule.weights(grid.n_theta, measure, whole, part)
-    degree = rule.degree(grid.n_theta, measure)
+    theta = rule.weights(part)
+    degree = rule.degree
     in_theta: tail.Colatitude | tail.Halving
-    if rule.analysis is None:
-        in_theta = tail.Halving.of(rule, grid.n_theta, measure, whole, theta)
+    if not isinstance(rule, Interpolatory):
+        in_theta = tail.Halving.of(rule)
     else:
-        in_theta = tail.Colatitude.of(rule, grid.n_theta, measure, whole, part, theta)
+        in_theta = tail.Colatitude.of(rule, part)
         # Degrees beyond the expansion are a gift of the whole sphere's symmetry.
         gift = rule.space == "polynomial" or measure != "flat" or whole == SPHERE
         degree = degree if part == whole and gift else len(in_theta.analysis) - 1
-    return Plan(
+    return Scheme(
         rule=rule,
         degree=min(degree, periodic.degree(grid.n_phi)),
         theta=periodic.fold(theta, rows),

@@ -24,7 +24,7 @@ _LARGE = 2e7  # entries of a Jacobian from which on it is kept sparse
 
 
 @dataclass(frozen=True)
-class Problem:
+class FlightResiduals:
     """Residuals and Jacobian of (θ, s₁, …, s_n), each s_i = (x, v, w) at a flight's first time.
 
     Attributes:
@@ -54,7 +54,7 @@ class Problem:
         spin_noise: float,
         spin_scale: float,
         step: float,
-    ) -> "Problem":
+    ) -> "FlightResiduals":
         """The problem of a world into which ``put`` writes θ."""
         duration = max(observations.duration, step)
 
@@ -82,7 +82,7 @@ class Problem:
         """How many unknowns there are."""
         return self.count + 9 * len(self.observations.names)
 
-    def of(self, rows: np.ndarray) -> "Problem":
+    def of(self, rows: np.ndarray) -> "FlightResiduals":
         """The problem of some of the flights."""
         return dataclasses.replace(self, observations=self.observations.take(rows))
 
