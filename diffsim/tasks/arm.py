@@ -41,7 +41,7 @@ class ArmHitsTarget(HitToTarget):
         serves: Serves | None = None,
         *,
         torque_weight: Any = 0.02,
-        limit_weight: Any = 10.0,
+        limit_weight: Any = 50.0,
         miss_weight: Any = 5.0,
         **settings: Any,
     ) -> "ArmHitsTarget":
