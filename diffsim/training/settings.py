@@ -1,6 +1,7 @@
 """All settings of a training run, from which flags, checkpoints and evaluation are made."""
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -228,14 +229,18 @@ class Settings(RunSettings):
 
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> "Settings":
-        """What holds unless a command line says otherwise: less is simulated where it is slow.
+        """What holds unless a command line says otherwise: what suits an arm, or a slow simulator.
 
         >>> Settings.defaults(["--simulator", "mujoco"]).batch
         32
         """
-        if "mujoco" not in arguments:
-            return cls()
-        return cls(
-            gradient="spsa", robot="arm", simulator="mujoco", steps=600, batch=32,
-            learning_rate=5e-3, checkpoint_every=50, out=Path("runs/mujoco"),
-        )  # fmt: skip
+        words = [word for argument in arguments for word in argument.split("=")]
+        flags = ("--task", "--robot", "--simulator")
+        asked = {value for flag, value in itertools.pairwise(words) if flag in flags}
+        arm = cls(robot="arm", hidden=(128, 128), steps=2400)
+        if "mujoco" in asked:
+            return dataclasses.replace(
+                arm, gradient="spsa", simulator="mujoco", steps=600, batch=32,
+                learning_rate=5e-3, checkpoint_every=50, out=Path("runs/mujoco"),
+            )  # fmt: skip
+        return arm if "arm" in asked else cls()
