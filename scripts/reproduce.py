@@ -30,7 +30,7 @@ FIGURES: dict[str, tuple[str, str]] = {
         "benchmark.py closed-loop --out OUT"),
     **{f"juggling-{gradient}": ("juggling, one seed", f"{_LOOP} --gradient {gradient} --steps 300")
         for gradient in ("evolution-strategies", "inverse-variance")},
-    "hit-to-target": ("a closed loop", f"{_LOOP} --env hit-to-target --steps 200"),
+    "hit-to-target": ("a closed loop", f"{_LOOP} --env hit-to-target --steps 800"),
     "hit-to-target-score-function": ("the same without derivatives",
         f"{_LOOP} --env hit-to-target --gradient score-function --steps 600"),
     "rally": ("a closed loop", f"{_LOOP} --env rally --steps 200"),
