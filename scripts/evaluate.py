@@ -29,7 +29,8 @@ def main(options: Options) -> None:
 
     from diffsim.tasks.randomise import shifts
     from diffsim.training import Traced, Trainer, evaluate
-    from diffsim.training.evaluate import of_legal, rows
+    from diffsim.training.evaluate import rows
+    from diffsim.training.floor import rows as floor_rows
     from diffsim.training.floor import spin_floor
 
     for name, low in (("serves", 1), ("floor", 0)):
@@ -47,8 +48,8 @@ def main(options: Options) -> None:
     if options.floor:
         found = spin_floor(player, policy, key, serves=options.floor)
         print(f"{options.floor} serves, each with the best answer that descent found")
-        for name, measure in found.items():
-            print(f"{name.removesuffix('_cm').replace('_', ' '):22} {of_legal(measure, 'cm')}")
+        for name, text in floor_rows(found):
+            print(f"{name:22} {text}")
     if options.shifted:
         print(f"{'world':22} {'legal landings':22} landing error")
         for name, task in shifts(player.task).items():

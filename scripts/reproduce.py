@@ -23,12 +23,14 @@ FIGURES: dict[str, tuple[str, str]] = {
     "training": ("data/training.png", "compare_training.py --clock cpu_seconds --out OUT"),
     "arm": ("returns by an arm", "train.py --task arm --out OUT"),
     "mujoco": ("returns in MuJoCo", "train.py --simulator mujoco --steps 300 --out OUT"),
+    "mujoco-warm": ("the same from the network of the figure arm", "train.py --simulator mujoco "
+        "--warm-start runs/figures/arm --steps 120 --learning-rate 1e-3 --out OUT"),
     "mujoco-contact": ("restitution in MuJoCo", "benchmark.py mujoco-contact"),
     "juggling": ("data/juggling.png, data/juggling_seconds.png",
         "benchmark.py closed-loop --out OUT"),
     **{f"juggling-{gradient}": ("juggling, one seed", f"{_LOOP} --gradient {gradient} --steps 300")
         for gradient in ("evolution-strategies", "inverse-variance")},
-    "hit-to-target": ("a closed loop", f"{_LOOP} --env hit-to-target --steps 200"),
+    "hit-to-target": ("a closed loop", f"{_LOOP} --env hit-to-target --steps 800"),
     "hit-to-target-score-function": ("the same without derivatives",
         f"{_LOOP} --env hit-to-target --gradient score-function --steps 600"),
     "rally": ("a closed loop", f"{_LOOP} --env rally --steps 200"),

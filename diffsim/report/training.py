@@ -14,7 +14,7 @@ from diffsim.report import pages
 from diffsim.report.plots import learning_curves, rallies
 from diffsim.report.replay import animate
 from diffsim.tasks import HitToTarget
-from diffsim.training import Settings, Trainer, train
+from diffsim.training import Settings, Traced, Trainer, floor, train
 from diffsim.training.evaluate import FRESH, rows, summary
 from diffsim.training.folder import ready
 from diffsim.training.metrics import read
@@ -67,11 +67,20 @@ def _run(settings: Settings, trainer: Trainer, console: Console) -> None:
     table = Table("", "before", "after", title="1,000 fresh serves, 95 % intervals")
     after = rows(summary(played))
     measures = [(name, old, new) for (name, old), (_, new) in zip(before, after, strict=True)]
+    measures += [(name, "", text) for name, text in _floor(settings, trainer, serves)]
     for row in measures:
         table.add_row(*row)
     console.print(table)
     for file in pictures(settings, trainer, measures, played):
         console.print(f"wrote {file}")
+
+
+def _floor(settings: Settings, trainer: Trainer, key: jax.Array) -> list[tuple[str, str]]:
+    """The best landing errors there are, as text, where they are asked for and make sense."""
+    player = trainer.player
+    if not settings.floor or not isinstance(player, Traced) or settings.objective != "target":
+        return []
+    return floor.rows(floor.spin_floor(player, trainer.policy(), key, serves=settings.floor))
 
 
 def pictures(

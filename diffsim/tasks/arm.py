@@ -42,7 +42,7 @@ class ArmHitsTarget(HitToTarget):
         serves: Serves | None = None,
         *,
         torque_weight: ArrayLike = 0.02,
-        limit_weight: ArrayLike = 10.0,
+        limit_weight: ArrayLike = 50.0,
         miss_weight: ArrayLike = 5.0,
         **settings: Any,
     ) -> "ArmHitsTarget":

@@ -27,10 +27,11 @@ from diffsim.physics.vector import safe_sqrt
 from diffsim.tasks.randomise import Randomisation, Serve, uniform
 
 # What the paddle may do. Its robot keeps to its side of the net, above the table by the paddle's
-# radius, and is slower than one that was built and reached 22 m/s in swings of 0.8 s from rest to
-# rest (Hardware design for table tennis robot capable of beating professional players, arXiv
-# 2606.26643, abstract): that takes a mean of 2 · 22 / 0.8 = 55 m/s². How fast it turns, 10 rad/s,
-# and how much slower it is, 5 m/s, are assumed.
+# radius, and is slower than two that were built: one of 22 m/s in swings of 0.8 s from rest to rest
+# (Hardware design for table tennis robot capable of beating professional players, arXiv 2606.26643,
+# abstract), a mean of 2 · 22 / 0.8 = 55 m/s²; and one of 19 m/s and 300 m/s² at the paddle (Nguyen,
+# Cancio & Kim, arXiv 2505.01617; figures as told by MIT News, 12 May 2025). How much slower it is,
+# 5 m/s, and how fast it turns, 10 rad/s, are assumed: for the latter nothing was found published.
 ROBOT = {
     "speed": 5.0,
     "acceleration": 55.0,

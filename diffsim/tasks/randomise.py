@@ -9,6 +9,7 @@ from flax import struct
 from diffsim import _check
 from diffsim._types import ArrayLike
 from diffsim.physics import BallState, World
+from diffsim.tasks.radar_view import RadarView
 
 
 @struct.dataclass
@@ -37,6 +38,8 @@ class Randomisation:
         latency: lowest and highest age of what the network sees, (2,), s.
         position_noise: standard deviation of each component seen, (), m.
         velocity_noise: standard deviation of each component seen, (), m/s.
+        radar: what the network sees in the place of the ball, with no latency or noise but its
+            own; or None.
     """
 
     restitution: jax.Array
@@ -45,6 +48,7 @@ class Randomisation:
     latency: jax.Array
     position_noise: jax.Array
     velocity_noise: jax.Array
+    radar: RadarView | None
 
     @classmethod
     def create(
@@ -55,6 +59,7 @@ class Randomisation:
         latency: ArrayLike = (0.0, 0.0),
         position_noise: ArrayLike = 0.0,
         velocity_noise: ArrayLike = 0.0,
+        radar: RadarView | None = None,
     ) -> "Randomisation":
         """From checked ranges; by default nothing differs.
 
@@ -74,6 +79,7 @@ class Randomisation:
             },
             position_noise=_check.in_range("position_noise", position_noise, 0.0),
             velocity_noise=_check.in_range("velocity_noise", velocity_noise, 0.0),
+            radar=radar,
         )
 
     def world(self, key: jax.Array, world: World) -> World:
@@ -95,7 +101,9 @@ class Randomisation:
         return dataclasses.replace(world, surfaces=surfaces, ball=ball)
 
     def view(self, key: jax.Array, ball: BallState, gravity: jax.Array) -> BallState:
-        """The ball as it is seen: where it was, as if in a vacuum, a while ago, with noise."""
+        """The ball as it is seen: by radar, or where it was, as if in a vacuum, a while ago."""
+        if self.radar is not None:
+            return self.radar(key, ball)
         keys = jax.random.split(key, 3)
         age = uniform(keys[0], self.latency)
         noise = [
@@ -131,7 +139,13 @@ SHIFTS: dict[str, dict[str, Any]] = {
 
 
 def shifts(task: Any) -> dict[str, Any]:
-    """A task in each of the worlds and views of :data:`SHIFTS`, by name."""
+    """A task in each of the worlds and views of :data:`SHIFTS`, by name.
+
+    Raises:
+        ValueError: it is seen by radar, which has errors of its own.
+    """
+    if task.randomisation is not None and task.randomisation.radar is not None:
+        raise ValueError("shifted: expected a network that sees the ball, got one with a radar")
     return {
         name: dataclasses.replace(task, randomisation=Randomisation.create(**shift))
         for name, shift in SHIFTS.items()

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from diffsim._intervals import Interval, mean_interval
+from diffsim.training.evaluate import of_legal
 
 
 def spin_floor(
@@ -69,3 +70,9 @@ def spin_floor(
         means = [np.mean(row[good]) for row, good in zip(errors, legal) if good.any()]
         found["known_spin_cm" if known else "unknown_spin_cm"] = mean_interval(np.array(means))
     return found
+
+
+def rows(found: dict[str, Interval]) -> list[tuple[str, str]]:
+    """What :func:`spin_floor` found as text, for a table."""
+    names = {"unknown_spin_cm": "best, spin unknown", "known_spin_cm": "best, spin known"}
+    return [(label, of_legal(found[name], "cm")) for name, label in names.items()]

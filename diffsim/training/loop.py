@@ -1,5 +1,6 @@
 """The trainer and its loop: any player, any gradient estimator; it knows of nothing else."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -62,6 +63,8 @@ class Trainer:
         key, *keys = jax.random.split(jax.random.key(settings.seed), 1 + KEYS)
         self._validation = jax.random.fold_in(key, 1)
         params, memory = self.player.begin(keys)
+        if settings.warm_start is not None and not settings.resume:
+            params = _taken_over(settings.warm_start, params, type(settings))
         step, optimizer = jnp.zeros((), int), self._optimizer.init(params)
         self.state = sharding.replicated(strong(TrainState(params, optimizer, memory, key, step)))
 
@@ -78,7 +81,7 @@ class Trainer:
         """
         folder = folder.parent if folder.name == "checkpoints" else folder
         settings = kind.load(folder / "settings.json")
-        trainer = cls(settings.player(), settings)
+        trainer = cls(settings.player(), dataclasses.replace(settings, warm_start=None))
         restore(trainer, Checkpoints(folder / "checkpoints"))
         return trainer
 
@@ -138,6 +141,15 @@ class Trainer:
     def evaluate(self, key: jax.Array, count: int = 1000) -> dict[str, Interval]:
         """How well ``count`` fresh starts are played, with 95 % intervals."""
         return self.player.evaluate(self._params, key, count)
+
+
+def _taken_over(folder: Path, params: Any, kind: type[RunSettings]) -> Any:
+    """The parameters that another run has learned, for a player that begins with ``params``."""
+    found = sharding.local(Trainer.restored(folder, kind).state.params)
+    wanted, got = ([leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (params, found))
+    if wanted != got:
+        raise ValueError(f"warm_start: expected weights of shapes {wanted}, got {got} in {folder}")
+    return found
 
 
 def restore(trainer: Trainer, checkpoints: Checkpoints) -> np.ndarray:

@@ -1,6 +1,7 @@
 """All settings of a training run, from which flags, checkpoints and evaluation are made."""
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -15,6 +16,7 @@ from diffsim.tasks import TASKS, ArmHitsTarget, HitToTarget, HostTask, Serves, T
 from diffsim.tasks.arm import REACH
 from diffsim.tasks.hit_target import SWING, SWING_TIME
 from diffsim.tasks.mujoco_task import MujocoHits
+from diffsim.tasks.radar_view import RadarView
 from diffsim.tasks.randomise import USUAL, Randomisation
 from diffsim.training.player import Hosted, Player, Traced
 from diffsim.training.stored import Stored
@@ -71,6 +73,8 @@ class RunSettings(Stored):
     """Folder for metrics, checkpoints and pictures."""
     resume: bool = False
     """Go on from the last checkpoint in the folder, with that run's settings."""
+    warm_start: Path | None = None
+    """Folder of another run, with whose network to begin, such as one from another simulator."""
 
     def __post_init__(self):
         self.check_positive(
@@ -131,23 +135,32 @@ class Settings(RunSettings):
     """target, or fastest: the fastest return that lands well on the other half."""
     randomise: bool = False
     """Train in worlds with other restitution, friction and drag, seen late and with noise."""
+    radar: bool = False
+    """Show the network the ball as antennas around the table hear it, not as it is."""
     sigma: float | None = None
     """Standard deviation of the noise a sampling estimator puts on the trajectory weights."""
     samples: int | None = None
     """Samples (or pairs) a sampling estimator takes for each serve."""
     step: float | None = None
     """Step of a method of differences, on the trajectory weights."""
+    floor: int = 8
+    """Serves, after the training, for which the best answers are found with the spin known and
+    unknown: what of the landing error no network can mend. 0 for none; none is found in MuJoCo, or
+    where no place is to be hit."""
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.spin >= 0:
-            raise ValueError(f"spin: expected >= 0, got {self.spin}")
+        for name in ("spin", "floor"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected >= 0, got {getattr(self, name)}")
         _check.one_of("generator", self.generator, GENERATORS)
         _check.one_of("task", self.robot, TASKS)
         _check.one_of("objective", self.objective, OBJECTIVES)
-        plain = not self.any_target and self.objective == "target"
-        if self.simulator != "events" and not (plain and not self.randomise):
-            raise ValueError("simulator: expected events for any target, fastest and randomise")
+        own = self.any_target or self.objective != "target" or self.randomise or self.radar
+        if self.simulator != "events" and own:
+            raise ValueError("simulator: expected events for any target, fastest, randomise, radar")
+        if self.radar and self.observe_spin:
+            raise ValueError("observe_spin: expected off with a radar, which does not see the spin")
         if self.any_target and self.objective != "target":
             raise ValueError(f"objective: expected target where any is drawn, got {self.objective}")
         _check.one_of("simulator", self.simulator, ("events", "mujoco"))
@@ -193,10 +206,13 @@ class Settings(RunSettings):
         """The task these settings describe."""
         kind: Any = GENERATORS[self.generator]
         extra = SWINGS.get(self.generator, {})
+        drawn: dict[str, Any] = USUAL if self.randomise else {}
+        if self.radar:
+            drawn = drawn | {"radar": RadarView.create()}
         goal: dict[str, Any] = {
             "target": self.target,
             "targets": HALF if self.any_target else None,
-            "randomisation": Randomisation.create(**USUAL) if self.randomise else None,
+            "randomisation": Randomisation.create(**drawn) if drawn else None,
             "observe_spin": self.observe_spin,
         } | OBJECTIVES[self.objective]
         if self.robot == "arm" or self.simulator == "mujoco":
@@ -218,20 +234,24 @@ class Settings(RunSettings):
 
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> "Settings":
-        """What holds unless a command line says otherwise: less is simulated where it is slow.
+        """What holds unless a command line says otherwise: what suits an arm, or a slow simulator.
 
         >>> Settings.defaults(["--simulator", "mujoco"]).batch
         32
         """
-        if "mujoco" not in arguments:
-            return cls()
-        return cls(
-            gradient="spsa",
-            robot="arm",
-            simulator="mujoco",
-            steps=600,
-            batch=32,
-            learning_rate=5e-3,
-            checkpoint_every=50,
-            out=Path("runs/mujoco"),
-        )
+        words = [word for argument in arguments for word in argument.split("=")]
+        flags = ("--task", "--robot", "--simulator")
+        asked = {value for flag, value in itertools.pairwise(words) if flag in flags}
+        arm = cls(robot="arm", hidden=(128, 128), steps=2000)
+        if "mujoco" in asked:
+            return dataclasses.replace(
+                arm,
+                gradient="spsa",
+                simulator="mujoco",
+                steps=600,
+                batch=32,
+                learning_rate=5e-3,
+                checkpoint_every=50,
+                out=Path("runs/mujoco"),
+            )
+        return arm if "arm" in asked else cls()

@@ -17,6 +17,7 @@ MAY_CHANGE = {
     "log_every": "rows of metrics",
     "checkpoint_every": "checkpoints",
     "out": "the folder was moved",
+    "floor": "serves for the floor",
     "workers": "processes that simulate, with the same results",
     "resume": "",
 }

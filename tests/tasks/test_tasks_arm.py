@@ -63,7 +63,8 @@ def test_settings_choose_what_hits_and_where():
         Settings(robot="leg")
     with pytest.raises(ValueError, match="simulator: expected one of events, mujoco, got 'x'"):
         Settings(simulator="x")
-    assert Settings.defaults([]) == Settings()
+    assert Settings.defaults(["--out", "arm"]) == Settings()
+    assert Settings.defaults(["--task=arm"]).robot == "arm"
     assert Settings.defaults(["--simulator", "mujoco"]).simulator == "mujoco"
 
 

@@ -123,7 +123,7 @@ def test_the_trainer_takes_a_step_through_it(tmp_path):
 @pytest.mark.slow
 def test_training_through_mujoco_learns_to_hit(tmp_path):
     settings = dataclasses.replace(
-        Settings.defaults(["mujoco"]), steps=200, workers=2, out=tmp_path
+        Settings.defaults(["--simulator", "mujoco"]), steps=200, workers=2, out=tmp_path
     )
     trainer = Trainer(settings.player(), settings)
     before = trainer.measure()

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffsim.delay.radar import Radar
 from diffsim.physics import BallState
 from diffsim.tasks import HitToTarget
+from diffsim.tasks.radar_view import RadarView
 from diffsim.tasks.randomise import SHIFTS, USUAL, Randomisation, shifts
 from diffsim.training import Settings
 
@@ -111,6 +113,24 @@ def test_the_fastest_return_counts_time_and_no_place_well_on_the_half():
     assert 0 < terms["hurry"] / 0.5 < 2.4
 
 
+@pytest.mark.slow
+def test_a_radar_sees_the_ball_but_for_its_noise(plain):
+    """The better it hears, the nearer to the ball is what it finds, by as much."""
+    balls, keys = drawn(plain, 64), jax.random.split(jax.random.key(4), 64)
+    found = {}
+    for noise in (0.002, 0.02):
+        view = RadarView.create(radar=Radar.create(noise=noise))
+        task = dataclasses.replace(plain, randomisation=Randomisation.create(radar=view))
+        seen = jax.jit(jax.vmap(task.randomisation.view, (0, 0, None)))(keys, balls, None)
+        assert not seen.spin.any()
+        off = np.asarray(seen.position - balls.position)
+        found[noise] = np.sqrt(np.mean(np.sum(off**2, axis=1)))
+        with pytest.raises(ValueError, match="shifted: expected a network that sees the ball"):
+            shifts(task)
+    assert 0.001 < found[0.02] < 0.05
+    assert found[0.02] / found[0.002] == pytest.approx(10, rel=0.5)
+
+
 def test_what_does_not_go_together_is_refused():
     with pytest.raises(ValueError, match="drag: expected the lower end first"):
         Randomisation.create(drag=(1.2, 0.8))
@@ -120,5 +140,11 @@ def test_what_does_not_go_together_is_refused():
         Settings(any_target=True, objective="fastest")
     with pytest.raises(ValueError, match="simulator: expected events"):
         Settings(simulator="mujoco", gradient="spsa", randomise=True)
+    with pytest.raises(ValueError, match="simulator: expected events"):
+        Settings(simulator="mujoco", gradient="spsa", radar=True)
+    with pytest.raises(ValueError, match="observe_spin: expected off with a radar"):
+        Settings(radar=True, observe_spin=True)
+    with pytest.raises(ValueError, match="floor: expected >= 0, got -1"):
+        Settings(floor=-1)
     with pytest.raises(ValueError, match="objective: expected one of target, fastest, got 'x'"):
         Settings(objective="x")

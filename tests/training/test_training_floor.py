@@ -9,7 +9,7 @@ import pytest
 
 from diffsim.physics import BallState
 from diffsim.training import Traced
-from diffsim.training.floor import spin_floor
+from diffsim.training.floor import rows, spin_floor
 
 SPIN, LEVER = 10.0, 0.01  # rad/s, m for each rad/s
 
@@ -43,3 +43,5 @@ def test_the_unseen_spin_costs_its_mean_size_and_a_seen_one_nothing():
     assert found["unknown_spin_cm"].value == pytest.approx(exact, rel=0.1)
     assert found["unknown_spin_cm"].low < found["unknown_spin_cm"].value
     assert found["known_spin_cm"].value < 0.05 * exact
+    assert [name for name, _ in rows(found)] == ["best, spin unknown", "best, spin known"]
+    assert rows(found)[0][1].startswith(f"{found['unknown_spin_cm'].value:.1f} cm [")

@@ -1,13 +1,16 @@
 """The training loop, on a task that costs nothing."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from point import Point
+from point import HostPoint, Point
 
 from diffsim.training import Checkpoints, Settings, Traced, Trainer, evaluate, train
 from diffsim.training.metrics import read
+from diffsim.training.player import Hosted
 
 
 def settings(out, **changes):
@@ -90,6 +93,32 @@ def test_a_stopped_run_goes_on_bit_for_bit(straight, tmp_path, step, error, kept
     for clock in ("seconds", "cpu_seconds"):
         seconds = [row[clock] for row in read(tmp_path / "metrics.csv")]
         assert seconds == sorted(seconds)
+
+
+def test_a_warm_start_is_the_network_of_another_run(straight, tmp_path, monkeypatch):
+    """From one simulator to another; and what began so is restored when the other run is gone."""
+    monkeypatch.setattr(Settings, "player", lambda self: Traced(Point()))
+    learned = straight[0].state.params
+
+    def same(trainer):
+        return jax.tree.map(np.array_equal, trainer.state.params, learned)
+
+    warm = {"warm_start": straight[0].settings.out}
+    host = settings(tmp_path / "host", gradient="spsa", **warm)
+    trainer = Trainer(Hosted(HostPoint()), host)
+    assert all(jax.tree.leaves(same(trainer)))
+    assert int(trainer.state.step) == 0
+    with pytest.raises(
+        ValueError, match=r"warm_start: expected weights of shapes \[\(9,\), .* in /"
+    ):
+        Trainer(Traced(Point()), settings(tmp_path / "wide", hidden=(9,), **warm))
+    monkeypatch.setattr(Settings, "player", lambda self: Hosted(HostPoint()))
+    train(trainer)
+    elsewhere = dataclasses.replace(host, warm_start=tmp_path / "gone")
+    elsewhere.save(tmp_path / "host" / "settings.json")
+    assert bits(Trainer.restored(tmp_path / "host").state) == bits(trainer.state)
+    with pytest.raises(FileNotFoundError):
+        Trainer(Traced(Point()), dataclasses.replace(elsewhere, out=tmp_path / "cold"))
 
 
 def test_a_folder_with_checkpoints_is_not_overwritten(straight):
