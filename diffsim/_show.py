@@ -11,13 +11,21 @@ import numpy as np
 
 
 def concrete(*trees: Any) -> bool:
-    """Whether every leaf is an array of known numbers: none is traced, or only a shape."""
-    leaves = jax.tree.leaves(trees)
+    """Whether every leaf is an array of known numbers: none is traced, or only a shape.
+
+    >>> concrete(np.zeros(2)), concrete((2,))
+    (True, False)
+    """
+    leaves = [leaf for tree in trees for leaf in jax.tree.leaves(tree, is_leaf=_shape)]
     return all(
         isinstance(leaf, np.ndarray | np.generic | jax.Array | float | int | complex)
         and not isinstance(leaf, jax.core.Tracer)
         for leaf in leaves
     )
+
+
+def _shape(value: Any) -> bool:
+    return isinstance(value, tuple) and any(isinstance(size, int) for size in value)
 
 
 def brief(value: Any) -> str:
