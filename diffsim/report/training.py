@@ -12,6 +12,7 @@ from rich.table import Table
 from diffsim.report import pages, progress
 from diffsim.report.plots import learning_curves, rallies
 from diffsim.report.replay import animate
+from diffsim.report.stage import QUICK
 from diffsim.tasks import HitToTarget
 from diffsim.training import Settings, Trainer, train
 from diffsim.training.evaluate import FRESH, rows, summary
@@ -20,7 +21,7 @@ from diffsim.training.metrics import read
 from diffsim.training.processes import first
 
 SUFFIXES = (".png", ".pdf")  # of every figure: for screens and for papers
-QUICK = {"xla_backend_optimization_level": 0}  # a few rallies take less time than optimising
+FPS, FRAMES = 20, 150  # of the animation of two rallies
 
 
 def run(settings: Settings, console: Console | None = None) -> dict[str, Any] | None:
@@ -114,8 +115,9 @@ def pictures(
         picture = out / f"rallies{suffix}"
         done.append(rallies(task.world, played[:4], paths[:4], path=picture, targets=target))
     film = out / "rallies.gif"
+    slow = min(2.0, FRAMES / (FPS * 2 * task.duration))
     done.append(
-        animate(task.world, played[:2], paths[:2], path=film, targets=target, fps=20, slow=2.0)
+        animate(task.world, played[:2], paths[:2], path=film, targets=target, fps=FPS, slow=slow)
     )
     landings = (outcome["landing"], outcome["legal"])
     replay = pages.rallies(task.world, played, paths, targets=target, landings=landings)

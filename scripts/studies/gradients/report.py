@@ -12,7 +12,7 @@ from rich.console import Console
 
 from diffsim._files import new_figure, replacing, save_figure
 from diffsim.report import html, progress
-from diffsim.report.stage import COLORS, logarithmic, plain
+from diffsim.report.stage import COLORS, INK, logarithmic, plain
 from studies import harness
 from studies.cases import CASES
 from studies.gradients import sweep, verdict
@@ -152,7 +152,7 @@ def _page(
         "Along each axis": html.figure(
             lambda file: _draw(rows, base, file), "bias, deviation and cost of each method"
         ),
-        TITLE: html.table(list(table[0]), [list(row.values()) for row in table]),
+        f"All settings, {TITLE}": html.table(list(table[0]), [list(row.values()) for row in table]),
     })  # fmt: skip
 
 
@@ -192,7 +192,9 @@ def _band(points: Sequence[tuple[Any, Sequence[Mapping]]], method: str) -> np.nd
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path) -> Path:
-    """Bias, deviation and cost along each axis, one line a method."""
+    """Bias with its 95 % band, deviation and cost along each axis, one line a method."""
+    from matplotlib.lines import Line2D
+
     axes = [axis for axis in verdict.AXES if len(verdict.varied(rows, base, axis)) > 1]
     axes = axes or ["samples"]
     figure = new_figure(2.5 * len(axes) + 0.6, 6.6, dpi=150)
@@ -214,14 +216,22 @@ def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path
                 hue = COLORS[number % len(COLORS)]
                 panel.plot(places, heights, style, ms=4, lw=1.2, color=hue, label=name)
                 if figure_name == "relative_bias":
-                    panel.fill_between(places, *_band(points, name), color=hue, alpha=0.18, lw=0)
+                    low, high = _band(points, name)
+                    panel.fill_between(places, low, high, color=hue, alpha=0.18, lw=0)
+                    most = np.where(np.isnan(heights), high, np.nan)  # none is to be seen
+                    panel.plot(places, most, "v", ms=5, mfc="white", color=hue)
             logarithmic(panel.yaxis)
-        column[0].axhline(0.1, color="#202020", lw=0.6, ls=":")
+        column[0].axhline(0.1, color=INK, lw=0.6, ls=":")
         column[-1].set_xlabel(LABELS[axis])
         turned = {"rotation": 30, "ha": "right"} if axis == "contact" else {}
         column[-1].set_xticks(places, [str(value) for value, _ in points], **turned)
     for panel, label in zip(panels[:, 0], PANELS.values()):
         panel.set_ylabel(label)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center",
-                  ncols=4, frameon=False, fontsize=8)  # fmt: skip
+    hollow: dict[str, Any] = {"ls": "", "marker": "v", "mfc": "white"}
+    shown = [
+        *panels[0, 0].get_lines()[: 2 * len(methods) : 2],
+        Line2D([], [], color=INK, label="no bias seen: at most", **hollow),
+        Line2D([], [], color=INK, ls=":", lw=0.6, label="right below, wrong above"),
+    ]
+    figure.legend(handles=shown, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return save_figure(figure, path)
