@@ -50,10 +50,9 @@ def _run(settings: Settings, trainer: Trainer, console: Console) -> dict[str, An
         def told(row):
             word = None
             if "loss" in row:
-                word = (
-                    f"loss {row['loss']:.3f}  hits {100 * row['hit_rate']:.0f} %  "
-                    f"{row['landing_error_cm']:.1f} cm off"
-                )
+                word = f"loss {row['loss']:.3f}  hits {100 * row['hit_rate']:.0f} %"
+                if np.isfinite(row["landing_error_cm"]):
+                    word += f"  {row['landing_error_cm']:.1f} cm off"
             tell(row["step"], word)
 
         train(trainer, progress=told)
