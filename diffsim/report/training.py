@@ -21,7 +21,7 @@ from diffsim.training.metrics import read
 from diffsim.training.processes import first
 
 SUFFIXES = (".png", ".pdf")  # of every figure: for screens and for papers
-FPS, FRAMES = 20, 150  # of the animation of two rallies
+FPS, FRAMES = 15, 108  # of the animation of two rallies
 
 
 def run(settings: Settings, console: Console | None = None) -> dict[str, Any] | None:
