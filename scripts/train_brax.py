@@ -46,7 +46,8 @@ def run(options: Options) -> list[dict[str, float]] | None:
         metrics.write(
             {"step": step, "seconds": seconds, "return": float(reward), "length": float(length)}
         )
-        tell(min(step, options.budget))
+        if step:  # the first evaluation is before training
+            tell(min(step, options.budget))
         print(f"{step:>9}  {seconds:7.1f} s  return {reward:8.2f}  length {length:6.1f}")
 
     env = make(options.env, **({} if options.limit is None else {"limit": options.limit}))
