@@ -13,13 +13,21 @@ from diffsim._types import ArrayLike, Tree
 
 
 def concrete(*trees: Tree) -> bool:
-    """Whether every leaf is an array of known numbers: none is traced, or only a shape."""
-    leaves = jax.tree.leaves(trees)
+    """Whether every leaf is an array of known numbers: none is traced, or only a shape.
+
+    >>> concrete(np.zeros(2)), concrete((2,))
+    (True, False)
+    """
+    leaves = [leaf for tree in trees for leaf in jax.tree.leaves(tree, is_leaf=_shape)]
     return all(
         isinstance(leaf, np.ndarray | np.generic | jax.Array | float | int | complex)
         and not isinstance(leaf, jax.core.Tracer)
         for leaf in leaves
     )
+
+
+def _shape(value: object) -> bool:
+    return isinstance(value, tuple) and any(isinstance(size, int) for size in value)
 
 
 def brief(value: Tree) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 ERRORS = (OSError, ValueError, TypeError, ImportError, FloatingPointError)
 SHARED = """every script also takes
   --config FILE  flags from a TOML file, or from a run's settings.json; those given here come first
+  --json         print one JSON object; what is for people goes where errors go
   --quiet        print nothing but errors, and what --json asks for
   --no-cache     compile afresh, and keep nothing of it in the user's cache folder
   --debug        show the traceback of an error"""
@@ -26,37 +27,48 @@ def entry(main: Callable[[], object]) -> None:
     """Run a script's main function, and end the program with the code it returns, if any.
 
     An error that is the user's to mend is one line and code 2, an interrupt code 130, a warning a
-    line. Takes ``--config``, ``--quiet``, ``--no-cache`` and ``--debug`` from the command line.
+    line. Takes ``--config``, ``--json``, ``--quiet``, ``--no-cache`` and ``--debug`` from the
+    command line.
 
     Args:
-        main: imports what it needs, parses ``sys.argv`` and does the work.
+        main: imports what it needs, parses ``sys.argv`` and does the work; returns a code, what
+            it found, or both in a pair.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     if not _taken("--no-cache"):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache()))
     if _taken("--debug"):
         os.environ["DIFFSIM_DEBUG"] = "1"
-    code: object = 0
+    code, found, asked = 0, None, False
     with ExitStack() as stack:
         try:
             sys.argv[1:] = _configured(sys.argv[1:])
-            if _taken("--quiet"):
+            asked, quiet = _json(), _taken("--quiet")
+            if quiet:
                 os.environ["TERM"] = "dumb"  # no bars, which go where errors go
-                if "--json" not in sys.argv:
-                    nowhere = stack.enter_context(Path(os.devnull).open("w"))
-                    stack.enter_context(redirect_stdout(nowhere))
+            if quiet or asked:
+                nowhere = stack.enter_context(Path(os.devnull).open("w"))
+                stack.enter_context(redirect_stdout(nowhere if quiet else sys.stderr))
             stack.enter_context(warnings.catch_warnings())
             warnings.showwarning = _warned
-            code = main()
+            ended: Any = main()
+            code, found = ended if isinstance(ended, tuple) else (0, ended)
+            if isinstance(found, int):
+                code, found = found, None
         except SystemExit as end:
             if not end.code and {"-h", "--help"} & set(sys.argv):
                 print(SHARED)
             raise
         except (KeyboardInterrupt, Exception) as error:
-            code = _told(error)
-            if code is None:
+            told = _told(error)
+            if told is None:
                 raise
-    sys.exit(code if isinstance(code, int) else 0)
+            code = told
+    if asked and found is not None:
+        from studies.harness import plain
+
+        print(json.dumps(plain(found)))
+    sys.exit(code)
 
 
 def grouped(
@@ -66,14 +78,14 @@ def grouped(
     *,
     default: Callable[[], Any] | None = None,
     again: str = "go on with --resume --out {out}",
-) -> None:
+) -> object:
     """Parse the flags, join the other processes of the run if there are any, and ``run(settings)``.
 
     With ``--resume``, what no flag says is as in the run's ``settings.json``.
 
     Args:
         kind: a frozen dataclass, the settings of the run, from which the flags are made.
-        run: what to do with them.
+        run: what to do with them, whose result is returned.
         description: for --help.
         default: makes the settings that hold unless a flag says otherwise, by default ``kind``.
         again: how to go on after an interrupt; ``{out}`` is the folder.
@@ -88,7 +100,7 @@ def grouped(
         with group.connected():
             settings = _parsed(kind, (default or kind)(), description, Group)
             with hinting(again.format(out=settings.out)):
-                run(settings)
+                return run(settings)
     except BaseException as error:
         if group.coordinator is None:
             raise
@@ -159,6 +171,13 @@ def _taken(flag: str) -> bool:
     words = sys.argv[1:]
     sys.argv[1:] = [word for word in words if word != flag]
     return len(words) > len(sys.argv[1:])
+
+
+def _json() -> bool:
+    """Whether the last word on it asks for JSON; none of them is left."""
+    said = [word for word in sys.argv[1:] if word in ("--json", "--no-json")]
+    _taken("--json"), _taken("--no-json")
+    return said[-1:] == ["--json"]
 
 
 def _configured(words: list[str]) -> list[str]:

@@ -3,7 +3,9 @@
 from typing import Any
 
 
-def main() -> None:
+def main() -> object:
+    import tyro
+
     import studies.accelerator
     import studies.closed_loop
     import studies.delay
@@ -14,7 +16,6 @@ def main() -> None:
     import studies.physics
     import studies.quadrature
     import studies.scaling
-    from studies.harness import command
 
     benchmarks: dict[str, Any] = {
         "accelerator": studies.accelerator.benchmark,
@@ -28,7 +29,7 @@ def main() -> None:
         "scale": studies.scaling.benchmark,
         "sphere": studies.quadrature.benchmark,
     }
-    command(benchmarks)
+    return tyro.extras.subcommand_cli_from_dict(benchmarks, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 import tyro
 
 
-def main() -> int:
+def main() -> object:
     from _entry import hinting
     from studies.gradients import report
 
     options = tyro.cli(report.Options)
     with hinting("run the same command again to go on"):
-        return 0 if report.run(options) else 1
+        agrees, rows = report.run(options)
+        return 0 if agrees else 1, rows
 
 
 if __name__ == "__main__":

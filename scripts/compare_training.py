@@ -3,7 +3,7 @@
 import dataclasses
 
 
-def main() -> None:
+def main() -> object:
     from _entry import grouped
     from studies.training import report
     from studies.training.plan import Plan
@@ -13,14 +13,14 @@ def main() -> None:
         quick: bool = False
         """A small form, in the folder's subfolder quick: two seeds, 150 updates of 64 serves."""
 
-    def run(options: Options) -> None:
+    def run(options: Options) -> object:
         if options.quick:
             options = dataclasses.replace(
                 options, seeds=(0, 1), steps=150, batch=64, out=options.out / "quick"
             )
-        report.run(options)
+        return report.summary(report.run(options), options.error, options.clock)
 
-    grouped(Options, run, __doc__, again="the same command goes on from here")
+    return grouped(Options, run, __doc__, again="the same command goes on from here")
 
 
 if __name__ == "__main__":

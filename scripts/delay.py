@@ -16,8 +16,7 @@ def main(
     time_zero: float = 0.0,
     trace: int = 0,
     plot: Path | None = None,
-    json: bool = False,
-) -> None:
+) -> object:
     """Print the delays of the echoes in a signal, with their standard errors.
 
     Args:
@@ -31,15 +30,15 @@ def main(
         time_zero: when the pulse left, on the same clock.
         trace: which record of a file with several, from 0 on.
         plot: file for a picture of the spectrum over delay.
-        json: print one JSON object instead of a table.
     """
     import jax
 
     jax.config.update("jax_enable_x64", True)
     from diffsim.delay.report import delay_report
+    from diffsim.report.progress import waiting
 
-    print(
-        delay_report(
+    with waiting("compiling and looking for echoes"):
+        text, found = delay_report(
             signal,
             sample_rate,
             pulse=pulse,
@@ -49,9 +48,9 @@ def main(
             time_zero=time_zero,
             trace=trace,
             plot=plot,
-            json=json,
         )
-    )
+    print(text)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Train on digits with cross-entropy and with infogain: python scripts/digits.py --seeds 10."""
 
 
-def main() -> None:
+def main() -> object:
     import tyro
 
     from studies import digits
 
-    digits.run(tyro.cli(digits.Options))
+    return digits.run(tyro.cli(digits.Options))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -24,9 +25,10 @@ class Options:
     """Play them in other worlds too, and seen late and with noise."""
 
 
-def main(options: Options) -> None:
+def main(options: Options) -> dict[str, Any]:
     import jax
 
+    from diffsim.report.progress import waiting
     from diffsim.tasks.randomise import shifts
     from diffsim.training import Traced, Trainer, evaluate
     from diffsim.training.evaluate import rows
@@ -40,21 +42,27 @@ def main(options: Options) -> None:
     key, policy, player = jax.random.key(options.seed), trainer.policy(), trainer.player
     if not isinstance(player, Traced) and (options.shifted or options.floor):
         raise ValueError("simulator: expected events for --shifted and --floor, got mujoco")
-    with closing(player):
+    with closing(player), waiting("compiling and playing"):
         measures = evaluate(player, policy, key, options.serves)
     print(f"{options.serves} fresh serves after {int(trainer.state.step)} updates, 95 % intervals")
     for name, text in rows(measures):
         print(f"{name:22} {text}")
+    found: dict[str, Any] = {"updates": int(trainer.state.step), "measures": measures}
     if options.floor:
-        found = spin_floor(player, policy, key, serves=options.floor)
+        with waiting("compiling and descending"):
+            found["floor"] = spin_floor(player, policy, key, serves=options.floor)
         print(f"{options.floor} serves, each with the best answer that descent found")
-        for name, text in floor_rows(found):
+        for name, text in floor_rows(found["floor"]):
             print(f"{name:22} {text}")
     if options.shifted:
         print(f"{'world':22} {'legal landings':22} landing error")
+        found["shifted"] = {}
         for name, task in shifts(player.task).items():
-            told = dict(rows(evaluate(Traced(task), policy, key, options.serves)))
+            with waiting(f"playing {name}"):
+                measures = evaluate(Traced(task), policy, key, options.serves)
+            found["shifted"][name], told = measures, dict(rows(measures))
             print(f"{name:22} {told['legal landings']:22} {told['landing error']}")
+    return found
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Fit drag, spin lift, restitution and friction to observed flights, with standard errors."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -28,28 +27,25 @@ class Options:
     """How large a component of the spin is before anything is seen, rad/s."""
     robust: bool = False
     """Weigh outliers down."""
-    json: bool = False
-    """Print one JSON object instead of a table."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Draw observed and fitted flights, and the residuals."""
 
 
-def main(options: Options) -> None:
+def main(options: Options) -> dict[str, Any]:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from rich.console import Console
-
     from diffsim import identification
     from diffsim._files import figure_path
     from diffsim.identification import report
     from diffsim.physics import World, scene
+    from diffsim.report.progress import waiting
 
     if options.plot is not None:
         figure_path(options.plot)
     observations = identification.read(options.observed)
     world = World.create() if options.scene is None else scene.load(options.scene).world
-    with Console(stderr=True).status("compiling and fitting the starts") as status:
+    with waiting("compiling and fitting the starts") as tell:
         found = identification.identify(
             observations,
             world,
@@ -58,11 +54,12 @@ def main(options: Options) -> None:
             spin_noise=options.spin_noise,
             spin_scale=options.spin_scale,
             robust=options.robust,
-            progress=lambda n, cost: status.update(f"fitting: {n} evaluations, cost {cost:g}"),
+            progress=lambda n, cost: tell(f"fitting: {n} evaluations, cost {cost:g}"),
         )
     if options.plot is not None:
         report.plot(found, observations, options.plot)
-    print(json.dumps(report.as_json(found)) if options.json else report.parameter_table(found))
+    print(report.parameter_table(found))
+    return report.as_json(found)
 
 
 if __name__ == "__main__":

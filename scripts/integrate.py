@@ -1,9 +1,8 @@
 """Integrate samples on the sphere: python scripts/integrate.py SAMPLES.npy --measure flat."""
 
 from dataclasses import dataclass
-from json import dumps
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +40,6 @@ class Options:
         fold: f repeats after 2π/fold: the samples cover one part.
         mask: .npy file of booleans, True where a sample is good.
         rule: overrule the choice of rule, for example gregory.
-        json: print one JSON object instead.
     """
 
     samples: Path
@@ -57,7 +55,6 @@ class Options:
     fold: int = 1
     mask: Path | None = None
     rule: str | None = None
-    json: bool = False
 
 
 def load(path: Path) -> np.ndarray:
@@ -170,8 +167,8 @@ def _angles(options: Options) -> tuple[tuple[np.ndarray, np.ndarray] | None, boo
     return (theta[::-1] if reverse else theta, phi), reverse, said
 
 
-def run(options: Options) -> list[str]:
-    """The lines to print; warnings begin with ``warning:``.
+def run(options: Options) -> tuple[list[str], dict[str, Any]]:
+    """The lines to print, whose warnings begin with ``warning:``, and the same for JSON.
 
     Raises:
         ValueError: bad input, in one line.
@@ -215,17 +212,14 @@ def run(options: Options) -> list[str]:
         doubts.append("negative samples: if these are decibels, integrate 10^(dB/10) instead")
     flags = int(np.bitwise_or.reduce(np.asarray(found.warning)))
     doubts += explain(flags)
-    if options.json:
-        result = {
-            "values": [float(value) for value in found.value],
-            "errors": [_number(error) for error in found.error],
-            "rule": choice.rule, "degree": int(choice.degree), "why": choice.why,
-            "samples": list(grid.shape), "theta_range_degrees": [float(low), float(high)],
-            "notes": said, "warnings": doubts,
-        }  # fmt: skip
-        return [dumps(result)]
+    result = {
+        "values": found.value, "errors": found.error,
+        "rule": choice.rule, "degree": int(choice.degree), "why": choice.why,
+        "samples": grid.shape, "theta_range_degrees": [low, high],
+        "notes": said, "warnings": doubts,
+    }  # fmt: skip
     size = " x ".join(map(str, grid.shape))
-    return [
+    lines = [
         *(f"{value:.15g} ± {error:.1g}" for value, error in zip(found.value, found.error)),
         f"rule: {choice.rule}, exact to degree {choice.degree}, on {size} samples",
         f"why: {choice.why}",
@@ -233,16 +227,15 @@ def run(options: Options) -> list[str]:
         *said,
         *(f"warning: {text}" for text in doubts),
     ]
+    return lines, result
 
 
-def _number(value) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def main() -> None:
+def main() -> object:
     options = tyro.cli(Options, config=(tyro.conf.PositionalRequiredArgs,))
     jax.config.update("jax_enable_x64", True)
-    print("\n".join(run(options)))
+    lines, result = run(options)
+    print("\n".join(lines))
+    return result
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Hit the ball to a wanted point by inverting a learned model, against optimising: in cm."""
 
 
-def main() -> None:
+def main() -> object:
     import tyro
 
     from studies import landing
 
     settings = tyro.cli(landing.LandingSettings, description=__doc__)
-    print("\n".join(landing.rows(settings, landing.compare(settings))))
+    found = landing.compare(settings)
+    print("\n".join(landing.rows(settings, found)))
+    return found
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def main(
     trials: int = 200,
     seed: int = 0,
     plot: Path | None = None,
-) -> None:
+) -> object:
     """Track a served ball by four antennas around a table, and print where it will land.
 
     Args:
@@ -35,6 +35,7 @@ def main(
     from diffsim._files import figure_path
     from diffsim.delay.radar import Radar
     from diffsim.physics import BallState
+    from diffsim.report.progress import waiting
     from diffsim.report.radar import radar_report
     from diffsim.tasks import RadarTracking
 
@@ -45,7 +46,10 @@ def main(
     tracking = RadarTracking.create(
         radar=Radar.create(noise=noise), guess=guess, pulses=pulses, interval=interval
     )
-    print(radar_report(tracking, truth, trials=trials, seed=seed, plot=plot))
+    with waiting("compiling and tracking"):
+        text, found = radar_report(tracking, truth, trials=trials, seed=seed, plot=plot)
+    print(text)
+    return found
 
 
 if __name__ == "__main__":

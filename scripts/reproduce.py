@@ -1,7 +1,6 @@
 """The published figures, each with the command behind it; those that are named are made again."""
 
 import sys
-from json import dumps
 from pathlib import Path
 from signal import SIGINT
 from subprocess import PIPE, Popen
@@ -48,32 +47,26 @@ FIGURES: dict[str, tuple[str, str]] = {
 def main(
     names: tyro.conf.Positional[tuple[str, ...]] = (),
     out: Path = Path("runs/figures"),
-    json: bool = False,
-) -> int:
+) -> object:
     """List the published figures, or make those that are named again, one after the other.
 
     Args:
         names: of figures.
         out: folder, in which each has one of its name for what its command prints and writes.
-        json: print the list as JSON.
     """
     for name in set(names) - set(FIGURES):
         raise ValueError(f"names: expected some of {', '.join(FIGURES)}, got {name!r}")
-    if json and names:
-        raise ValueError(f"json: expected for the list alone, got {', '.join(names)}, too")
     if names:
-        return max([_made(name, out.absolute() / name) for name in names])
-    if json:
-        rows = FIGURES.items()
-        print(dumps([{"name": n, "what": w, "command": line.split()} for n, (w, line) in rows]))
-        return 0
+        codes = {name: _made(name, out.absolute() / name) for name in names}
+        return max(codes.values()), codes
     from studies.harness import wide
 
     table = Table("name", "what", "command", box=None)
     for name, told in FIGURES.items():
         table.add_row(name, *told)
     wide(Console()).print(table)
-    return 0
+    rows = FIGURES.items()
+    return [{"name": n, "what": what, "command": line.split()} for n, (what, line) in rows]
 
 
 def _made(name: str, folder: Path) -> int:

@@ -1,9 +1,8 @@
 """Simulate a scene file: where the ball goes, what it hits, and how that depends on the start."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -14,8 +13,6 @@ class Options:
 
     scene: tyro.conf.Positional[Path]
     """The scene, a TOML file."""
-    json: bool = False
-    """Print one JSON object instead of a table."""
     x64: bool = False
     """Compute in double precision."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
@@ -26,22 +23,24 @@ class Options:
     """Also give d(final position, velocity, spin)/d(initial position, velocity, spin), 9 × 9."""
 
 
-def main(options: Options) -> None:
+def main(options: Options) -> dict[str, Any]:
     import jax
 
     jax.config.update("jax_enable_x64", options.x64)
     from diffsim import _files
     from diffsim.physics import scene as scenes
+    from diffsim.report.progress import waiting
 
     if options.plot is not None:
         _files.figure_path(options.plot)  # the simulation may take long
     if options.html is not None:
         _files.writable(_files.checked(options.html, (".html",)))
     scene = scenes.load(options.scene)
-    rollout = scenes.run(scene)
-    result = scenes.describe(scene, rollout)
-    if options.gradient:
-        result["jacobian"] = scenes.plain(scenes.jacobian(scene).tolist())
+    with waiting("compiling and simulating"):
+        rollout = scenes.run(scene)
+        result = scenes.describe(scene, rollout)
+        if options.gradient:
+            result["jacobian"] = scenes.plain(scenes.jacobian(scene).tolist())
     if options.plot is not None:
         from diffsim.report import plots
 
@@ -50,7 +49,8 @@ def main(options: Options) -> None:
         from diffsim.report import pages
 
         pages.scene(options.html, options.scene.stem, scene, rollout, result)
-    print(json.dumps(result) if options.json else scenes.table(result))
+    print(scenes.table(result))
+    return result
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ event-driven world, whose gradient is exact, or in MuJoCo, a black box (--simula
 import sys
 
 
-def main() -> None:
+def main() -> object:
     from _entry import grouped
     from diffsim.report import training
     from diffsim.training import Settings
 
-    grouped(Settings, training.run, __doc__, default=lambda: Settings.defaults(sys.argv))
+    return grouped(Settings, training.run, __doc__, default=lambda: Settings.defaults(sys.argv))
 
 
 if __name__ == "__main__":

@@ -29,10 +29,11 @@ class Options:
     """Settings of brax's trainer, e.g. --set num_envs 64 learning_rate 1e-3."""
 
 
-def run(options: Options) -> None:
+def run(options: Options) -> list[dict[str, float]] | None:
     if (options.out / "metrics.csv").exists():
         raise FileExistsError(f"{options.out}: has a metrics.csv; expected another --out")
     from diffsim.envs import brax_adapter, make
+    from diffsim.report.progress import counting
     from diffsim.training.folder import locked
     from diffsim.training.metrics import MetricsWriter
     from diffsim.training.processes import first
@@ -45,6 +46,8 @@ def run(options: Options) -> None:
         metrics.write(
             {"step": step, "seconds": seconds, "return": float(reward), "length": float(length)}
         )
+        if step:  # the first evaluation is before training
+            tell(min(step, options.budget))
         print(f"{step:>9}  {seconds:7.1f} s  return {reward:8.2f}  length {length:6.1f}")
 
     env = make(options.env, **({} if options.limit is None else {"limit": options.limit}))
@@ -53,20 +56,23 @@ def run(options: Options) -> None:
         if first():
             stack.enter_context(locked(options.out))
             metrics = stack.enter_context(MetricsWriter(options.out))
+            tell = stack.enter_context(counting("training", options.budget))
         brax_adapter.train(
             env, options.algorithm, options.budget, seed=options.seed,
             evaluations=options.evaluations, progress=progress, **settings,
         )  # fmt: skip
-    if first():
-        print(f"wrote {metrics.path}")
+    if not first():
+        return None
+    print(f"wrote {metrics.path}")
+    return metrics.rows
 
 
-def main() -> None:
+def main() -> object:
     from _entry import grouped
 
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # brax's own
 
-    grouped(Options, run, __doc__, again="brax's trainers keep no checkpoints; start again")
+    return grouped(Options, run, __doc__, again="brax's trainers keep no checkpoints; start again")
 
 
 if __name__ == "__main__":

@@ -112,6 +112,21 @@ def test_how_a_script_ends(monkeypatch, capsys):
     assert capsys.readouterr().err == "\ninterrupted\n"
 
 
+def test_what_a_script_found_is_one_json_object(monkeypatch, capsys):
+    def main():
+        print("a table")
+        return 1, {"x": float("nan")}
+
+    for words, out, err in (
+        ((), "a table\n", ""),
+        (("--json",), '{"x": null}\n', "a table\n"),
+        (("--json", "--quiet"), '{"x": null}\n', ""),
+        (("--json", "--no-json"), "a table\n", ""),
+    ):
+        assert ended(monkeypatch, main, *words) == 1
+        assert tuple(capsys.readouterr()) == (out, err)
+
+
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["some.py"])
     with pytest.raises(LookupError):

@@ -1,6 +1,5 @@
 """A signal file in, a table of delays and a picture of the spectrum over delay out."""
 
-from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,8 @@ def delay_report(
     time_zero: float = 0.0,
     trace: int = 0,
     plot: Path | None = None,
-    json: bool = False,
-) -> str:
-    """Delays of the echoes in a signal file, as a table with warnings, or as JSON.
+) -> tuple[str, dict[str, Any]]:
+    """Delays of the echoes in a signal file, as a table with warnings, and for JSON.
 
     Args:
         signal: see :func:`diffsim.delay.recording.load`.
@@ -41,10 +39,10 @@ def delay_report(
         time_zero: when the pulse left, on the same clock.
         trace: which record of a file with several, from 0 on.
         plot: where to draw the MUSIC spectrum over delay.
-        json: one JSON object instead of a table.
 
     Returns:
-        the table: delay ± standard error, amplitude, and whether the echo is resolved.
+        the table: delay ± standard error, amplitude, and whether the echo is resolved; and the
+        same as names and numbers.
 
     Raises:
         ValueError: a file or an option makes no sense; the message is one line.
@@ -69,11 +67,11 @@ def delay_report(
     said = []
     if recording.ricker_delay and pulse is None:
         said.append("the delays include the pulse's own; give --pulse ricker:HZ")
-    if json:
-        return dumps({"record": recording.name} | as_json(estimate, said))
+    found = {"record": recording.name} | as_json(estimate, said)
     lines = [f"read {recording.name}"] if recording.name else []
     said += warnings(estimate)
-    return "\n".join([*lines, text_table(estimate), *(f"warning: {line}" for line in said)])
+    text = "\n".join([*lines, text_table(estimate), *(f"warning: {line}" for line in said)])
+    return text, found
 
 
 def _samples(

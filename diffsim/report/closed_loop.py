@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from diffsim._intervals import Interval
 from diffsim.envs import EnvState
 from diffsim.envs.paddle import PaddleEnv
-from diffsim.report import pages
+from diffsim.report import pages, progress
 from diffsim.report.film import Motion, placed
 from diffsim.report.track import Track
 from diffsim.training.closed_loop import LoopSettings
@@ -27,7 +26,7 @@ from diffsim.training.processes import first
 FRESH = 2_000_003  # seed of the starts used to evaluate, never those of training
 
 
-def run(settings: LoopSettings, console: Console | None = None) -> None:
+def run(settings: LoopSettings, console: Console | None = None) -> dict[str, Interval] | None:
     """Train, telling how it goes, and measure the policy on 1,000 fresh starts.
 
     Of several processes the first one prints and measures.
@@ -37,10 +36,12 @@ def run(settings: LoopSettings, console: Console | None = None) -> None:
     console = console or Console()
     trainer = Trainer(settings.player(), settings)
     trained(trainer, console)
-    if first():
-        measures = fresh(trainer)
-        console.print(measures_table(settings.env, {settings.gradient: measures}))
-        console.print(f"wrote {_page(trainer, measures)}")
+    if not first():
+        return None
+    measures = fresh(trainer)
+    console.print(measures_table(settings.env, {settings.gradient: measures}))
+    console.print(f"wrote {_page(trainer, measures)}")
+    return measures
 
 
 def _page(trainer: Trainer, measures: dict[str, Interval], count: int = 3) -> Path:
@@ -75,26 +76,19 @@ def episode(
 
 def trained(trainer: Trainer, console: Console) -> None:
     """Train, telling how it goes."""
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        job = bar.add_task("compiling …", total=trainer.settings.steps)
+    with progress.counting("training", trainer.settings.steps, console) as tell:
 
-        def progress(row):
-            bar.update(job, completed=row["step"])
+        def told(row):
             if "return" in row:
-                bar.update(job, description="training")
-                bar.console.print(
+                console.print(
                     f"update {row['step']:5.0f}  {row['seconds']:6.1f} s  "
                     f"return {row['return']:7.2f}  up {row['seconds_up']:5.2f} s  "
                     f"to the end {100 * row['survival_rate']:5.1f} %"
                 )
+            else:
+                tell(row["step"])
 
-        train(trainer, progress=progress)
+        train(trainer, progress=told)
 
 
 def fresh(trainer: Trainer) -> dict[str, Interval]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,16 @@ from scipy.spatial.transform import Rotation
 from diffsim._types import ArrayLike
 from diffsim.physics.surfaces import Path
 from diffsim.physics.world import World
-from diffsim.report.stage import COLORS, ball_points, bounds, hues, outline, poses, targets_of
+from diffsim.report.stage import (
+    COLORS,
+    QUICK,
+    ball_points,
+    bounds,
+    hues,
+    outline,
+    poses,
+    targets_of,
+)
 from diffsim.report.track import Track
 
 RATE = 100  # frames of a paddle, points of a ball's curve a second
@@ -49,7 +59,7 @@ class Motion:
         )
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=QUICK)
 def _links(path: Any, times: jax.Array) -> jax.Array:
     return jax.vmap(path.skeleton)(times)
 

@@ -67,7 +67,7 @@ def sortable_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 def _cell(value: object) -> str:
     text, key = value if isinstance(value, tuple) else (value, value)
     if key is None or (isinstance(key, float) and math.isnan(key)):
-        key = ""
+        text, key = None if text is key else text, ""
     if isinstance(text, float):
         text = f"{text:.4g}"
     return f'<td data-value="{escape(str(key))}">{escape("–" if text is None else str(text))}</td>'

@@ -35,7 +35,7 @@ def scene(
         result: of :func:`diffsim.physics.scene.describe`.
     """
     ends = {"status": result["status"]} | {
-        key: ", ".join("–" if x is None else f"{x:.4g}" for x in values)
+        _named(key): ", ".join("–" if x is None else f"{x:.4g}" for x in values)
         for key, values in result["final"].items()
     }
     columns = ["time", "surface", "position", "velocity_before", "velocity_after", "spin_after"]
@@ -46,11 +46,20 @@ def scene(
         {
             "The ball at the end": html.facts(ends),
             "Replay": rallies(played.world, [rollout], [played.paths], names=["flight"]),
-            "Impacts": html.sortable_table(
-                [column.replace("_", " ") for column in columns], impacts
-            ),
+            "Impacts": html.sortable_table([_named(column) for column in columns], impacts),
         },
     )
+
+
+def _named(key: str) -> str:
+    """A name with its unit.
+
+    >>> _named("velocity_after")
+    'velocity after, m/s'
+    """
+    units = {"time": "s", "position": "m", "velocity": "m/s", "spin": "rad/s"}
+    unit = units.get(key.split("_")[0])
+    return key.replace("_", " ") + (f", {unit}" if unit else "")
 
 
 def _told(value: Any) -> Any:

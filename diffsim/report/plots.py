@@ -242,18 +242,24 @@ def comparison(found: Comparison, *, path: str | os.PathLike) -> Path:
     """
     file = checked(path, FIGURES)
     shown = [row for row in found.rows if not np.isnan(row.bias.value)]
-    figure = new_figure(11, 0.4 * len(shown) + 2.5)
+    figure = new_figure(11, 0.4 * len(shown) + 2.5, dpi=200)
     bars, cost = figure.subplots(1, 2)
     place = np.arange(len(shown))
-    bars.barh(place - 0.2, [row.bias.value for row in shown], 0.4, label="bias")
+    bars.barh(place - 0.2, [row.bias.value for row in shown], 0.4, color=COLORS[1], label="bias")
     deviation = [row.variance.value**0.5 for row in shown]
-    bars.barh(place + 0.2, deviation, 0.4, label="standard deviation")
+    bars.barh(place + 0.2, deviation, 0.4, color=COLORS[0], label="standard deviation")
     bars.set_yticks(place, [row.name for row in shown])
-    bars.legend()
+    bars.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8)
     for row in shown:
-        cost.plot(row.evaluations, row.mse.value, "o")
-        cost.annotate(row.name, (row.evaluations, row.mse.value))
+        cost.plot(row.evaluations, row.mse.value, "o", color=COLORS[0])
+        cost.annotate(row.name, (row.evaluations, row.mse.value), (4, 4), size=8,
+                      textcoords="offset points")  # fmt: skip
     cost.set(xlabel="evaluations", ylabel="mean squared error", xscale="log", yscale="log")
+    cost.margins(0.15)
+    for axes in (bars, cost):
+        plain(axes)
+    for axis in (cost.xaxis, cost.yaxis):
+        logarithmic(axis)
     return save_figure(figure, file)
 
 

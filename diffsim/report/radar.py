@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ def radar_report(
     trials: int = 200,
     seed: int = 0,
     plot: Path | None = None,
-) -> str:
+) -> tuple[str, dict[str, Any]]:
     """Track one ball under many noises: estimates with ±, errors beside the bound, derivatives.
 
     Args:
@@ -30,6 +31,9 @@ def radar_report(
         trials: noises drawn; the first is reported in detail.
         seed: of the noise.
         plot: where to draw echoes, flight and landings; .png, .pdf or .svg.
+
+    Returns:
+        as text, and as names and numbers in SI units.
 
     Raises:
         ValueError: no trials, another suffix, or a ball that lands nowhere.
@@ -50,27 +54,42 @@ def radar_report(
     slope = np.asarray(jax.jit(jax.jacrev(point))(tracking.antennas))
     if file is not None:
         _draw(file, tracking, received[1], ball, landing)
-    return _text(ball, landing, slope)
+    found = _numbers(ball, landing, slope)
+    return _text(found), found
 
 
-def _text(ball: Located, landing: Landing, slope: np.ndarray) -> str:
+def _numbers(ball: Located, landing: Landing, slope: np.ndarray) -> dict[str, Any]:
     deviation = np.sqrt(np.diagonal(ball.covariance[1]))
-    predicted = 1e3 * np.sqrt(np.diagonal(landing.covariance[1:].mean(0)))
-    found = 1e3 * np.sqrt(np.mean((landing.point[1:] - landing.point[0]) ** 2, axis=0))
+    return {
+        "trials": len(landing.point) - 1,
+        "position": ball.state.position[1], "position_error": deviation[:3],
+        "velocity": ball.state.velocity[1], "velocity_error": deviation[3:],
+        "landing": landing.point[1],
+        "landing_error": np.sqrt(np.diagonal(landing.covariance[1])),
+        "true_landing": landing.point[0],
+        "rms_error": np.sqrt(np.mean((landing.point[1:] - landing.point[0]) ** 2, axis=0)),
+        "bound": np.sqrt(np.diagonal(landing.covariance[1:].mean(0))),
+        "landing_by_antenna": slope,
+    }  # fmt: skip
 
-    def row(name, unit, values, errors):
-        return f"{name} ({', '.join(f'{v:.4f} ± {e:.4f}' for v, e in zip(values, errors))}) {unit}"
+
+def _text(found: dict[str, Any]) -> str:
+    def row(name, unit):
+        pairs = zip(found[name], found[f"{name}_error"])
+        return f"{name} ({', '.join(f'{v:.4f} ± {e:.4f}' for v, e in pairs)}) {unit}"
 
     lines = [
-        row("position", "m", ball.state.position[1], deviation[:3]),
-        row("velocity", "m/s", ball.state.velocity[1], deviation[3:]),
-        row("landing", "m", landing.point[1], np.sqrt(np.diagonal(landing.covariance[1]))),
-        "truly at ({:.4f}, {:.4f}) m".format(*landing.point[0]),
-        f"error of the landing over {len(landing.point) - 1} noises, x and y: "
-        "{:.2f}, {:.2f} mm; by the Cramér–Rao bound {:.2f}, {:.2f} mm".format(*found, *predicted),
+        row("position", "m"),
+        row("velocity", "m/s"),
+        row("landing", "m"),
+        "truly at ({:.4f}, {:.4f}) m".format(*found["true_landing"]),
+        f"error of the landing over {found['trials']} noises, x and y: "
+        "{:.2f}, {:.2f} mm; by the Cramér–Rao bound {:.2f}, {:.2f} mm".format(
+            *(1e3 * found["rms_error"]), *(1e3 * found["bound"])
+        ),
         "d landing / d antenna, mm per mm of x, y, z:",
     ]
-    for number, columns in enumerate(np.moveaxis(slope, 1, 0), 1):
+    for number, columns in enumerate(np.moveaxis(found["landing_by_antenna"], 1, 0), 1):
         x, y = (" ".join(f"{value:7.3f}" for value in one) for one in columns)
         lines.append(f"  antenna {number}:  landing x {x}   landing y {y}")
     return "\n".join(lines)

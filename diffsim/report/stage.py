@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,6 +38,8 @@ COLORS = (
 )
 BY_NAME = {"table": COLORS[0], "net": COLORS[7], "floor": COLORS[6], "paddle": COLORS[1]}
 INK = "#202020"
+# What a picture needs is computed once: optimising it would take longer than running it.
+QUICK = {"xla_backend_optimization_level": 0}
 SOLID = 0.03  # m; drawn depth of the solid behind a one-sided surface
 UNBOUNDED = 100.0  # m; drawn extent of an unbounded surface
 WIDTH, HEIGHT = 6.2, 6.4  # inches; the most the two panels may take
@@ -86,7 +89,7 @@ def outline(
     return position[..., None, :] + np.swapaxes(rotation[..., :2] @ edge, -1, -2)
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=QUICK)
 def _posed(path: Path, times: jax.Array) -> Pose:
     return jax.vmap(path)(times)
 

@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from diffsim.report import pages
+from diffsim.report import pages, progress
 from diffsim.report.plots import learning_curves, rallies
 from diffsim.report.replay import animate
+from diffsim.report.stage import QUICK
 from diffsim.tasks import HitToTarget
 from diffsim.training import Settings, Traced, Trainer, floor, train
 from diffsim.training.evaluate import FRESH, rows, summary
@@ -21,58 +21,55 @@ from diffsim.training.metrics import read
 from diffsim.training.processes import first
 
 SUFFIXES = (".png", ".pdf")  # of every figure: for screens and for papers
+FPS, FRAMES = 15, 108  # of the animation of two rallies
 
 
-def run(settings: Settings, console: Console | None = None) -> None:
+def run(settings: Settings, console: Console | None = None) -> dict[str, Any] | None:
     """Train, print the measures before and after on fresh serves, and draw the pictures.
 
     Of several processes the first one prints and draws.
+
+    Returns:
+        the measures before and after, each with the ends of its interval; None of the others.
     """
     with ready(settings):
         pass  # what cannot be is told before it costs anything
     console = console or Console(quiet=not first())
     trainer = Trainer(settings.player(), settings)
     with closing(trainer.player):
-        _run(settings, trainer, console)
+        return _run(settings, trainer, console)
 
 
-def _run(settings: Settings, trainer: Trainer, console: Console) -> None:
+def _run(settings: Settings, trainer: Trainer, console: Console) -> dict[str, Any] | None:
     player = trainer.player
     serves = jax.random.key(settings.seed + FRESH)
     console.print("measuring 1,000 fresh serves before training …")
-    before = rows(summary(player.play(trainer.policy(), serves))) if first() else []
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        job = bar.add_task("training", total=settings.steps, state="compiling …")
+    before = summary(player.play(trainer.policy(), serves)) if first() else {}
+    with progress.counting("training", settings.steps, console) as tell:
 
-        def progress(row):
-            state: dict[str, Any] = {}
+        def told(row):
+            word = None
             if "loss" in row:
-                state["state"] = (
-                    f"loss {row['loss']:.3f}  hits {100 * row['hit_rate']:.0f} %  "
-                    f"landing error {row['landing_error_cm']:.1f} cm"
-                )
-            bar.update(job, completed=row["step"], **state)
+                word = f"loss {row['loss']:.3f}  hits {100 * row['hit_rate']:.0f} %"
+                if np.isfinite(row["landing_error_cm"]):
+                    word += f"  {row['landing_error_cm']:.1f} cm off"
+            tell(row["step"], word)
 
-        train(trainer, progress=progress)
+        train(trainer, progress=told)
     if not first():
-        return
+        return None
     played = player.play(trainer.policy(), serves)
     table = Table("", "before", "after", title="1,000 fresh serves, 95 % intervals")
-    after = rows(summary(played))
-    measures = [(name, old, new) for (name, old), (_, new) in zip(before, after, strict=True)]
+    after = summary(played)
+    pairs = zip(rows(before), rows(after), strict=True)
+    measures = [(name, old, new) for (name, old), (_, new) in pairs]
     measures += [(name, "", text) for name, text in _floor(settings, trainer, serves)]
     for row in measures:
         table.add_row(*row)
     console.print(table)
     for file in pictures(settings, trainer, measures, played):
         console.print(f"wrote {file}")
+    return {"before": before, "after": after}
 
 
 def _floor(settings: Settings, trainer: Trainer, key: jax.Array) -> list[tuple[str, str]]:
@@ -109,19 +106,26 @@ def pictures(
     if not isinstance(task, HitToTarget):  # its rallies are not the event-driven world's to draw
         page = pages.training(out / "report.html", settings, history, measures, None)
         return [*done, page, out / "checkpoints"]
+
+    def rally(key):
+        start = task.sample(key)
+        weights = policy(task.observe(start))
+        return task.of(start).target, task.play(weights, start), task.generator(weights)
+
     keys = jax.random.split(jax.random.key(settings.seed + FRESH + 1), count)
-    starts = [task.sample(key) for key in keys]
-    weights = [policy(task.observe(start)) for start in starts]
-    played = [task.play(w, start) for w, start in zip(weights, starts, strict=True)]
-    paths = [task.generator(w) for w in weights]
-    places = [[*task.of(start).target, task.world.surfaces[0].center[2]] for start in starts]
+    play = jax.jit(lambda keys: jax.lax.map(rally, keys), compiler_options=QUICK)
+    found = jax.device_get(play(keys))
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(count)]
+    aims, played, paths = map(list, zip(*each))
+    places = [[*aim, task.world.surfaces[0].center[2]] for aim in aims]
     target = np.unique(np.array(places, float), axis=0)
     for suffix in SUFFIXES:
         picture = out / f"rallies{suffix}"
         done.append(rallies(task.world, played[:4], paths[:4], path=picture, targets=target))
     film = out / "rallies.gif"
+    slow = min(2.0, FRAMES / (FPS * 2 * task.duration))
     done.append(
-        animate(task.world, played[:2], paths[:2], path=film, targets=target, fps=20, slow=2.0)
+        animate(task.world, played[:2], paths[:2], path=film, targets=target, fps=FPS, slow=slow)
     )
     landings = (outcome["landing"], outcome["legal"])
     replay = pages.rallies(task.world, played, paths, targets=target, landings=landings)

@@ -193,10 +193,11 @@ def picture(found: dict[str, Measures], path: str | os.PathLike) -> Path:
     return save_figure(figure, file)
 
 
-def run(options: Options) -> None:
-    """Print the table and write the picture."""
+def run(options: Options) -> harness.Found:
+    """Print the table and write the picture; the table."""
     figure_path(options.out)
     found = compare(options)
     title = f"{options.seeds} seeds, {options.images} images to train on, 95 % intervals"
-    harness.show(title, rows(found))
+    table = harness.show(title, rows(found))
     print(f"picture: {picture(found, options.out)}")
+    return table

@@ -2,10 +2,8 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from diffsim._files import replacing, write_rows
+from diffsim.report import progress
 
 Row = Mapping[str, Any]  # what is measured by name; the first entry says of what
 Found = dict[str, list[dict[str, Any]]]  # tables by their titles
@@ -84,9 +83,10 @@ def show(title: str, rows: Iterable[Row], console: Console | None = None) -> Fou
     """
     console = wide(console or Console())
     done: list[dict[str, Any]] = []
-    waiting = console.status(title) if console.is_terminal else nullcontext()
-    with waiting:
-        done += map(plain, rows)
+    with progress.waiting(title) as tell:
+        for row in rows:
+            done.append(plain(row))
+            tell(f"{title}: {len(done)} rows")
     columns = list(dict.fromkeys(name for row in done for name in row))
     heads = (Column(name, justify="right" if i else "left") for i, name in enumerate(columns))
     table = Table(*heads, title=title, title_justify="left", box=None)
@@ -94,20 +94,6 @@ def show(title: str, rows: Iterable[Row], console: Console | None = None) -> Fou
         table.add_row(*(told(row.get(name)) for name in columns))
     console.print(table, highlight=False, markup=False)
     return {title: done}
-
-
-def command(benchmarks: Mapping[str, Callable[..., Any]]) -> None:
-    """A subcommand each; ``--json`` prints what one returns instead of its tables."""
-    import tyro
-
-    words = [word for word in sys.argv[1:] if word != "--json"]
-    asked = len(words) < len(sys.argv) - 1
-    with redirect_stdout(sys.stderr) if asked else nullcontext():
-        found = tyro.extras.subcommand_cli_from_dict(
-            dict(benchmarks), args=words, description="--json prints one object instead of tables."
-        )
-    if asked:
-        print(json.dumps(plain(found)))
 
 
 def wide(console: Console) -> Console:

@@ -24,7 +24,7 @@ def page(rally, tmp_path_factory):
     replay = pages.rallies(
         rally.world, rally.rollouts, rally.path, targets=TARGET, landings=landings
     )
-    rows = [["score", ("0.2", 0.2)], ["pathwise", ("10", 10.0)], ["spsa", None]]
+    rows = [["score", ("0.2", 0.2)], ["pathwise", ("10", 10.0)], ["spsa", np.nan]]
     table = html.sortable_table(["method", "bias"], rows)
     file = tmp_path_factory.mktemp("page") / "report.html"
     return html.write(file, "A <run>", {"Replay": replay, "Methods": table})

@@ -29,7 +29,7 @@ def test_text_and_picture(tmp_path):
     point = np.array([[-0.5, 0.1], [-0.497, 0.101], [-0.503, 0.099]])
     covariance = np.tile(np.diag([1.5e-3**2, 0.5e-3**2]), (3, 1, 1))
     landing = Landing(point, covariance, np.ones(3, bool))
-    text = radar._text(ball, landing, np.arange(24.0).reshape(2, 4, 3))
+    text = radar._text(radar._numbers(ball, landing, np.arange(24.0).reshape(2, 4, 3)))
     assert "over 2 noises, x and y: 3.00, 1.00 mm; by the Cramér–Rao bound 1.50, 0.50 mm" in text
     assert "position (1.2000 ± 0.0010, " in text
     last = text.splitlines()[-1]

@@ -1,10 +1,11 @@
 """The studies' harness: who is called when, what is kept, and what is printed where."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
+import tyro
+from script import ended
 
 from studies import harness
 
@@ -56,8 +57,8 @@ def test_json_is_all_that_goes_to_the_output_if_asked_for(asked, monkeypatch, ca
         raise AssertionError
 
     words = ["first", "--size", "3", *["--json"] * asked]
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *words])
-    harness.command({"first": first, "other": other})
+    both = {"first": first, "other": other}
+    assert ended(monkeypatch, lambda: tyro.extras.subcommand_cli_from_dict(both), *words) == 0
     said = capsys.readouterr()
     table = said.err if asked else said.out
     assert table.split() == ["sizes", "size", "3"]

@@ -2,16 +2,16 @@
 
 import json
 import shutil
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import vmap
+from script import ended
+from tyro.extras import subcommand_cli_from_dict
 
 from diffsim.physics import Ball, BallState, Surface, World, simulate
-from studies import harness
 from studies import physics as study
 from studies.physics import c_loop, engines, scenes
 
@@ -154,9 +154,9 @@ def test_every_engine_has_its_rows(tmp_path, monkeypatch, capsys):
     path = tmp_path / "speeds.png"
     words = ["physics", "--plot", str(path), "--json", "--limit", "1e6"]
     words += ["--sizes.batches", "2", "--sizes.horizons", "0.5", "--sizes.peer-step", "0.005"]
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *words])
+    both = {"physics": study.benchmark, "other": study.benchmark}
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):  # as scripts and peers do
-        harness.command({"physics": study.benchmark, "other": study.benchmark})
+        assert ended(monkeypatch, lambda: subcommand_cli_from_dict(both), *words) == 0
     (found,) = json.loads(capsys.readouterr().out).values()
     told = [(row["engine"], row["mode"]) for row in found]
     assert told == [(e.name, mode) for e in study.ENGINES for mode in e.modes]

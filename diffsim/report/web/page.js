@@ -92,8 +92,8 @@ function replay(box) {
   const ball = new THREE.Mesh(new THREE.SphereGeometry(film.radius, 32, 16),
     new THREE.MeshStandardMaterial({ color: "#e69f00", roughness: 0.5 }));
   const axis = new THREE.ArrowHelper(new THREE.Vector3(0, 0, 1), new THREE.Vector3(), 1, "#cc79a7");
-  const trail = new THREE.Line(new THREE.BufferGeometry(),
-    new THREE.LineBasicMaterial({ vertexColors: true }));
+  const trail = new THREE.Points(new THREE.BufferGeometry(),
+    new THREE.PointsMaterial({ size: 4, sizeAttenuation: false, vertexColors: true }));
   const whole = new THREE.Line(new THREE.BufferGeometry(),
     new THREE.LineBasicMaterial({ color: "#8a8a8a" }));
   const arm = new THREE.Line(new THREE.BufferGeometry(),
@@ -140,7 +140,7 @@ function replay(box) {
     }
     const past = [at];
     for (let i = k; i >= 0 && rally.time[i] >= time - 0.3; i--) past.push(vector(rally.ball[i]));
-    const pale = new THREE.Color("#f6f7f8"), dark = new THREE.Color("#202020");
+    const pale = new THREE.Color("#8a8a8a"), dark = new THREE.Color("#202020");
     trail.geometry.dispose();
     trail.geometry = new THREE.BufferGeometry().setFromPoints(past);
     trail.geometry.setAttribute("color", new THREE.Float32BufferAttribute(

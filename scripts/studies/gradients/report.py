@@ -9,11 +9,10 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from diffsim._files import new_figure, replacing, save_figure
-from diffsim.report import html
-from diffsim.report.stage import COLORS, logarithmic, plain
+from diffsim.report import html, progress
+from diffsim.report.stage import COLORS, INK, logarithmic, plain
 from studies import harness
 from studies.cases import CASES
 from studies.gradients import sweep, verdict
@@ -71,8 +70,8 @@ class Options:
     """Folder for the table (CSV, JSON) and the figures."""
 
 
-def run(options: Options, console: Console | None = None) -> bool:
-    """Do what the options say; False if a published figure is not met.
+def run(options: Options, console: Console | None = None) -> tuple[bool, list[dict[str, Any]]]:
+    """Do what the options say: whether no published figure is missed, and the table's rows.
 
     Raises:
         ValueError: an option that cannot be used.
@@ -81,10 +80,10 @@ def run(options: Options, console: Console | None = None) -> bool:
     return _case(options, console) if options.case else _sweep(options, console)
 
 
-def _case(options: Options, console: Console) -> bool:
+def _case(options: Options, console: Console) -> tuple[bool, list[dict[str, Any]]]:
     case = CASES[str(options.case)]
     console.print(f"{case.about}\nSource: {case.source}")
-    with console.status("running …"):
+    with progress.waiting("compiling and running"):
         rows = case.rows(jax.random.key(options.seed), options.effort)
     told_rows = (
         {"what": r.what, "published": r.published and str(r.published), "ours": str(r.ours),
@@ -96,23 +95,20 @@ def _case(options: Options, console: Console) -> bool:
     told = [row.agrees for row in rows if row.agrees is not None]
     if told:
         console.print(f"{sum(told)} of {len(told)} published figures agree.")
-    _save(
-        options.out / case.name,
-        [
-            {
-                "what": row.what,
-                "published": str(row.published or ""),
-                **dataclasses.asdict(row.ours),
-                "verdict": row.verdict,
-            }
-            for row in rows
-        ],
-        console,
-    )
-    return all(told)
+    saved = [
+        {
+            "what": row.what,
+            "published": str(row.published or ""),
+            **dataclasses.asdict(row.ours),
+            "verdict": row.verdict,
+        }
+        for row in rows
+    ]
+    _save(options.out / case.name, saved, console)
+    return all(told), saved
 
 
-def _sweep(options: Options, console: Console) -> bool:
+def _sweep(options: Options, console: Console) -> tuple[bool, list[dict[str, Any]]]:
     axes = {axis: getattr(options, axis) for axis in verdict.AXES}
     points = sweep.settings(options.base, axes, options.full)
     methods = sweep.names(options.methods)
@@ -122,13 +118,10 @@ def _sweep(options: Options, console: Console) -> bool:
         reference_samples=options.reference_samples,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn())  # fmt: skip
-    with Progress(*columns, console=console) as bar:
-        job = bar.add_task("comparing", total=len(points) * len(methods))
+    with progress.counting("comparing", len(points) * len(methods), console) as tell:
         for row in work:
             rows.append(row)
-            bar.advance(job)
+            tell(len(rows))
     base = dataclasses.asdict(options.base)
     told = ", ".join(f"{axis} {value}" for axis, value in base.items())
     console.print(f"the base setting: {told}", highlight=False)
@@ -143,7 +136,7 @@ def _sweep(options: Options, console: Console) -> bool:
     for suffix in (".png", ".pdf"):
         console.print(f"wrote {_draw(rows, base, options.out / f'comparison{suffix}')}")
     console.print(f"wrote {_page(options.out / 'report.html', rows, answer, base)}")
-    return True
+    return True, rows
 
 
 def _page(
@@ -159,7 +152,9 @@ def _page(
         "Along each axis": html.figure(
             lambda file: _draw(rows, base, file), "bias, deviation and cost of each method"
         ),
-        TITLE: html.sortable_table(list(table[0]), [list(row.values()) for row in table]),
+        f"All settings, {TITLE}": html.sortable_table(
+            list(table[0]), [list(row.values()) for row in table]
+        ),
     })  # fmt: skip
 
 
@@ -199,7 +194,9 @@ def _band(points: Sequence[tuple[Any, Sequence[Mapping]]], method: str) -> np.nd
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path) -> Path:
-    """Bias, deviation and cost along each axis, one line a method."""
+    """Bias with its 95 % band, deviation and cost along each axis, one line a method."""
+    from matplotlib.lines import Line2D
+
     axes = [axis for axis in verdict.AXES if len(verdict.varied(rows, base, axis)) > 1]
     axes = axes or ["samples"]
     figure = new_figure(2.5 * len(axes) + 0.6, 6.6, dpi=150)
@@ -221,14 +218,22 @@ def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path
                 hue = COLORS[number % len(COLORS)]
                 panel.plot(places, heights, style, ms=4, lw=1.2, color=hue, label=name)
                 if figure_name == "relative_bias":
-                    panel.fill_between(places, *_band(points, name), color=hue, alpha=0.18, lw=0)
+                    low, high = _band(points, name)
+                    panel.fill_between(places, low, high, color=hue, alpha=0.18, lw=0)
+                    most = np.where(np.isnan(heights), high, np.nan)  # none is to be seen
+                    panel.plot(places, most, "v", ms=5, mfc="white", color=hue)
             logarithmic(panel.yaxis)
-        column[0].axhline(0.1, color="#202020", lw=0.6, ls=":")
+        column[0].axhline(0.1, color=INK, lw=0.6, ls=":")
         column[-1].set_xlabel(LABELS[axis])
         turned = {"rotation": 30, "ha": "right"} if axis == "contact" else {}
         column[-1].set_xticks(places, [str(value) for value, _ in points], **turned)
     for panel, label in zip(panels[:, 0], PANELS.values()):
         panel.set_ylabel(label)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center",
-                  ncols=4, frameon=False, fontsize=8)  # fmt: skip
+    hollow: dict[str, Any] = {"ls": "", "marker": "v", "mfc": "white"}
+    shown = [
+        *panels[0, 0].get_lines()[: 2 * len(methods) : 2],
+        Line2D([], [], color=INK, label="no bias seen: at most", **hollow),
+        Line2D([], [], color=INK, ls=":", lw=0.6, label="right below, wrong above"),
+    ]
+    figure.legend(handles=shown, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return save_figure(figure, path)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diffsim._files import figure_path, new_figure, save_figure
 from diffsim._intervals import student_interval
 from diffsim.gradients import METHODS
+from diffsim.report import progress
 from diffsim.report.plots import AXES, run_quantiles
 from diffsim.report.stage import COLORS, logarithmic, plain
 from diffsim.training.processes import first
@@ -29,23 +29,18 @@ def run(plan: Plan, console: Console | None = None) -> list[Run]:
     """
     console = console or Console(quiet=not first())
     total = len(plan.gradients) * len(plan.seeds) * plan.steps
-    columns = (
-        TextColumn("{task.fields[state]}"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f} %"),
-        TimeRemainingColumn(),
-    )
     done: list[Run] = []
-    with Progress(*columns, console=console) as bar:
-        job = bar.add_task("runs", total=total, state="compiling …")
+    with progress.counting("training", total, console) as tell:
 
-        def progress(gradient: str, seed: int, row: dict) -> None:
-            state = f"{gradient}, seed {seed}"
-            bar.update(job, completed=len(done) * plan.steps + row["step"], state=state)
+        def told(gradient: str, seed: int, row: dict) -> None:
+            at = len(done) * plan.steps + row["step"]
+            tell(at, f"{gradient}, seed {seed}")
+            if len(row) == 1:  # an update, not a row of measures
+                tell(at)
 
-        for finished in runs_of(plan, progress=progress):
+        for finished in runs_of(plan, progress=told):
             done.append(finished)
-            bar.update(job, completed=len(done) * plan.steps)
+            tell(len(done) * plan.steps)
     if not first():
         return done
     records = summary(done, plan.error, plan.clock)
