@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics import pieces
-from diffsim.physics.lanes import where_any
+from diffsim.physics.lanes import gathered, where_any
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import Patch, Proximity, Surface, proximity
 from diffsim.physics.world import World
@@ -89,7 +89,7 @@ class Court:
         def picked(jets):
             found = jnp.zeros((*interval.shape[:1], 2, 12, interval.shape[1]), self.rows.dtype)
             for i, own in enumerate(jets, start=self.fixed):
-                jet = jnp.moveaxis(chosen(own, interval), 2, 0)
+                jet = gathered(own, interval)
                 found = jnp.where((index == i)[:, None, None], jet, found)
             return found
 

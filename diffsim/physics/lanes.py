@@ -172,6 +172,36 @@ def repeat(count: int, step: Callable, start):
     return jax.lax.scan(lambda carry, _: (step(carry), None), start, length=count, unroll=unroll)[0]
 
 
+def gathered(items: jax.Array, index: jax.Array) -> jax.Array:
+    """Rows of items (K, …, B) for each lane of index (n, B): (n, …, B).
+
+    Its transpose adds by masks, as XLA runs a scatter one by one: on a CPU one row after the
+    other, whose sum would not fuse there, else all at once.
+    """
+    lanes = max(items.shape[-1], index.shape[-1])
+    items = jnp.broadcast_to(items, (*items.shape[:-1], lanes))
+    index = jnp.broadcast_to(jnp.clip(index, 0, items.shape[0] - 1), (*index.shape[:-1], lanes))
+    ones = (1,) * (items.ndim - 2)
+
+    def at(index, items):
+        return jnp.take_along_axis(items, index.reshape(-1, *ones, lanes), axis=0)
+
+    def spread(index, found):
+        number = jnp.arange(items.shape[0], dtype=index.dtype).reshape(-1, *ones, 1)
+
+        def put(index, row):
+            return jnp.where(number == index, row, 0)
+
+        if _launches.get():
+            return jnp.sum(jax.vmap(put)(index, found), axis=0)
+        add = lambda total, each: (total + put(*each), None)  # noqa: E731
+        return jax.lax.scan(add, jnp.zeros(items.shape, items.dtype), (index, found))[0]
+
+    if not jnp.issubdtype(items.dtype, jnp.inexact):
+        return at(index, items)
+    return jax.custom_derivatives.linear_call(at, spread, index, items)
+
+
 def where_any(needed: jax.Array, full: Callable, short: Callable, carry):
     """``full(carry)`` if a lane needs it, else ``short(carry)``, which is then the same.
 

@@ -60,8 +60,7 @@ class Vector:
 
     def dot(self, other: "Vector") -> jax.Array:
         a, b = _alike(self, other)
-        x, y, z = jnp.unstack(a * b)
-        return x + y + z
+        return jnp.sum(a * b, axis=0)
 
     def sum(self) -> "Vector":
         """Over the first axis of the components."""

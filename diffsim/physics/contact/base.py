@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics.lanes import full
+from diffsim.physics.lanes import full, gathered
 from diffsim.physics.state import Ball, BallState, Body
 from diffsim.physics.surfaces import Path
 from diffsim.physics.vector import Vector
@@ -137,39 +137,21 @@ def collect(
     """The flight that rows (A, 16, B) make up, see :func:`row`; ``start`` has leaves (3, B)."""
     start = full(start, rows.shape[-1])
 
-    def at(values, index):  # (A, …, B), (n, B)
-        index = jnp.clip(index, max=rows.shape[0] - 1)
-        return jnp.take_along_axis(
-            values, index.reshape(-1, *[1] * (values.ndim - 2), index.shape[-1]), axis=0
-        )
-
-    def spread(index, found):  # its transpose, by masks: XLA runs a scatter one by one
-        if index.shape[0] * rows.shape[0] > MANY:
-            index, lane = jnp.clip(index, max=rows.shape[0] - 1), jnp.arange(rows.shape[-1])
-            return jnp.zeros_like(rows).at[index, :, lane].add(jnp.moveaxis(found, 1, 2))
-        number = jnp.arange(rows.shape[0], dtype=jnp.int32)[:, None]
-        here = number == jnp.clip(index, max=rows.shape[0] - 1)[:, None]  # (n, A, B)
-        return jnp.sum(jnp.where(here[:, :, None], found[:, None], 0), axis=0)
-
-    def picked(index):
-        index = jnp.broadcast_to(index, (*index.shape[:-1], rows.shape[-1]))
-        return jax.custom_derivatives.linear_call(lambda i, x: at(x, i), spread, index, rows)
-
     def states(found):
         return BallState(found[:, :3], found[:, 3:6], found[:, 6:9])
 
     ahead = jnp.arange(1, max_impacts + 1, dtype=jnp.int32)[:, None]
     valid = marks.impacts[-1] >= ahead
     which = impact_rows(marks, max_impacts)
-    hits = jnp.where(valid[:, None], picked(which), 0)
+    hits = jnp.where(valid[:, None], gathered(rows, which), 0)
     impacts = Impacts(
         time=hits[:, 15],
-        surface=jnp.where(valid, at(marks.surface, which), -1),
+        surface=jnp.where(valid, gathered(marks.surface, which), -1),
         before=BallState(hits[:, :3], hits[:, 9:12], hits[:, 12:15]),
         after=states(hits),
         valid=valid,
     )
-    on_grid = picked(below(marks.reached, grid[1:]))
+    on_grid = gathered(rows, below(marks.reached, grid[1:]))
     return Flight(
         states=jax.tree.map(
             lambda first, rest: jnp.concatenate([first[None], rest]), start, states(on_grid)

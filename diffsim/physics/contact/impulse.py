@@ -10,8 +10,8 @@ from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
-from diffsim.physics.court import Court, chosen, pick, shifted, wide
-from diffsim.physics.lanes import again, full, lane_count, lanes, sized, where_any
+from diffsim.physics.court import Court, pick, shifted, wide
+from diffsim.physics.lanes import again, full, gathered, lane_count, lanes, sized, where_any
 from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, leaving, refined
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import contact_frame, gap, proximity
@@ -273,7 +273,7 @@ def _jets(court: Court, moving, plan: Plan, tape: Tape, marks: Marks):
     at_impact = court.jets_at([series for series, _ in moving], lengths, *at)
     ends = court.jets_at_ends([jets for _, jets in moving], tape.interval, tape.rest)
     still = jnp.concatenate([ends, jnp.zeros_like(ends)], axis=1)
-    own = jnp.moveaxis(chosen(at_impact, marks.impacts - 1), 2, 0)
+    own = gathered(at_impact, marks.impacts - 1)
     return ends, jnp.where(tape.hit[:, None, None], own, still)
 
 
