@@ -31,19 +31,19 @@ def turning(vector: jax.Array, rate: jax.Array, home: jax.Array) -> tuple[jax.Ar
     >>> jnp.round(turned, 6).astype(int).tolist()
     [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
     """
-    # In scalars and rows, which become long vectors under vmap; dots of this size do not fuse.
+    # In scalars, which become long vectors under vmap; dots of this size do not fuse.
     c0, c1, c2, c3 = jnp.unstack(stumpff(4, jnp.sum(vector**2)))
-    (x, y, z), (a, b, c), (first, second, third) = map(jnp.unstack, (vector, rate, home))
-    u, v, w = c1 * x, c1 * y, c1 * z
-    along = c2 * (x * first + y * second + z * third)
-    rows = (
-        c0 * first + v * third - w * second + x * along,
-        c0 * second + w * first - u * third + y * along,
-        c0 * third + u * second - v * first + z * along,
+    (x, y, z), (a, b, c) = map(jnp.unstack, (vector, rate))
+    (u, v, w), (p, q, r) = (c1 * x, c1 * y, c1 * z), (c2 * x, c2 * y, c2 * z)
+    columns = (
+        jnp.stack([c0 + p * x, p * y + w, p * z - v]),
+        jnp.stack([p * y - w, c0 + q * y, q * z + u]),
+        jnp.stack([p * z + v, q * z - u, c0 + r * z]),
     )
-    across = jnp.stack([y * c - z * b, z * a - x * c, x * b - y * a])
-    spin = c1 * rate + c2 * across + (c3 * jnp.sum(vector * rate)) * vector
-    return jnp.stack(rows), spin
+    first, second, third = (m[:, None] * row for m, row in zip(columns, jnp.unstack(home)))
+    across = jnp.stack([q * c - r * b, r * a - p * c, p * b - q * a])
+    spin = c1 * rate + across + (c3 * jnp.sum(vector * rate)) * vector
+    return first + second + third, spin
 
 
 def facing(normal: jax.Array) -> jax.Array:

@@ -83,15 +83,15 @@ def fly(world: World, state: Body, duration: jax.Array) -> Arc:
 
     def advance(weights) -> Vector:
         terms = [push * c for c, push in zip(weights, pushes, strict=True) if c]
-        return sum(terms[1:], start=terms[0]) * h
+        return sum(terms[1:], start=terms[0])
 
     v1, w1 = v0, w0
     for before, time, row in zip((0.0, *_STAGE_TIMES), _STAGE_TIMES, _DORMAND_PRINCE):
         v1 = v0 + advance(row) if row else v0
         w1 = w0 * jnp.exp(-decay * h * time) if time > before else w1
-        pushes.append(acceleration(v1, w1))
+        pushes.append(acceleration(v1, w1) * h)
     mean = advance(_POSITION_WEIGHTS)  # of the velocity over the step, less v0
-    a0, a1, b0, b1 = pushes[0] * h, pushes[-1] * h, w0 * (-decay * h), w1 * (-decay * h)
+    a0, a1, b0, b1 = pushes[0], pushes[-1], w0 * (-decay * h), w1 * (-decay * h)
     dv, dw = v1 - v0, w1 - w0
     velocity = (
         v0,

@@ -34,7 +34,7 @@ _INTEGRATE = _series()
 _VALUES = np.cos(np.arange(1, NODES + 1) * np.arccos(_AT)[:, None])  # (nodes, 1 to NODES)
 
 
-def boundaries(paths: tuple[Callable, ...], times: jax.Array) -> tuple[jax.Array, jax.Array]:
+def boundaries(paths: tuple[Callable, ...], times: jax.Array) -> tuple[jax.Array, ...]:
     """Ends of the intervals: the grid and the breaks of the paths between, in order.
 
     Args:
@@ -83,7 +83,7 @@ def fitted(value: jax.Array, rate: jax.Array, half: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.mean(value, axis=-1, keepdims=True), rest], axis=-1)
 
 
-def sampled(path, times: jax.Array) -> tuple[jax.Array, jax.Array]:
+def sampled(path, times: jax.Array) -> tuple[jax.Array, ...]:
     """Coordinates and their rates at times (n,), each (n, 12)."""
     pose = jax.tree.map(lambda leaf: leaf.astype(times.dtype), jax.vmap(path)(times))
     return jax.vmap(coordinates)(pose)

@@ -255,12 +255,14 @@ class Patch:
         return self.rows[8] > 0
 
 
-def coordinates(pose: Pose) -> tuple[jax.Array, jax.Array]:
-    """A pose as numbers: centre and the columns of the rotation, and their rates, (12, …) each."""
-    columns = jnp.moveaxis(pose.rotation, 1, 0)
-    turning = jnp.cross(pose.angular_velocity[None], columns, axis=1)
-    value = jnp.concatenate([pose.position, *columns])
-    return value, jnp.concatenate([pose.velocity, *turning])
+def coordinates(pose: Pose) -> tuple[jax.Array, ...]:
+    """A pose as numbers: centre and the columns of the rotation, and their rates, (12,) each."""
+    (x, y, z), (first, second, third) = map(jnp.unstack, (pose.angular_velocity, pose.rotation))
+    turning = jnp.stack([y * third - z * second, z * first - x * third, x * second - y * first])
+    return tuple(
+        jnp.append(place, matrix.T)
+        for place, matrix in ((pose.position, pose.rotation), (pose.velocity, turning))
+    )
 
 
 @struct.dataclass

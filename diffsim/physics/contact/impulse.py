@@ -208,7 +208,9 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         arc = choose(held, slide(arc, velocity, spin), arc)
 
         moving = [pieces.rates(c[:, :, None], place(shares), length / 2, 2) for c in coefficients]
-        near = court.near(moving, wide(arc, shares.shape)(shares))[2]
+        bare = dataclasses.replace(arc, spin=arc.spin[:1])  # does not matter there
+        spread = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, -2), bare)
+        near = court.near(moving, spread(shares))[2]
         own = court.numbers == rest
         leaves, until, node = leaving(near, own, held)
         allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & own)
