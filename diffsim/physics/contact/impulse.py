@@ -10,7 +10,7 @@ from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
-from diffsim.physics.court import Court, pick, shifted, wide
+from diffsim.physics.court import Court, pick, shifted
 from diffsim.physics.lanes import again, full, gathered, lane_count, lanes, sized, where_any
 from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, leaving, refined
 from diffsim.physics.state import Body
