@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import tomllib
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ def entry(main: Callable[[], object]) -> None:
                     stack.enter_context(redirect_stdout(nowhere))
             stack.enter_context(warnings.catch_warnings())
             warnings.showwarning = _warned
+            stack.enter_context(redirect_stderr(_Lines(sys.stderr)))  # type: ignore[type-var]
             code = main()
         except SystemExit as end:
             if not end.code and {"-h", "--help"} & set(sys.argv):
@@ -212,6 +215,30 @@ def _told(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return _said("error: " + (_line(text) or type(error).__name__), 2)
+
+
+class _Lines:
+    """Standard error, where a bad flag is told in one line and not in a frame."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._stream.write(_unframed(text) or text)
+
+
+def _unframed(text: str) -> str:
+    """What the parser of flags says in a frame, up to a rule or gap in it; "" for other text."""
+    if "For full helptext" not in text:
+        return ""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()[1:]  # without colours and title
+    bare = [line.strip("│ ") for line in lines]
+    rule = re.compile("[─-]*").fullmatch
+    said = " ".join(takewhile(lambda line: not rule(line), dropwhile(rule, bare)))
+    return f"error: {_line(re.sub('^Error parsing ([A-Za-z]+: )?', '', said))}; see --help"
 
 
 def _line(text: str) -> str:

@@ -13,7 +13,7 @@ from flax import nnx
 from rich.progress import track
 
 from diffsim import _extra
-from diffsim._files import checked, new_figure, save_figure
+from diffsim._files import checked, new_figure, save_figure, writable
 from diffsim.losses import Dense, Diagonal, Infogain, from_distances, softmax_infogain
 from diffsim.training.evaluate import student_interval
 from studies import harness
@@ -43,6 +43,11 @@ class Options:
     """Of the first network; the others follow."""
     out: Path = Path("runs/digits/confusion.png")
     """The picture, .png, .pdf or .svg."""
+
+    def __post_init__(self):
+        for name in ("steps", "hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,7 @@ def picture(found: dict[str, Measures], path: str | os.PathLike) -> Path:
 
 def run(options: Options) -> None:
     """Print the table and write the picture."""
-    checked(options.out, (".png", ".pdf", ".svg"))
+    writable(checked(options.out, (".png", ".pdf", ".svg")))
     found = compare(options)
     title = f"{options.seeds} seeds, {options.images} images to train on, 95 % intervals"
     harness.show(title, rows(found))

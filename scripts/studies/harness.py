@@ -1,5 +1,8 @@
 """How every study measures and tells: calls in turns, ratios, one table, JSON and CSV, figures."""
 
+import dataclasses
+import functools
+import inspect
 import json
 import math
 import sys
@@ -14,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from diffsim._files import replacing, write_rows
+from diffsim._files import replacing, writable, write_rows
 
 Row = Mapping[str, Any]  # what is measured by name; the first entry says of what
 Found = dict[str, list[dict[str, Any]]]  # tables by their titles
@@ -100,14 +103,40 @@ def command(benchmarks: Mapping[str, Callable[..., Any]]) -> None:
     """A subcommand each; ``--json`` prints what one returns instead of its tables."""
     import tyro
 
+    benchmarks = {name: _checking(call) for name, call in benchmarks.items()}
     words = [word for word in sys.argv[1:] if word != "--json"]
     asked = len(words) < len(sys.argv) - 1
     with redirect_stdout(sys.stderr) if asked else nullcontext():
         found = tyro.extras.subcommand_cli_from_dict(
-            dict(benchmarks), args=words, description="--json prints one object instead of tables."
+            benchmarks, args=words, description="--json prints one object instead of tables."
         )
     if asked:
         print(json.dumps(plain(found)))
+
+
+def _checking(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The call, which begins when its counts are positive and its files can be written."""
+
+    @functools.wraps(call)
+    def checked(*args: Any, **flags: Any) -> Any:
+        for name, value in inspect.signature(call).bind(*args, **flags).arguments.items():
+            _check(name, value)
+        return call(*args, **flags)
+
+    return checked
+
+
+def _check(name: str, value: Any) -> None:
+    if dataclasses.is_dataclass(value):
+        for part, own in vars(value).items():
+            _check(part, own)
+    if type(value) is tuple:
+        for own in value:
+            _check(name, own)
+    if type(value) is int and name != "seed" and value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value}")
+    if isinstance(value, Path) and value.suffix:
+        writable(value)
 
 
 def wide(console: Console) -> Console:

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from diffsim._files import new_figure, replacing, save_figure
+from diffsim._files import new_figure, replacing, save_figure, writable
 from diffsim.report import html
 from diffsim.report.stage import COLORS, logarithmic, plain
 from studies import harness
@@ -76,8 +76,10 @@ def run(options: Options, console: Console | None = None) -> bool:
 
     Raises:
         ValueError: an option that cannot be used.
+        OSError: the folder cannot be written.
     """
     console = console or Console()
+    writable(options.out / "comparison.json")
     return _case(options, console) if options.case else _sweep(options, console)
 
 

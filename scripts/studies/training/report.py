@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from diffsim._files import checked, new_figure, save_figure
+from diffsim._files import checked, new_figure, save_figure, writable
 from diffsim.gradients import METHODS
 from diffsim.report.plots import AXES, SUFFIXES, run_quantiles
 from diffsim.report.stage import COLORS, logarithmic, plain
@@ -28,6 +28,7 @@ def run(plan: Plan, console: Console | None = None) -> list[Run]:
     first one prints and writes.
     """
     console = console or Console(quiet=not first())
+    writable(plan.out / "summary.csv")
     total = len(plan.gradients) * len(plan.seeds) * plan.steps
     columns = (
         TextColumn("{task.fields[state]}"),
