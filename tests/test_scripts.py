@@ -254,8 +254,8 @@ def test_every_script_ends_with_130_after_an_interrupt(name, monkeypatch, capsys
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 4.0])
 @pytest.mark.parametrize(
     "words",
-    ["simulate scene.toml --x64 --gradient", "radar", "train", "train_closed_loop", "benchmark sphere",
-     "compare_gradients", "invert_landing"],
+    ["simulate scene.toml --x64 --gradient", "radar", "train", "train_closed_loop",
+     "benchmark sphere", "compare_gradients", "invert_landing"],
 )  # fmt: skip
 def test_an_interrupt_at_any_time_ends_a_program_without_a_traceback(
     words, seconds, scene, tmp_path

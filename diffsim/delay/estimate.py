@@ -253,8 +253,87 @@ def _misfit(samples, fit, noise):
     seen = jnp.mean(jnp.abs(nearby.conj().T @ left) ** 2, axis=1).reshape(-1, cells.size)
     whole = jnp.sum(jnp.abs(problem.gain) ** 2)
     energy = jnp.sum(seen, axis=1) / jnp.where(noise > 0, whole * noise, jnp.inf)
-    everywhere = jnp.mean(jnp.abs(fft_columns(problem.gain.conj()[:, None] * left, samples.weight.size)) ** 2, 1)
-    floor = jnp.median(everywhere) / (jnp.log(2.0) * whole)  # that of an exponential law
+    beams = fft_columns(problem.gain.conj()[:, None] * left, samples.weight.size)
+    everywhere = jnp.mean(jnp.abs(beams) ** 2, axis=1)
+    floor = jnp.where(usable, noise / (jnp.where(usable, weight, 1) * jnp.abs(pulse)) ** 2, 0)
+    subspace = hankel_variance(delays, amplitudes, floor, 1.0, window, mask=mask)
+    return DelayEstimate(
+        delays=jnp.where(mask, samples.origin + delays / samples.step, 0),
+        amplitudes=amplitudes[:, 0] if values.ndim == 1 else amplitudes.T,
+        standard_error=jnp.where(mask, _root(variance), 0) / samples.step,
+        misfit=jnp.where(mask, misfit, 1),
+        subspace_error=jnp.where(mask, _root(subspace), 0) / samples.step,
+        mask=mask,
+        resolved=mask & supported & jnp.all(~others | (apart**2 > 4 * blur), axis=1),
+        count=count,
+        saturated=(count == maximum) & (echoes is None),
+        noise_variance=noise,
+        residual=fit.residual / jnp.where(residuals[0] > 0, residuals[0], 1),
+        criterion=scores,
+    )
+
+
+def _search(samples, covariance, maximum, method, refine):
+    """Delays (K, K) of the best fits with 1 ... K echoes, and residuals (K + 1,) from none on."""
+    # Free phases first, even if amplitudes are real: that likelihood has no carrier ripple.
+    problem = Problem.of(replace(samples, real_amplitudes=False))
+    slots = jnp.arange(maximum)
+    masks = slots < slots[:, None] + 1
+    widest = signal_subspace(covariance, maximum, centro_hermitian=True)
+
+    def grow(fit, mask):
+        count = jnp.sum(mask)
+        start = method(replace(widest, basis=jnp.where(mask, widest.basis, 0), count=count))
+        if not refine:
+            return fit, start
+        new = slots == count - 1
+        extra = jnp.where(new, next_delay(problem, fit), fit.delays)
+        # Two echoes may have passed for one: part the strongest by most of a resolution cell.
+        strongest = jnp.argmax(jnp.sum(jnp.abs(fit.amplitudes) ** 2, 1))
+        half = 0.4 / samples.weight.size
+        parted = jnp.where(new, fit.delays[strongest] + half, fit.delays)
+        parted = parted.at[strongest].add(-half)
+        starts = jnp.stack([start, extra, parted])
+        # Few steps: a wrong number of echoes converges slowly, the right one is finished later.
+        fits = jax.vmap(partial(minimise, iterations=6), (None, 0, None))(problem, starts, mask)
+        best = jnp.argmin(jnp.nan_to_num(fits.residual, nan=jnp.inf))
+        fit = jax.tree.map(lambda leaf: leaf[best], fits)
+        return fit, fit.delays
+
+    nothing = jnp.zeros(maximum, samples.weight.dtype), slots < 0
+    delays = jax.lax.scan(grow, problem.fit(*nothing), masks)[1]
+    problem = Problem.of(samples)
+    polish = minimise if refine and samples.real_amplitudes else Problem.fit
+    fits = jax.vmap(polish, (None, 0, 0))(problem, delays, masks)
+    return fits.delays, jnp.concatenate([problem.fit(*nothing).residual[None], fits.residual])
+
+
+def _misfit(samples, fit, noise):
+    """(K,) 2 Σ_d |g_dᴴ r|²/(‖g‖² σ²), d at ±1 … ±4 resolution cells from each echo; or 1.
+
+    Noise has the same density at all delays; what a wrong pulse leaves stays near its echo, and is
+    told by the density at most delays, their median, as it is a part of σ² itself. If the whole of
+    its energy E had the echo's slope, the delay would be off by √E where noise of variance σ² in
+    each sample has a deviation of σ/√2, in the same unit.
+    """
+    problem = Problem.of(samples)
+    delays = fit.delays
+    cells = jnp.concatenate([jnp.arange(-4, 0), jnp.arange(1, 5)]) / samples.weight.size
+    probes = (delays[:, None] + cells.astype(delays.dtype)).ravel()
+    columns, _ = steering(problem.index, problem.gain, delays, fit.mask)
+    amplitudes = _linalg.solve(
+        regular(inner(columns, columns, problem.real), fit.mask),
+        inner(columns, problem.data, problem.real),
+    )
+    left = problem.data - columns @ amplitudes.astype(columns.dtype)
+    nearby, _ = steering(problem.index, problem.gain, probes, jnp.ones(probes.shape, bool))
+    seen = jnp.mean(jnp.abs(nearby.conj().T @ left) ** 2, axis=1).reshape(-1, cells.size)
+    whole = jnp.sum(jnp.abs(problem.gain) ** 2)
+    energy = jnp.sum(seen, axis=1) / jnp.where(noise > 0, whole * noise, jnp.inf)
+    everywhere = jnp.mean(
+        jnp.abs(fft_columns(problem.gain.conj()[:, None] * left, samples.weight.size)) ** 2, 1
+    )
+    floor = jnp.median(everywhere) / (np.log(2) * whole)  # that of an exponential law
     rounding = (100 * jnp.finfo(noise.dtype).eps) ** 2 * jnp.mean(jnp.abs(problem.data) ** 2)
     share = jnp.clip(jnp.where(noise > rounding, floor / jnp.where(noise > 0, noise, 1), 1), 0, 1)
     shown = fit.mask & (energy > _MISFIT * cells.size * share.astype(energy.dtype))

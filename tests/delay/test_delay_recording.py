@@ -258,7 +258,9 @@ def test_what_a_file_s_clock_and_the_flags_say_together(tmp_path):
     made = report._samples(touch, None, "ricker:1e9", (1.1e9, 1.4e9), None, 2e-9)
     np.testing.assert_allclose(made.frequencies, [1.2e9, 1.4e9], rtol=1e-6)
     np.testing.assert_allclose(made.values, [2, 3])
-    np.testing.assert_allclose(made.pulse, ricker_spectrum(np.array([1.2e9, 1.4e9]), 1e9), rtol=1e-5)
+    np.testing.assert_allclose(
+        made.pulse, ricker_spectrum(np.array([1.2e9, 1.4e9]), 1e9), rtol=1e-5
+    )
     assert float(made.origin) == pytest.approx(-2e-9)
     for bad, told in (
         ({"band": (1.1e9, 1.3e9)}, "band: expected at least 2"),
