@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import signal
 import sys
 import tomllib
 import traceback
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from itertools import dropwhile, takewhile
 from pathlib import Path
+from threading import Timer, get_ident
 from typing import Any
 
 ERRORS = (OSError, ValueError, TypeError, ImportError, FloatingPointError)
@@ -47,6 +49,7 @@ def entry(main: Callable[[], object]) -> None:
                 if "--json" not in sys.argv:
                     nowhere = stack.enter_context(Path(os.devnull).open("w"))
                     stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(_hearing())
             stack.enter_context(warnings.catch_warnings())
             warnings.showwarning = _warned
             stack.enter_context(redirect_stderr(_Lines(sys.stderr)))  # type: ignore[type-var]
@@ -101,6 +104,39 @@ def grouped(
         if code != 0:
             os._exit(1 if code is None else code)  # an orderly end would wait for the others
         raise
+
+
+@contextmanager
+def _hearing() -> Iterator[None]:
+    """Within, an interrupt waits while a module loads, as extensions break or drop it, and comes
+    again where Python drops it, as in a callback of the garbage collector's."""
+    before, unraisable, main = signal.getsignal(signal.SIGINT), sys.unraisablehook, get_ident()
+
+    def again() -> None:
+        timer = Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+
+    def heard(number: int, frame: Any) -> None:
+        while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+            frame = frame.f_back
+        if not frame:
+            raise KeyboardInterrupt
+        again()
+
+    def dropped(told: Any) -> None:
+        again() if issubclass(told.exc_type, KeyboardInterrupt) else unraisable(told)
+
+    if before is not signal.default_int_handler:  # not the main thread's to hear, or ignored
+        yield
+        return
+    signal.signal(signal.SIGINT, heard)
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = unraisable
 
 
 @contextmanager

@@ -131,6 +131,38 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     assert capsys.readouterr().err == "\ninterrupted; do it again\n"
 
 
+class Collected:
+    """An interrupt comes while it is thrown away, where no error can be raised."""
+
+    def __del__(self):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_that_python_drops_comes_again(monkeypatch, capsys):
+    def main():
+        Collected()
+        time.sleep(60)
+
+    assert ended(monkeypatch, main) == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+
+
+def test_an_interrupt_waits_for_a_module_to_load(monkeypatch, capsys, tmp_path):
+    text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nloaded = sum(range(10**5))\n"
+    (tmp_path / "module_that_loads.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def main():
+        import module_that_loads
+
+        assert module_that_loads.loaded
+        time.sleep(60)
+
+    assert ended(monkeypatch, main) == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_debug_shows_where_it_happened(monkeypatch, capsys):
     assert ended(monkeypatch, fails(ValueError("no luck")), "--steps", "3", "--debug") == 2
     assert sys.argv == ["some.py", "--steps", "3"]

@@ -1,5 +1,6 @@
 """The whole pipeline: from frequency samples to delays, their number and their standard errors."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -255,7 +256,7 @@ def _misfit(samples, fit, noise):
     energy = jnp.sum(seen, axis=1) / jnp.where(noise > 0, whole * noise, jnp.inf)
     beams = fft_columns(problem.gain.conj()[:, None] * left, samples.weight.size)
     everywhere = jnp.mean(jnp.abs(beams) ** 2, axis=1)
-    floor = jnp.median(everywhere) / (np.log(2) * whole)  # that of an exponential law
+    floor = jnp.median(everywhere) / (math.log(2) * whole)  # that of an exponential law
     rounding = (100 * jnp.finfo(noise.dtype).eps) ** 2 * jnp.mean(jnp.abs(problem.data) ** 2)
     share = jnp.clip(jnp.where(noise > rounding, floor / jnp.where(noise > 0, noise, 1), 1), 0, 1)
     shown = fit.mask & (energy > _MISFIT * cells.size * share.astype(energy.dtype))
