@@ -163,7 +163,11 @@ def reached(test: str, copy: Path, limit: float) -> Reach:
 def survives(mutant: Mutant, copy: Path, reach: dict[str, Reach], limit: float) -> bool:
     """Whether no test file that runs its line fails with it; the shortest is tried first."""
     place = copy / mutant.file.relative_to(ROOT)
-    tests = [test for test in reach if mutant.number in reach[test].lines.get(str(place), ())]
+    near = {
+        test: found.lines[str(place)] for test, found in reach.items() if str(place) in found.lines
+    }
+    # A line that is no code of its own, such as one of a signature, is run by all that import it.
+    tests = [test for test in near if mutant.number in near[test]] or list(near)
     if not tests:
         return True
     tests.sort(key=lambda test: reach[test].seconds)
