@@ -5,7 +5,8 @@
 A mutant is one small slip in the source: another operator or number, a condition turned round.
 Each is tried in a copy of the checkout, by the test files that run its line; one that no test
 notices is printed, and the command ends with 1. Those that may survive are in ``mutation.toml``,
-each with its reason. Compiled code and imports are kept between mutants: most cost a few seconds.
+each with its reason. Compiled code and imports are kept between mutants, and the tests that run the
+line come first: most mutants cost a few seconds, one that survives the time of its tests.
 """
 
 import argparse
@@ -22,7 +23,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -100,12 +100,13 @@ def started(job: Callable[[], int], copy: Path, limit: float) -> int | None:
     """
     process = FORK.Process(target=_run, args=(job, copy))
     process.start()
-    process.join(limit)
-    code = process.exitcode
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.join()
-    return code
+    try:
+        process.join(limit)
+        return process.exitcode
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
 
 
 def _run(job: Callable[[], int], copy: Path) -> None:
@@ -123,57 +124,78 @@ def _own(place: str) -> bool:
     return Path(place or ".").resolve() in (ROOT, ROOT / "tests")
 
 
-def tried(tests: list[str]) -> int:
+def tried(tests: list[str], *plugins: object) -> int:
     """pytest's exit code for the fast tests of some files: 0 when all pass."""
     import pytest
 
     known = "ignore::pytest.PytestAssertRewriteWarning"  # of what was imported before the fork
-    return pytest.main(["-n", "0", "-x", "-q", "-W", known, "-p", "no:cacheprovider", *tests])
+    flags = ["-n", "0", "-x", "-q", "-W", known, "-p", "no:cacheprovider"]
+    return pytest.main([*flags, *tests], plugins=list(plugins))
 
 
 class Reach(NamedTuple):
-    """Which lines a test file runs, and the seconds it takes."""
+    """What the tests of a file run: of each file its lines, and of each line the tests."""
 
-    lines: dict[str, set[int]]
-    seconds: float
+    lines: dict[str, dict[int, list[str]]]  # "" stands for the import of the tests
+    seconds: dict[str, float]  # of each test
 
 
 def reached(test: str, copy: Path, limit: float) -> Reach:
-    """What a test file reaches, measured in a process of its own."""
+    """What the tests of a file reach, measured in a process of its own."""
     found = copy / "reached.json"
 
     def job() -> int:
         import coverage
 
         measured = coverage.Coverage(data_file=None, include=[f"{copy}/diffsim/*"])
+        seconds: dict[str, float] = {}
+
+        class Watch:
+            def pytest_runtest_logstart(self, nodeid):
+                measured.switch_context(nodeid)
+
+            def pytest_runtest_logreport(self, report):
+                seconds[report.nodeid] = seconds.get(report.nodeid, 0) + report.duration
+
         measured.start()
-        code = tried([test])
+        code = tried([test], Watch())
         measured.stop()
         data = measured.get_data()
-        found.write_text(json.dumps({name: data.lines(name) for name in data.measured_files()}))
+        lines = {name: data.contexts_by_lineno(name) for name in data.measured_files()}
+        found.write_text(json.dumps([lines, seconds]))
         return code
 
-    began = time.monotonic()
     if started(job, copy, limit) not in (0, NO_TESTS):
         sys.exit(f"{test} fails without a mutant:\n{(copy / 'told').read_text()[-2000:]}")
-    lines = {name: set(own) for name, own in json.loads(found.read_text()).items()}
-    return Reach(lines, time.monotonic() - began)
+    lines, seconds = json.loads(found.read_text())
+    return Reach(
+        {name: {int(number): by for number, by in own.items()} for name, own in lines.items()},
+        seconds,
+    )
 
 
-def survives(mutant: Mutant, copy: Path, reach: dict[str, Reach], limit: float) -> bool:
-    """Whether no test file that runs its line fails with it; the shortest is tried first."""
+def survives(mutant: Mutant, copy: Path, reach: dict[str, Reach]) -> bool:
+    """Whether no test of the files that run its line fails with it.
+
+    Tests that run the line come first, the shortest before others. The rest of their files follow:
+    they may use what was traced before.
+    """
     place = copy / mutant.file.relative_to(ROOT)
-    near = {
-        test: found.lines[str(place)] for test, found in reach.items() if str(place) in found.lines
-    }
+    near = {test: own for test, found in reach.items() if (own := found.lines.get(str(place)))}
     # A line that is no code of its own, such as one of a signature, is run by all that import it.
     tests = [test for test in near if mutant.number in near[test]] or list(near)
     if not tests:
         return True
-    tests.sort(key=lambda test: reach[test].seconds)
+    seconds = {name: s for test in tests for name, s in reach[test].seconds.items()}
+    first = {name for test in tests for name in near[test].get(mutant.number, [])}
+
+    class Order:
+        def pytest_collection_modifyitems(self, items):
+            items.sort(key=lambda item: (item.nodeid not in first, seconds.get(item.nodeid, 0)))
+
     place.write_text(mutant.code)
     try:
-        return started(lambda: tried(tests), copy, limit) == 0
+        return started(lambda: tried(tests, Order()), copy, 60 + 5 * sum(seconds.values())) == 0
     finally:
         shutil.copy(mutant.file, place)
 
@@ -201,7 +223,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="so many, drawn at random; all without it")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--files", default="*", help="only those of this name, such as 'sur*'")
-    parser.add_argument("--limit", type=float, default=900, help="seconds for a mutant's tests")
+    parser.add_argument("--limit", type=float, default=900, help="seconds for a file without one")
     asked = parser.parse_args()
     files = [
         file
@@ -212,16 +234,16 @@ def main() -> int:
         parser.error(f"folder: expected one of diffsim with source in it, got {asked.folder!r}")
     every = [place for file in files for place in places(file)]
     random.Random(asked.seed).shuffle(every)
-    drawn = (mutant(*place) for place in every)
-    left = [one for one in itertools.islice(drawn, asked.sample) if one and not one.accepted]
+    drawn = (one for place in every if (one := mutant(*place)) and not one.accepted)
+    left = list(itertools.islice(drawn, asked.sample))
     print(f"{len(every)} places in {len(files)} files, {len(left)} mutants to try", flush=True)
     alive = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = prepared(Path(folder))
         tests = sorted((copy / "tests" / asked.folder).glob("test_*.py"))
-        reach = {str(one): reached(str(one), copy, 10 * asked.limit) for one in tests}
+        reach = {str(one): reached(str(one), copy, asked.limit) for one in tests}
         for count, one in enumerate(left, 1):
-            if survives(one, copy, reach, asked.limit):
+            if survives(one, copy, reach):
                 alive += 1
                 print(f"survived: {one}", flush=True)
             if count % 10 == 0 or count == len(left):
