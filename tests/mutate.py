@@ -193,11 +193,12 @@ def survives(mutant: Mutant, copy: Path, reach: dict[str, Reach]) -> bool:
         def pytest_collection_modifyitems(self, items):
             items.sort(key=lambda item: (item.nodeid not in first, seconds.get(item.nodeid, 0)))
 
+    code = place.read_text()
     place.write_text(mutant.code)
     try:
         return started(lambda: tried(tests, Order()), copy, 60 + 5 * sum(seconds.values())) == 0
     finally:
-        shutil.copy(mutant.file, place)
+        place.write_text(code)
 
 
 def prepared(folder: Path) -> Path:

@@ -186,7 +186,7 @@ def _even(clock: np.ndarray) -> tuple[float, float]:
         raise ValueError(f"time: expected finite numbers, got {np.sum(~np.isfinite(clock))} not")
     step = float(clock[-1] - clock[0]) / (len(clock) - 1)
     off = np.abs(clock - clock[0] - step * np.arange(len(clock)))
-    if not step > 0 or off.max() > EVEN * step:
+    if not off.max() < EVEN * step:
         steps = np.diff(clock)
         raise ValueError(
             "time: expected a first column of evenly rising times, got steps from "

@@ -158,6 +158,8 @@ def test_order_from_eigenvalues():
 def test_bad_bounds():
     with pytest.raises(ValueError, match=r"power: expected shape \(K, K\)"):
         delay.cramer_rao_bound(DELAYS, np.eye(3), 1.0, FREQUENCIES)
+    with pytest.raises(ValueError, match=r"power: expected shape \(K, K\)"):
+        delay.cramer_rao_bound(DELAYS[0], POWER[0, 0], 1.0, FREQUENCIES)
     with pytest.raises(ValueError, match="stochastic"):
         delay.cramer_rao_bound(
             DELAYS, POWER, 1.0, FREQUENCIES, stochastic=True, real_amplitudes=True

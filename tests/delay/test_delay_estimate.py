@@ -46,6 +46,7 @@ def test_exact_data():
     np.testing.assert_allclose(found.delays[:2], DELAYS / 2e6, rtol=1e-12)
     np.testing.assert_allclose(found.amplitudes, [*AMPLITUDES, 0], atol=1e-11)
     assert found.delays[2] == 0
+    assert "delays=[5e-08, 5.6e-08]" in repr(found)
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.05])
@@ -76,6 +77,15 @@ def test_twice_as_many_samples_as_echoes_suffice():
     values = record(truth, np.array([1.0, 1j, -0.5]), 6)
     found = delay.estimate_delays(delay.FrequencySamples.create(values), 3, 3, refine=False)
     np.testing.assert_allclose(found.delays, truth, atol=1e-12)
+
+
+def test_a_fit_of_two_echoes_comes_home_from_anywhere_around_them():
+    # Steps that do not help are damped until they do: undamped, a third of these starts are stuck.
+    truth = np.array([0.25, 0.29])
+    samples = delay.FrequencySamples.create(record(truth, np.ones(2), 16))
+    starts = 0.27 + np.random.default_rng(0).uniform(-0.04, 0.04, (20, 2))
+    fits = jax.jit(jax.vmap(lambda start: delay.maximum_likelihood(samples, start)))(starts)
+    np.testing.assert_allclose(np.sort(fits.delays, 1), np.tile(truth, (20, 1)), atol=1e-11)
 
 
 def test_missing_frequencies():
