@@ -75,6 +75,7 @@ def writable(path: Path) -> Path:
     Raises:
         OSError: it cannot; the message names it.
     """
+    folder(path.parent)
     try:
         if path.is_dir():
             raise IsADirectoryError(None, "Is a directory")

@@ -5,13 +5,17 @@ import hashlib
 import json
 import os
 import platform
+import re
+import signal
 import sys
 import tomllib
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from itertools import dropwhile, takewhile
 from pathlib import Path
+from threading import Timer, get_ident
 from typing import Any
 
 ERRORS = (OSError, ValueError, TypeError, ImportError, FloatingPointError)
@@ -49,8 +53,10 @@ def entry(main: Callable[[], object]) -> None:
             if quiet or asked:
                 nowhere = stack.enter_context(Path(os.devnull).open("w"))
                 stack.enter_context(redirect_stdout(nowhere if quiet else sys.stderr))
+            stack.enter_context(_hearing())
             stack.enter_context(warnings.catch_warnings())
             warnings.showwarning = _warned
+            stack.enter_context(redirect_stderr(_Lines(sys.stderr)))  # type: ignore[type-var]
             ended: Any = main()
             code, found = ended if isinstance(ended, tuple) else (0, ended)
             if isinstance(found, int):
@@ -110,6 +116,39 @@ def grouped(
         if code != 0:
             os._exit(1 if code is None else code)  # an orderly end would wait for the others
         raise
+
+
+@contextmanager
+def _hearing() -> Iterator[None]:
+    """Within, an interrupt waits while a module loads, as extensions break or drop it, and comes
+    again where Python drops it, as in a callback of the garbage collector's."""
+    before, unraisable, main = signal.getsignal(signal.SIGINT), sys.unraisablehook, get_ident()
+
+    def again() -> None:
+        timer = Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+
+    def heard(number: int, frame: Any) -> None:
+        while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+            frame = frame.f_back
+        if not frame:
+            raise KeyboardInterrupt
+        again()
+
+    def dropped(told: Any) -> None:
+        again() if issubclass(told.exc_type, KeyboardInterrupt) else unraisable(told)
+
+    if before is not signal.default_int_handler:  # not the main thread's to hear, or ignored
+        yield
+        return
+    signal.signal(signal.SIGINT, heard)
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = unraisable
 
 
 @contextmanager
@@ -231,6 +270,30 @@ def _told(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return _said("error: " + (_line(text) or type(error).__name__), 2)
+
+
+class _Lines:
+    """Standard error, where a bad flag is told in one line and not in a frame."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._stream.write(_unframed(text) or text)
+
+
+def _unframed(text: str) -> str:
+    """What the parser of flags says in a frame, up to a rule or gap in it; "" for other text."""
+    if "For full helptext" not in text:
+        return ""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()[1:]  # without colours and title
+    bare = [line.strip("│ ") for line in lines]
+    rule = re.compile("[─-]*").fullmatch
+    said = " ".join(takewhile(lambda line: not rule(line), dropwhile(rule, bare)))
+    return f"error: {_line(re.sub('^Error parsing ([A-Za-z]+: )?', '', said))}; see --help"
 
 
 def _line(text: str) -> str:

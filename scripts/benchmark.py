@@ -16,6 +16,7 @@ def main() -> object:
     import studies.physics
     import studies.quadrature
     import studies.scaling
+    from studies.harness import checking
 
     benchmarks: dict[str, Any] = {
         "accelerator": studies.accelerator.benchmark,
@@ -29,7 +30,8 @@ def main() -> object:
         "scale": studies.scaling.benchmark,
         "sphere": studies.quadrature.benchmark,
     }
-    return tyro.extras.subcommand_cli_from_dict(benchmarks, description=__doc__)
+    checked = {name: checking(call) for name, call in benchmarks.items()}
+    return tyro.extras.subcommand_cli_from_dict(checked, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ def main(
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    from diffsim._check import in_range
     from diffsim._files import figure_path
     from diffsim.delay.radar import Radar
     from diffsim.physics import BallState
@@ -41,7 +42,8 @@ def main(
 
     if plot is not None:
         figure_path(plot)
-    truth = BallState.create(position, velocity, spin)
+    given = {"position": position, "velocity": velocity, "spin": spin}
+    truth = BallState.create(**{name: in_range(name, value) for name, value in given.items()})
     guess = BallState.create([1.3, 0.0, 1.15], [-5.5, 0.0, 1.0], spin)
     tracking = RadarTracking.create(
         radar=Radar.create(noise=noise), guess=guess, pulses=pulses, interval=interval

@@ -30,7 +30,13 @@ class Options:
 
 
 def run(options: Options) -> list[dict[str, float]] | None:
-    if (options.out / "metrics.csv").exists():
+    from diffsim._files import folder
+
+    folder(options.out)
+    if options.budget < 1:
+        raise ValueError(f"budget: expected at least 1, got {options.budget}")
+    file = options.out / "metrics.csv"
+    if file.is_file() and file.stat().st_size:  # one without rows is of a run that did not begin
         raise FileExistsError(f"{options.out}: has a metrics.csv; expected another --out")
     from diffsim.envs import brax_adapter, make
     from diffsim.report.progress import counting

@@ -3,26 +3,34 @@
     python tests/mutate.py losses --sample 40
 
 A mutant is one small slip in the source: another operator or number, a condition turned round.
-Each is tried in a copy of the checkout; one that no test notices is printed, and the command ends
-with 1. Those that may survive are in ``mutation.toml``, each with its reason. Compiled code is
-kept between mutants, so that most cost a few seconds.
+Each is tried in a copy of the checkout, by the test files that run its line; one that no test
+notices is printed, and the command ends with 1. Those that may survive are in ``mutation.toml``,
+each with its reason. Compiled code and imports are kept between mutants, and the tests that run the
+line come first: most mutants cost a few seconds, one that survives the time of its tests.
 """
 
 import argparse
 import ast
+import contextlib
+import importlib
 import itertools
+import json
+import multiprocessing
 import os
 import random
 import re
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+FORK = multiprocessing.get_context("fork")
+NO_TESTS = 5  # pytest's exit code for a file whose tests are all slow
+ROOT = Path(__file__).resolve().parents[1]
 CONFIG = tomllib.loads((ROOT / "tests" / "mutation.toml").read_text())
 
 
@@ -85,28 +93,129 @@ def mutant(file: Path, name: str, occurrence: int) -> Mutant | None:
     return Mutant(file, changed, *lines[0]) if len(lines) == 1 else None
 
 
-def noticed(mutant: Mutant | None, copy: Path, tests: list[str], limit: float) -> bool:
-    """Whether the tests fail with the mutant in the place of its file."""
-    environment = os.environ | {
-        "PYTHONPATH": str(copy),
-        "PYTHONDONTWRITEBYTECODE": "1",
+def started(job: Callable[[], int], copy: Path, limit: float) -> int | None:
+    """How a job ends in a forked process that works in the copy; None if it takes too long.
+
+    What every test imports is there before the fork; what it starts ends with it.
+    """
+    process = FORK.Process(target=_run, args=(job, copy))
+    process.start()
+    try:
+        process.join(limit)
+        return process.exitcode
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+
+
+def _run(job: Callable[[], int], copy: Path) -> None:
+    os.setsid()
+    os.chdir(copy)
+    os.environ["PYTHONPATH"] = str(copy)
+    sys.path[:] = [str(copy), *(place for place in sys.path if not _own(place))]
+    with open(copy / "told", "w") as told:
+        os.dup2(told.fileno(), 1)
+        os.dup2(told.fileno(), 2)
+        os._exit(job())
+
+
+def _own(place: str) -> bool:
+    return Path(place or ".").resolve() in (ROOT, ROOT / "tests")
+
+
+def tried(tests: list[str], *plugins: object) -> int:
+    """pytest's exit code for the fast tests of some files: 0 when all pass."""
+    import pytest
+
+    known = "ignore::pytest.PytestAssertRewriteWarning"  # of what was imported before the fork
+    flags = ["-n", "0", "-x", "-q", "-W", known, "-p", "no:cacheprovider"]
+    return pytest.main([*flags, *tests], plugins=list(plugins))
+
+
+class Reach(NamedTuple):
+    """What the tests of a file run: of each file its lines, and of each line the tests."""
+
+    lines: dict[str, dict[int, list[str]]]  # "" stands for the import of the tests
+    seconds: dict[str, float]  # of each test
+
+
+def reached(test: str, copy: Path, limit: float) -> Reach:
+    """What the tests of a file reach, measured in a process of its own."""
+    found = copy / "reached.json"
+
+    def job() -> int:
+        import coverage
+
+        measured = coverage.Coverage(data_file=None, include=[f"{copy}/diffsim/*"])
+        seconds: dict[str, float] = {}
+
+        class Watch:
+            def pytest_runtest_logstart(self, nodeid):
+                measured.switch_context(nodeid)
+
+            def pytest_runtest_logreport(self, report):
+                seconds[report.nodeid] = seconds.get(report.nodeid, 0) + report.duration
+
+        measured.start()
+        code = tried([test], Watch())
+        measured.stop()
+        data = measured.get_data()
+        lines = {name: data.contexts_by_lineno(name) for name in data.measured_files()}
+        found.write_text(json.dumps([lines, seconds]))
+        return code
+
+    if started(job, copy, limit) not in (0, NO_TESTS):
+        sys.exit(f"{test} fails without a mutant:\n{(copy / 'told').read_text()[-2000:]}")
+    lines, seconds = json.loads(found.read_text())
+    return Reach(
+        {name: {int(number): by for number, by in own.items()} for name, own in lines.items()},
+        seconds,
+    )
+
+
+def survives(mutant: Mutant, copy: Path, reach: dict[str, Reach]) -> bool:
+    """Whether no test of the files that run its line fails with it.
+
+    Tests that run the line come first, the shortest before others. The rest of their files follow:
+    they may use what was traced before.
+    """
+    place = copy / mutant.file.relative_to(ROOT)
+    near = {test: own for test, found in reach.items() if (own := found.lines.get(str(place)))}
+    # A line that is no code of its own, such as one of a signature, is run by all that import it.
+    tests = [test for test in near if mutant.number in near[test]] or list(near)
+    if not tests:
+        return True
+    seconds = {name: s for test in tests for name, s in reach[test].seconds.items()}
+    first = {name for test in tests for name in near[test].get(mutant.number, [])}
+
+    class Order:
+        def pytest_collection_modifyitems(self, items):
+            items.sort(key=lambda item: (item.nodeid not in first, seconds.get(item.nodeid, 0)))
+
+    code = place.read_text()
+    place.write_text(mutant.code)
+    try:
+        return started(lambda: tried(tests, Order()), copy, 60 + 5 * sum(seconds.values())) == 0
+    finally:
+        place.write_text(code)
+
+
+def prepared(folder: Path) -> Path:
+    """A copy of the checkout, and in this process what its tests import or are told."""
+    copy = folder.resolve() / "checkout"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs"))
+    os.environ |= {
+        "MPLBACKEND": "Agg",
+        "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(copy / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider"]
-    if mutant:
-        (copy / mutant.file.relative_to(ROOT)).write_text(mutant.code)
-    try:
-        done = subprocess.run(
-            [*command, *tests], cwd=copy, env=environment, capture_output=True, timeout=limit
-        )
-        return done.returncode != 0
-    except subprocess.TimeoutExpired:
-        return True
-    finally:
-        if mutant:
-            shutil.copy(mutant.file, copy / mutant.file.relative_to(ROOT))
+    sys.dont_write_bytecode = True
+    for name in CONFIG["import_first"]:
+        importlib.import_module(name)
+    return copy
 
 
 def main() -> int:
@@ -114,34 +223,32 @@ def main() -> int:
     parser.add_argument("folder", help="of diffsim, such as losses")
     parser.add_argument("--sample", type=int, help="so many, drawn at random; all without it")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--limit", type=float, default=900, help="seconds for a mutant's tests")
+    parser.add_argument("--files", default="*", help="only those of this name, such as 'sur*'")
+    parser.add_argument("--limit", type=float, default=900, help="seconds for a file without one")
     asked = parser.parse_args()
     files = [
         file
-        for file in sorted((ROOT / "diffsim" / asked.folder).rglob("*.py"))
+        for file in sorted((ROOT / "diffsim" / asked.folder).rglob(f"{asked.files}.py"))
         if file.name not in CONFIG["leave_out"]
     ]
     if not files:
         parser.error(f"folder: expected one of diffsim with source in it, got {asked.folder!r}")
     every = [place for file in files for place in places(file)]
     random.Random(asked.seed).shuffle(every)
-    drawn = (mutant(*place) for place in every)
-    left = [one for one in itertools.islice(drawn, asked.sample) if one and not one.accepted]
+    drawn = (one for place in every if (one := mutant(*place)) and not one.accepted)
+    left = list(itertools.islice(drawn, asked.sample))
     print(f"{len(every)} places in {len(files)} files, {len(left)} mutants to try", flush=True)
-    tests, alive = CONFIG["tests"].get(asked.folder, [f"tests/{asked.folder}"]), []
+    alive = 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "checkout"
-        kept = shutil.ignore_patterns(".*", "__pycache__", "runs")
-        shutil.copytree(ROOT, copy, ignore=kept)
-        if noticed(None, copy, tests, 10 * asked.limit):
-            print("the tests fail without a mutant")
-            return 2
+        copy = prepared(Path(folder))
+        tests = sorted((copy / "tests" / asked.folder).glob("test_*.py"))
+        reach = {str(one): reached(str(one), copy, asked.limit) for one in tests}
         for count, one in enumerate(left, 1):
-            if not noticed(one, copy, tests, asked.limit):
-                alive.append(one)
+            if survives(one, copy, reach):
+                alive += 1
                 print(f"survived: {one}", flush=True)
             if count % 10 == 0 or count == len(left):
-                print(f"{count} tried, {count - len(alive)} killed", flush=True)
+                print(f"{count} tried, {count - alive} killed", flush=True)
     return 1 if alive else 0
 
 

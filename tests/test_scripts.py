@@ -2,9 +2,13 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import jax
 import pytest
@@ -142,6 +146,38 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     assert capsys.readouterr().err == "\ninterrupted; do it again\n"
 
 
+class Collected:
+    """An interrupt comes while it is thrown away, where no error can be raised."""
+
+    def __del__(self):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_that_python_drops_comes_again(monkeypatch, capsys):
+    def main():
+        Collected()
+        time.sleep(60)
+
+    assert ended(monkeypatch, main) == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+
+
+def test_an_interrupt_waits_for_a_module_to_load(monkeypatch, capsys, tmp_path):
+    text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nloaded = sum(range(10**5))\n"
+    (tmp_path / "module_that_loads.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def main():
+        import module_that_loads
+
+        assert module_that_loads.loaded
+        time.sleep(60)
+
+    assert ended(monkeypatch, main) == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_debug_shows_where_it_happened(monkeypatch, capsys):
     assert ended(monkeypatch, fails(ValueError("no luck")), "--steps", "3", "--debug") == 2
     assert sys.argv == ["some.py", "--steps", "3"]
@@ -185,13 +221,103 @@ def test_what_cannot_be_is_said_before_the_work(words, message, tmp_path, monkey
     Path("FILE").touch()
     Path("USED", "checkpoints", "3").mkdir(parents=True)
     Path("USED", "checkpoints", "3", _SUM).touch()
-    Path("USED", "metrics.csv").touch()
+    Path("USED", "metrics.csv").write_text("step\n")
     assert script.run(*words) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
     assert message in said.err
+
+
+# What each script cannot use: a file, a folder, a flag.
+REFUSED = {
+    "benchmark": ["sphere --largest 0", "spher", "delay --scans x", "growth none"],
+    "compare_gradients": ["--out FILE", "--out BROKEN", "--sigma 0.1 -1", "--samples 0 --full"],
+    "compare_training": ["--out FILE", "--seeds 0 0", "--gradients foo"],
+    "delay": ["broken.npy", "broken.csv", "none.csv", "broken.npy --plot FILE/x.png"],
+    "digits": ["--out FILE/x.png", "--steps 0", "--seeds 1"],
+    "evaluate": ["BROKEN", "FILE", "BROKEN --serves 0", "--seed 1"],
+    "identify": ["broken.csv", "broken.csv --scene broken.toml", "broken.csv --plot x.foo"],
+    "integrate": ["broken.npy", "none.npy", "broken.npy --closed perhaps"],
+    "invert_landing": ["--samples 0", "--hidden 0", "--spread x"],
+    "make_flights": ["--directory FILE", "--noise -1 --directory OUT"],
+    "make_gpr": ["--directory FILE", "--direktory OUT"],
+    "radar": ["--plot FILE/x.png", "--pulses 0", "--position nan 0 0"],
+    "reproduce": ["nothing", "--jsonn"],
+    "simulate": ["broken.toml", "broken.toml --html x.png", ""],
+    "train": ["--out FILE", "--resume --out BROKEN", "--steps 0", "--gradient foo", "--stepz 3"],
+    "train_brax": ["--out FILE", "--budget 0", "--limit x"],
+    "train_closed_loop": ["--out FILE", "--resume --out BROKEN", "--steps 0", "--env foo"],
+}
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """Here are files and folders that cannot be used."""
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").touch()
+    Path("broken.npy").write_bytes(b"\x93NUMPY\x01\x00junk")
+    Path("broken.csv").write_text("a,b\nx,y\n")
+    Path("broken.toml").write_text("[ball]\nposition = 3\n")
+    Path("BROKEN", "checkpoints", "3").mkdir(parents=True)
+    Path("BROKEN", "checkpoints", "3", _SUM).touch()
+    for name in ("settings", "finished"):
+        Path("BROKEN", f"{name}.json").write_text('{"steps": [')
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_refuses_what_it_cannot_use_in_one_line(name, broken, capsys):
+    def files():
+        return sorted(filter(Path.is_file, Path().rglob("*")))
+
+    before = files()
+    for words in REFUSED[name]:
+        assert script.run(name, *words.split()) == 2, words
+        said = capsys.readouterr()
+        assert said.err.startswith("error: "), words
+        assert said.err.count("\n") == 1, said.err
+        assert len(said.err) < 1100
+        assert not said.out, words
+        assert files() == before, words
+        if "see --help" not in said.err:
+            assert script.run(name, *words.split(), "--debug") == 2
+            shown = capsys.readouterr().err
+            assert shown.startswith("Traceback")
+            assert shown.endswith(said.err)
+            os.environ["DIFFSIM_DEBUG"] = ""
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_ends_with_130_after_an_interrupt(name, monkeypatch, capsys):
+    for place in ("tyro.cli", "tyro.extras.subcommand_cli_from_dict"):
+        monkeypatch.setattr(place, mock.Mock(side_effect=KeyboardInterrupt))
+    assert script.run(name) == 130
+    assert capsys.readouterr().err.startswith("\ninterrupted")
+
+
+# A file, a figure, a run, a sweep, a benchmark; while it imports, compiles, and works.
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 4.0])
+@pytest.mark.parametrize(
+    "words",
+    ["simulate scene.toml --x64 --gradient", "radar", "train", "train_closed_loop",
+     "benchmark sphere", "compare_gradients", "invert_landing"],
+)  # fmt: skip
+def test_an_interrupt_at_any_time_ends_a_program_without_a_traceback(
+    words, seconds, scene, tmp_path
+):
+    name, *rest = words.split()
+    command = [sys.executable, str(script.SCRIPTS / f"{name}.py"), *rest, "--no-cache"]
+    paths = os.environ | {"PYTHONPATH": str(script.SCRIPTS.parent)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    program = subprocess.Popen(command, cwd=tmp_path, env=paths, start_new_session=True, **pipes)
+    time.sleep(seconds)
+    os.killpg(program.pid, signal.SIGINT)
+    _, said = program.communicate(timeout=60)
+    assert program.returncode == 130, said
+    assert said.splitlines()[-1].startswith("interrupted")
+    assert "Traceback" not in said
 
 
 def test_what_is_compiled_is_kept_unless_asked_not_to(monkeypatch, tmp_path):

@@ -89,8 +89,8 @@ def music_variance(delays, power, noise_variance, frequencies, *, snapshots: int
     inverse = _linalg.inv(power)
     gram = inner(columns, columns, False)
     spread = inverse + noise_variance * inverse @ _linalg.solve(gram, inverse)
-    eye = jnp.eye(gram.shape[0], dtype=gram.dtype)
-    height = jnp.diagonal(curvature(columns, slopes, eye, jnp.diagonal(eye) == 1, False))
+    eye = jnp.eye(len(gram), dtype=gram.dtype)
+    height = jnp.diagonal(curvature(columns, slopes, eye, jnp.ones_like(delays, bool), False))
     return noise_variance / (2 * snapshots) * jnp.diagonal(spread).real / height / unit**2
 
 

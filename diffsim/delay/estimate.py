@@ -1,5 +1,6 @@
 """The whole pipeline: from frequency samples to delays, their number and their standard errors."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,9 +24,9 @@ from diffsim.delay.maximum_likelihood import (
 )
 from diffsim.delay.order import bic
 from diffsim.delay.samples import FrequencySamples
-from diffsim.delay.steering import inner, regular, steering
+from diffsim.delay.steering import fft_columns, inner, regular, steering
 
-_MISFIT = 4.0  # times the noise, which eight cells together do by chance once in 10⁴ records
+_MISFIT = 5.0  # times the noise, which eight cells together do by chance once in 10⁴ records
 
 
 @struct.dataclass
@@ -234,9 +235,10 @@ def _search(samples, covariance, maximum, method, refine):
 def _misfit(samples, fit, noise):
     """(K,) 2 Σ_d |g_dᴴ r|²/(‖g‖² σ²), d at ±1 … ±4 resolution cells from each echo; or 1.
 
-    Noise has the same density at all delays; what a wrong pulse leaves stays near its echo. If the
-    whole of its energy E had the echo's slope, the delay would be off by √E where noise of
-    variance σ² in each sample has a deviation of σ/√2, in the same unit.
+    Noise has the same density at all delays; what a wrong pulse leaves stays near its echo, and is
+    told by the density at most delays, their median, as it is a part of σ² itself. If the whole of
+    its energy E had the echo's slope, the delay would be off by √E where noise of variance σ² in
+    each sample has a deviation of σ/√2, in the same unit.
     """
     problem = Likelihood.of(samples)
     delays = fit.delays
@@ -252,5 +254,10 @@ def _misfit(samples, fit, noise):
     seen = jnp.mean(jnp.abs(nearby.conj().T @ left) ** 2, axis=1).reshape(-1, cells.size)
     whole = jnp.sum(jnp.abs(problem.gain) ** 2)
     energy = jnp.sum(seen, axis=1) / jnp.where(noise > 0, whole * noise, jnp.inf)
-    shown = fit.mask & (energy > _MISFIT * cells.size)
+    beams = fft_columns(problem.gain.conj()[:, None] * left, samples.weight.size)
+    everywhere = jnp.mean(jnp.abs(beams) ** 2, axis=1)
+    floor = jnp.median(everywhere) / (math.log(2) * whole)  # that of an exponential law
+    rounding = (100 * jnp.finfo(noise.dtype).eps) ** 2 * jnp.mean(jnp.abs(problem.data) ** 2)
+    share = jnp.clip(jnp.where(noise > rounding, floor / jnp.where(noise > 0, noise, 1), 1), 0, 1)
+    shown = fit.mask & (energy > _MISFIT * cells.size * share.astype(energy.dtype))
     return jax.lax.stop_gradient(jnp.where(shown, 2 * energy, 1))

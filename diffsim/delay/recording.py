@@ -120,14 +120,13 @@ def _table(path: Path, trace: int) -> Recording:
         first, step = _stated(names, said)
         return Recording(table[:, 0], step and 1 / step, first or 0.0)
     first, step = _stated(names, said)
-    values = _chosen(table[:, 1:].T, trace)
+    counted = step is None or np.allclose(np.diff(table[:, 0].real), 1)
     if step is None:
-        clock = table[:, 0].real * _unit(names, said)
-        first, step = _even(clock)
-    elif not np.allclose(np.diff(table[:, 0].real), 1):
-        values = _chosen(table.T, trace)  # columns of values alone, the clock is in the header
-    label = next((cells[1 + trace] for cells in names if len(cells) > 1 + trace), "")
-    return Recording(values, 1 / step, first or 0.0, name=label if table.shape[1] > 2 else "")
+        first, step = _even(table[:, 0].real * _unit(names, said))
+    columns = table[:, counted:].T  # all of them, where the header has the clock
+    values, place = _chosen(columns, trace), counted + trace
+    label = next((cells[place] for cells in names if len(cells) > place), "")
+    return Recording(values, 1 / step, first or 0.0, name=label if len(columns) > 1 else "")
 
 
 def _numbers(rows: list[tuple[int, str]], mark: str | None) -> list[list[complex]]:
@@ -187,7 +186,7 @@ def _even(clock: np.ndarray) -> tuple[float, float]:
         raise ValueError(f"time: expected finite numbers, got {np.sum(~np.isfinite(clock))} not")
     step = float(clock[-1] - clock[0]) / (len(clock) - 1)
     off = np.abs(clock - clock[0] - step * np.arange(len(clock)))
-    if not step > 0 or off.max() > EVEN * step:
+    if not off.max() < EVEN * step:
         steps = np.diff(clock)
         raise ValueError(
             "time: expected a first column of evenly rising times, got steps from "

@@ -50,6 +50,11 @@ class Options:
     out: Path = Path("runs/digits/confusion.png")
     """The picture, .png, .pdf or .svg."""
 
+    def __post_init__(self):
+        for name in ("steps", "hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class Measures:

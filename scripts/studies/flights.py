@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._check import in_range
 from diffsim.identification.observations import Observations
 from diffsim.physics.interpolate import states_at
 from diffsim.physics.simulate import simulate
@@ -39,6 +40,7 @@ def made(
     >>> made(World.create(), flights=2).positions.shape
     (2, 60, 3)
     """
+    in_range("noise", noise, 0.0)
     random = np.random.default_rng(seed)
     low = np.array([-1.4, -0.4, 0.95, 3.5, -1.0, 1.2])
     high = np.array([-1.2, 0.4, 1.2, 6.0, 1.0, 2.5])

@@ -1,5 +1,8 @@
 """How every study measures and tells: calls in turns, ratios, one table, JSON and CSV, figures."""
 
+import dataclasses
+import functools
+import inspect
 import json
 import math
 import time
@@ -12,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from diffsim._files import replacing, write_rows
+from diffsim._files import replacing, writable, write_rows
 from diffsim.report import progress
 
 Row = Mapping[str, Any]  # what is measured by name; the first entry says of what
@@ -94,6 +97,31 @@ def show(title: str, rows: Iterable[Row], console: Console | None = None) -> Fou
         table.add_row(*(told(row.get(name)) for name in columns))
     console.print(table, highlight=False, markup=False)
     return {title: done}
+
+
+def checking(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The call, which begins when its counts are positive and its files can be written."""
+
+    @functools.wraps(call)
+    def checked(*args: Any, **flags: Any) -> Any:
+        for name, value in inspect.signature(call).bind(*args, **flags).arguments.items():
+            _check(name, value)
+        return call(*args, **flags)
+
+    return checked
+
+
+def _check(name: str, value: Any) -> None:
+    if dataclasses.is_dataclass(value):
+        for part, own in vars(value).items():
+            _check(part, own)
+    if type(value) is tuple:
+        for own in value:
+            _check(name, own)
+    if type(value) is int and name != "seed" and value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value}")
+    if isinstance(value, Path) and value.suffix:
+        writable(value)
 
 
 def wide(console: Console) -> Console:

@@ -12,6 +12,7 @@ from flax import nnx
 from rich.progress import track
 
 from diffsim import invertible
+from diffsim._check import ends, in_range
 from diffsim._intervals import mean_interval
 from diffsim.invertible.learned import fit
 from diffsim.physics import BallState
@@ -39,6 +40,15 @@ class LandingSettings:
     """Gradient steps through the simulator of the optimisation that is compared."""
     seed: int = 0
     """Of serve, trajectories, first weights and targets."""
+
+    def __post_init__(self):
+        for name in ("samples", "steps", "targets", "descent"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden: expected widths of at least 1, got {self.hidden}")
+        in_range("spread", self.spread, 0.0, open_low=True)
+        ends("box", self.box, (2, 2))
 
 
 def landing(task: HitToTarget, weights: jax.Array, serve: BallState) -> jax.Array:

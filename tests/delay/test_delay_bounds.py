@@ -158,7 +158,42 @@ def test_order_from_eigenvalues():
 def test_bad_bounds():
     with pytest.raises(ValueError, match=r"power: expected shape \(K, K\)"):
         delay.cramer_rao_bound(DELAYS, np.eye(3), 1.0, FREQUENCIES)
+    with pytest.raises(ValueError, match=r"power: expected shape \(K, K\)"):
+        delay.cramer_rao_bound(DELAYS[0], POWER[0, 0], 1.0, FREQUENCIES)
     with pytest.raises(ValueError, match="stochastic"):
         delay.cramer_rao_bound(
             DELAYS, POWER, 1.0, FREQUENCIES, stochastic=True, real_amplitudes=True
         )
+
+
+def test_criteria_are_their_formulas():
+    values, size, snapshots = np.array([9.0, 4.0, 1.0, 0.5, 0.25]), 5, 30
+    for centro, count in ((False, lambda k: k * (10 - k)), (True, lambda k: k * (11 - k) / 2)):
+        tails = [values[k:] for k in range(size)]
+        ratio = [len(t) * np.log(t.mean() / np.exp(np.log(t).mean())) for t in tails]
+        free = np.array([count(k) for k in range(size)])
+        shown = delay.aic(jnp.array(values), snapshots, centro_hermitian=centro)
+        np.testing.assert_allclose(shown, 2 * snapshots * np.array(ratio) + 2 * free, atol=1e-12)
+        shown = delay.mdl(jnp.array(values), snapshots, centro_hermitian=centro)
+        wanted = snapshots * np.array(ratio) + free * np.log(snapshots) / 2
+        np.testing.assert_allclose(shown, wanted, atol=1e-12)
+    left = jnp.array([9.0, 2.0, 0.5])
+    for real, each in ((False, 3 + 2 * 4), (True, 3 + 4)):
+        shown = delay.bic(left, 9.0, 40, 4, real)
+        wanted = 2 * 40 * 4 * np.log(left) + np.arange(3) * each * np.log(40)
+        np.testing.assert_allclose(shown, wanted, rtol=1e-12)
+    # Below (N eps)² of the whole nothing is told apart; eigenvalues, below L eps of the largest.
+    tiny = delay.bic(jnp.array([9.0, 1e-29, 1e-31]), 9.0, 40)
+    assert float(tiny[2] - tiny[1]) == pytest.approx(5 * np.log(40))
+    floors = [delay.mdl(jnp.array([1.0, 0.5, x, x]), 9) for x in (0.0, 1e-17, 4 * 2.2204e-16)]
+    np.testing.assert_allclose(floors[0], floors[1], rtol=1e-12)
+    np.testing.assert_allclose(floors[0], floors[2], rtol=1e-4)
+
+
+def test_music_variance_is_the_textbook_formula():
+    noise, snapshots = 0.2, 5
+    steer, inverse = columns(), np.linalg.inv(POWER)
+    spread = inverse + noise * inverse @ np.linalg.inv(steer.conj().T @ steer) @ inverse
+    textbook = np.diagonal(spread) / np.diagonal(projected_curvature()) * noise / 2 / snapshots
+    found = delay.music_variance(DELAYS, POWER, noise, FREQUENCIES, snapshots=snapshots)
+    np.testing.assert_allclose(found, textbook.real, rtol=1e-6)

@@ -14,8 +14,8 @@ def test_an_echo_of_another_shape_widens_its_error(real):
     frequency = np.fft.fftfreq(size, 1 / rate)
     pulse = rate * np.asarray(delay.ricker_spectrum(frequency, peak))
 
-    def attenuated(f):
-        path, quality = 8e-9, 20
+    def attenuated(f, quality=20):
+        path = 8e-9
         rise = np.log((np.abs(f) + 1e3) / peak) * 2j * f / (np.pi * quality)
         return np.exp(np.pi * path * (rise - np.abs(f) / quality))
 
@@ -23,6 +23,7 @@ def test_an_echo_of_another_shape_widens_its_error(real):
         "none": np.ones_like,
         "creeping": lambda f: 1 + 0.3 * np.exp(-2j * np.pi * f * 0.35e-9),
         "attenuated": attenuated,
+        "spread": lambda f: attenuated(f, 3),  # wider than the cells that are looked at
         "peak": lambda f: np.exp(-((f / 7.5e8) ** 2) + (f / peak) ** 2) * (np.abs(f) < 2.5e9),
     }
     for name, shape in shapes.items():

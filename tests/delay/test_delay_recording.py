@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from diffsim.delay import FrequencySamples, estimate_delays, report
-from diffsim.delay.recording import load
+from diffsim.delay import FrequencySamples, estimate_delays, report, ricker_spectrum
+from diffsim.delay.estimate import DelayEstimate
+from diffsim.delay.recording import Recording, load
 
 WAVE = [0.5, -0.25, 1.0, 0.125, 2.5]
 ROWS = "".join(f"{k * 0.5},{v}\n" for k, v in enumerate(WAVE))
@@ -45,9 +46,10 @@ def test_tables(text, rate, start, encoding, tmp_path):
     assert found.start == pytest.approx(start)
 
 
-def test_uneven_times_are_refused(tmp_path):
+@pytest.mark.parametrize("times", [(0, 1, 2.5, 3), (3, 2, 1, 0), (1, 1, 1, 1)])
+def test_uneven_times_are_refused(times, tmp_path):
     file = tmp_path / "wave.csv"
-    file.write_text("0,1\n1,2\n2.5,1\n3,0\n")
+    file.write_text("".join(f"{time},{time**2}\n" for time in times))
     with pytest.raises(ValueError, match="evenly rising times"):
         load(file)
 
@@ -130,3 +132,180 @@ def test_touchstone_and_gprmax(tmp_path):
     # A pulse that left at t = 0 has its centre √2 periods later.
     samples = report._samples(found, None, "ricker:5e10", (1e9, 1e11), None, 0.0)
     assert float(samples.origin) == pytest.approx(-(2**0.5) / 5e10)
+
+
+def test_arrays_and_their_rows(tmp_path):
+    file = tmp_path / "wave.npy"
+    np.save(file, [WAVE, np.negative(WAVE)])
+    np.testing.assert_array_equal(load(file).values, WAVE)
+    np.testing.assert_array_equal(load(file, 1).values, np.negative(WAVE))
+    for trace in (-1, 2):
+        with pytest.raises(ValueError, match=rf"trace: expected 0 to 1, got {trace}"):
+            load(file, trace)
+    np.save(file, WAVE)
+    np.testing.assert_array_equal(load(file).values, WAVE)
+    for bad in (np.ones((2, 2, 2)), np.array(1.0)):
+        np.save(file, bad)
+        with pytest.raises(ValueError, match="expected 1 or 2 dimensions"):
+            load(file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_text_without_a_mark_is_known_by_its_zeros(encoding, tmp_path):
+    file = tmp_path / "wave.csv"
+    file.write_bytes(("time,µ\n" + ROWS).encode(encoding))
+    np.testing.assert_array_equal(load(file).values, WAVE)
+
+
+def test_columns_have_names_and_clocks(tmp_path):
+    file = tmp_path / "wave.csv"
+    file.write_text("time_ms,left,right\n" + "".join(f"{3 + k},{v},{-v}\n" for k, v in
+                                                      enumerate(WAVE)))  # fmt: skip
+    for trace, (name, sign) in enumerate((("left", 1), ("right", -1))):
+        found = load(file, trace)
+        np.testing.assert_array_equal(found.values, sign * np.array(WAVE))
+        assert found.name == name
+        assert found.sample_rate == pytest.approx(1e3)
+        assert found.start == pytest.approx(3e-3)
+    with pytest.raises(ValueError, match="trace: expected 0 to 1, got 2"):
+        load(file, 2)
+    # Two channels and no column of time: the header has the clock, and samples are not counted.
+    file.write_text("a,b,tInc = 2e-6,t0 = 1e-3\n" + "".join(f"{v},{-v}\n" for v in WAVE))
+    for trace, sign in ((0, 1), (1, -1)):
+        found = load(file, trace)
+        np.testing.assert_array_equal(found.values, sign * np.array(WAVE))
+        assert (found.sample_rate, found.start) == (pytest.approx(5e5), 1e-3)
+        assert found.name == "ab"[trace]
+    file.write_text("X,CH1,Increment\nSequence,Volt,1e-6\n" + "".join(
+        f"{k},{v},\n" for k, v in enumerate(WAVE)))  # fmt: skip
+    found = load(file)
+    assert (found.sample_rate, found.start, found.name) == (pytest.approx(1e6), 0.0, "")
+    np.testing.assert_array_equal(found.values, WAVE)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,tInc = 0,\n1,\n2,\n", "expected a positive time step, got 0 s"),
+        ("#CLOCK=0nS\n1\n2\n", "expected a positive time step, got 0 s"),
+        ("time (h),v\n" + ROWS, "time: expected a unit among s, ms, .* got 'h'"),
+        ("0,1\n", "time: expected at least 2 samples, got 1"),
+        ("0,1\nnan,2\n2,1\n", "time: expected finite numbers, got 1 not"),
+        ("2,1\n1,2\n0,1\n", "evenly rising times, got steps from -1 to -1 s"),
+        ("0,1\n0,2\n0,1\n", "evenly rising times, got steps from 0 to 0 s"),
+        ("0,1\n1,2\n2,1,5\n", "line 3: expected 2 columns, got 3"),
+        ("# made\n0,1\n\n1,x\n", "line 4: could not convert"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_told(text, message, tmp_path):
+    file = tmp_path / "wave.csv"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load(file)
+
+
+def test_a_clock_may_be_rounded_by_a_twentieth_of_a_step(tmp_path):
+    file = tmp_path / "wave.csv"
+    file.write_text("0,1\n1.049,2\n2,1\n3,0\n")
+    assert load(file).sample_rate == pytest.approx(1)
+    file.write_text("0,1\n1.051,2\n2,1\n3,0\n")
+    with pytest.raises(ValueError, match="evenly rising"):
+        load(file)
+
+
+def test_touchstone_frequencies_rise_in_equal_steps(tmp_path):
+    pytest.importorskip("skrf")
+    file = tmp_path / "cable.s1p"
+    for frequencies, told in (((1, 1.25, 1.6), "got 2.5e.08 to 3.5e.08 Hz"), ((1,), "one freq")):
+        file.write_text("# GHZ S RI R 50\n" + "".join(f"{f} 1 0\n" for f in frequencies))
+        with pytest.raises(ValueError, match=told):
+            load(file)
+    file.write_text("# GHZ S RI R 50\n1 1 0\n1.25 1 0\n1.5 1 0\n1.75 1 0\n")
+    assert load(file).step == pytest.approx(2.5e8)
+
+
+def test_gprmax_traces_are_electric_and_not_silent(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    file = tmp_path / "scan.out"
+    with h5py.File(file, "w") as made:
+        made.attrs["dt"] = 5e-12
+        made["rxs/rx1/Ex"] = np.zeros(5)
+        made["rxs/rx1/Ez"] = np.stack([WAVE, np.negative(WAVE)], axis=1)
+        made["rxs/rx1/Hx"] = np.ones(5)
+    for trace, sign in ((0, 1), (1, -1)):
+        found = load(file, trace)
+        np.testing.assert_array_equal(found.values, sign * np.array(WAVE))
+        assert found.name == "rx1/Ez"
+    with pytest.raises(ValueError, match="trace: expected 0 to 1, got 2"):
+        load(file, 2)
+    with h5py.File(file, "w") as made:
+        made.attrs["dt"] = 5e-12
+    with pytest.raises(ValueError, match="attribute dt and group rxs"):
+        load(file)
+
+
+def test_what_a_file_s_clock_and_the_flags_say_together(tmp_path):
+    """Delays count from the pulse; gates and time zero are on the file's clock."""
+    file = tmp_path / "wave.csv"
+    wave = np.random.default_rng(0).normal(size=16)
+    file.write_text("".join(f"{5 + k / 2},{v}\n" for k, v in enumerate(wave)))
+    made = report._samples(load(file), None, None, None, (6.0, 10.0), 5.5)
+    assert float(made.step) == pytest.approx(2 / 8)
+    assert float(made.origin) == pytest.approx(6.0 - 5.5)
+    np.testing.assert_allclose(made.values, np.fft.fft(wave[2:10])[1:4], atol=1e-6)
+    bare = tmp_path / "bare.csv"
+    bare.write_text("1\n2\n1\n")
+    touch = Recording(np.arange(1.0, 5), step=2e8, first=1e9)
+    made = report._samples(touch, None, "ricker:1e9", (1.1e9, 1.4e9), None, 2e-9)
+    np.testing.assert_allclose(made.frequencies, [1.2e9, 1.4e9], rtol=1e-6)
+    np.testing.assert_allclose(made.values, [2, 3])
+    np.testing.assert_allclose(
+        made.pulse, ricker_spectrum(np.array([1.2e9, 1.4e9]), 1e9), rtol=1e-5
+    )
+    assert float(made.origin) == pytest.approx(-2e-9)
+    for bad, told in (
+        ({"band": (1.1e9, 1.3e9)}, "band: expected at least 2"),
+        ({"gate": (0.0, 1.0)}, "gate, sample_rate: expected none"),
+        ({"sample_rate": 1.0}, "gate, sample_rate: expected none"),
+        ({"pulse": "ricker:1.6e9"}, "between 0 and 1.6e.09 Hz"),
+        ({"pulse": "ricker:x"}, "pulse: expected ricker:HZ"),
+        ({"pulse": str(bare)}, "expected ricker:HZ for frequency samples, got a file"),
+    ):
+        given = {"sample_rate": None, "pulse": None, "band": None, "gate": None} | bad
+        with pytest.raises(ValueError, match=told):
+            report._samples(touch, **given, time_zero=0.0)
+
+
+def found(**changes):
+    """Two echoes of a table, and an unused third."""
+    fields = {
+        "delays": np.array([1e-9, 3e-9, 0]), "amplitudes": np.array([3 + 4j, -1, 0]),
+        "standard_error": np.array([1e-11, 2e-11, 0]), "misfit": np.ones(3),
+        "subspace_error": np.ones(3), "mask": np.array([True, True, False]),
+        "resolved": np.array([True, True, False]), "count": np.array(2),
+        "saturated": np.array(False), "noise_variance": np.array(0.04),
+        "residual": np.array(0.25), "criterion": np.ones(4),
+    }  # fmt: skip
+    return DelayEstimate(**fields | changes)
+
+
+def test_the_table_and_what_it_warns_of():
+    head, first, second = report.table(found()).splitlines()
+    assert head == "2 echoes, noise deviation 0.2 per line, 25 % of the power left"
+    assert first == "1.000000e-09 s ± 1.0e-11 s  amplitude 5 at 53.1°  resolved"
+    assert second == "3.000000e-09 s ± 2.0e-11 s  amplitude 1 at 180.0°  resolved"
+    assert report.table(found(count=np.array(1))).startswith("1 echo,")
+    assert report.warnings(found()) == []
+    one = np.array([True, False, False])
+    told = report.warnings(found(saturated=np.array(True), resolved=one, misfit=1 + one))
+    assert told == [
+        "there may be more echoes: no more than 2 were looked for",
+        "not the shape of the pulse, so errors are widened to what is left there: 1.0000e-09 s",
+        "not resolved: 3.0000e-09 s",
+    ]
+    shown = report.as_json(found(resolved=one), ["mind"])
+    assert [echo["delay"] for echo in shown["echoes"]] == [1e-9, 3e-9]
+    assert shown["echoes"][0] == {"delay": 1e-9, "error": 1e-11, "amplitude": [3.0, 4.0],
+                                  "resolved": True, "misfit": 1.0}  # fmt: skip
+    assert (shown["noise_variance"], shown["residual"], shown["saturated"]) == (0.04, 0.25, False)
+    assert shown["warnings"] == ["mind", "not resolved: 3.0000e-09 s"]

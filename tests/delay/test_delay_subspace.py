@@ -176,6 +176,12 @@ def test_matrix_pencil_is_exact_at_twice_as_many_samples_as_echoes():
     np.testing.assert_allclose(delay.matrix_pencil(values, 3, 2.0), DELAYS / 2, atol=1e-11)
 
 
+def test_the_window_is_half_the_record_of_snapshots_too():
+    values = noise(24, 1.0).reshape(2, 12)
+    found, half = (delay.matrix_pencil(values, 1, window=window) for window in (None, 6))
+    np.testing.assert_array_equal(found, half)
+
+
 @jax.jit
 def along(covariance, change):
     """Projector and delays of two echoes: values, forward slopes and reverse slopes."""

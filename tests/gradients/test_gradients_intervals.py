@@ -40,6 +40,15 @@ def test_quantile(samples, confidence, dtype):
     assert float(skewed - plain) == pytest.approx(lost, rel=1e-4)
 
 
+@pytest.mark.parametrize("freedom", [20, 40])
+def test_student_is_hill_s_expansion_to_its_third_term(freedom):
+    """What it leaves out is, first of all, the fourth (Abramowitz & Stegun 26.7.5)."""
+    z = scipy.stats.norm.ppf(0.975)
+    fourth = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * freedom**4)
+    left = scipy.stats.t.ppf(0.975, freedom) - intervals.student(0.95, jnp.asarray(freedom))
+    assert float(left) == pytest.approx(fourth, rel=0.1)
+
+
 def test_interval_is_the_quantile_of_its_estimate():
     def loss(x):
         return jnp.sum(jnp.exp(x))

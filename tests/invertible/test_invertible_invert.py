@@ -11,6 +11,7 @@ from problems import fast_jit
 
 from diffsim import invertible as inv
 from diffsim.invertible import InversionStatus as Status
+from diffsim.invertible import newton
 
 W = np.random.default_rng(0).normal(size=(2, 4, 4)) * 0.3 + np.eye(4)
 B = np.random.default_rng(1).normal(size=(2, 4)) * 0.1
@@ -371,3 +372,18 @@ def test_what_cannot_be_inverted_in_is_named():
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_a_search_without_matrices_counts_what_it_calls():
+    """For x - y one round of CGLS solves a step: f, its derivative and its transpose are called."""
+    y = jnp.linspace(1.0, 2.0, newton.DENSE + 1)
+
+    @fast_jit
+    def search(y):
+        f = lambda x: x - y  # noqa: E731
+        return newton.improve(f, newton.begin(f, 0 * y), 1e-9, jnp.linalg.norm(y), 20)
+
+    found = search(y)
+    np.testing.assert_allclose(found.x, y, rtol=1e-9)
+    assert found.evaluations == 1 + 5 * found.steps
+    assert 1 < found.steps < 20

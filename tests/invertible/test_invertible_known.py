@@ -1,5 +1,7 @@
 """Layers whose answers are known, layers at their limits, and layers that have no inverse."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -185,6 +187,18 @@ def test_tanh_at_saturation():
     np.testing.assert_allclose(tanh.inverse_carried(y, gap), x, rtol=1e-5)
     beyond = inv.invert(inv.Softplus(), jnp.array([1.0, -1.0]))
     assert beyond.status == Status.OUT_OF_RANGE
+
+
+@pytest.mark.slow  # only optimised code, which a slow run compiles, reaches 1
+@pytest.mark.skipif("level=0" in os.environ.get("XLA_FLAGS", ""), reason="not optimised")
+def test_the_compiler_s_tanh_saturates_and_that_is_told():
+    x = jnp.linspace(-40, 40, 801, dtype=jnp.float32)
+    y = np.asarray(jax.jit(inv.Tanh())(x))
+    assert np.all(np.abs(y[np.abs(x) > 10]) == 1)
+    assert np.all(np.abs(y) <= 1)
+    found = inv.invert(inv.Tanh(), y)
+    assert found.status == inv.Status.OUT_OF_RANGE
+    np.testing.assert_array_equal(np.isfinite(found.x), np.abs(y) < 1)
 
 
 @pytest.mark.parametrize(

@@ -236,3 +236,9 @@ def test_a_traced_duration_is_refused():
 
     with pytest.raises(ValueError, match="duration: expected a positive Python number"):
         jax.jit(end)(1.0)
+
+
+def test_velocity_and_spin_that_are_not_given_have_the_type_of_the_position(dtype):
+    for given in ((), (np.ones(3, dtype),)):
+        state = BallState.create(np.zeros(3, dtype), *given)
+        assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(dtype)}

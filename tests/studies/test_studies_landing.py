@@ -79,3 +79,33 @@ def test_inverted_model_hits_within_two_centimetres():
     assert np.mean(found["aimed"][good]) < 0.5 * np.mean(found["nearest"])
     assert np.median(found["again"][good]) < 0.5 * np.median(found["aimed"][good])
     assert np.all(np.isfinite(found["optimised"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples": 0}, "samples: expected at least 1, got 0"),
+        ({"descent": 0}, "descent: expected at least 1, got 0"),
+        ({"hidden": ()}, r"hidden: expected widths of at least 1, got \(\)"),
+        ({"hidden": (8, 0)}, r"hidden: expected widths of at least 1, got \(8, 0\)"),
+        ({"spread": 0.0}, "spread: expected in"),
+        ({"box": ((0.5, 0.4), (1.1, -0.4))}, "box: expected the lower end first"),
+    ],
+)
+def test_settings_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        landing.Settings(**changes)
+
+
+def test_the_table_is_in_centimetres_over_legal_landings():
+    errors = np.array([0.01, 0.03, np.nan, 0.02])
+    ways = ("start", "nearest", "inverted", "aimed", "again", "optimised")
+    found = {"legal": 7, "model": np.array([0.01, 0.03]), "status": np.array([0, 0, 1])}
+    shown = landing.rows(landing.Settings(), found | dict.fromkeys(ways, errors))
+    assert shown[0].startswith("forward model from 7 legal returns; held-out error 2.00 cm")
+    assert shown[0].endswith("for 2 targets")
+    half = 1.959964 / np.sqrt(3)
+    assert f"2.000 ± {half:.3f}   2.000   3.000      3 of    4   0" in shown[2]
+    assert shown[-1].endswith("100 with derivative")
+    nothing = landing.rows(landing.Settings(), found | dict.fromkeys(ways, np.full(4, np.nan)))
+    assert " none      0 of    4 " in nothing[2]

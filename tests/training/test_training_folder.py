@@ -213,7 +213,12 @@ def test_two_runs_in_one_folder_are_refused_and_stale_locks_are_not(tmp_path):
     other = context.Process(target=_hold, args=(tmp_path, theirs))
     other.start()
     theirs.close()  # so that its end is noticed
-    assert ours.recv() == "held"
+    assert ours.poll(60), "the other process does not begin"
+    try:
+        assert ours.recv() == "held"
+    except EOFError:
+        other.join()
+        pytest.fail(f"the other process ended with {other.exitcode}")
     try:
         with pytest.raises(FileExistsError, match=f"in use by process {other.pid} on .* since "):
             train(Trainer(Traced(Point()), settings(tmp_path)))

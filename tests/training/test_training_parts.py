@@ -12,9 +12,9 @@ import pytest
 import scipy.stats
 
 from diffsim import gradients
-from diffsim._intervals import Interval, mean_interval, wilson
+from diffsim._intervals import Interval, mean_interval, student_interval, wilson
 from diffsim.training import MLP, Checkpoints, Settings
-from diffsim.training.evaluate import rows
+from diffsim.training.evaluate import rows, summary
 from diffsim.training.metrics import MetricsWriter, read
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -215,3 +215,37 @@ def test_training_by_the_script_reaches_its_bar(tmp_path):
     again = script("train.py", "--out", out, timeout=600)
     assert again.returncode == 2
     assert "--resume" in again.stderr
+
+
+def test_every_measure_is_told_in_its_unit():
+    texts = rows({
+        "worst_load": Interval(0.873, 0.8, 0.9), "sound_rate": Interval(1.0, 0.9, 1.0),
+        "flight_time": Interval(0.456, 0.44, 0.47), "loss_of": Interval(1.2345, 1.0, 2.0),
+        "landing_error_cm": Interval(3.14, 3.0, 3.3), "feasible_rate": Interval(0.5, 0.4, 0.6),
+    })  # fmt: skip
+    assert texts == [
+        ("landing error", "3.1 cm [3.0, 3.3]"), ("flight of the return", "0.46 s [0.44, 0.47]"),
+        ("swings within limits", "50.0 % [40.0, 60.0]"), ("worst share of a limit", "87 %"),
+        ("sound simulations", "100.0 % [90.0, 100.0]"), ("loss of", "1.23 [1, 2]"),
+    ]  # fmt: skip
+
+
+def test_a_summary_leaves_out_what_is_no_number():
+    outcome = {
+        "legal": np.array([True, False, True]), "landing_error": np.array([0.01, np.nan, 0.03]),
+        "load": np.array([0.2, 0.9, 0.5]), "flight_time": np.array([1.0, 2.0, 3.0]),
+        "landing": np.zeros((3, 2)),
+    }  # fmt: skip
+    found = summary(outcome)
+    assert list(found) == ["legal_rate", "landing_error_cm", "worst_load", "flight_time"]
+    assert found["legal_rate"] == wilson(2, 3)
+    assert found["landing_error_cm"] == pytest.approx(mean_interval(np.array([1.0, 3.0])))
+    assert found["worst_load"] == (0.9, 0.9, 0.9)
+    assert found["flight_time"] == mean_interval(np.array([1.0, 2.0, 3.0]))
+
+
+def test_student_s_interval_is_scipys():
+    values = [1.0, 2.0, 4.0]
+    low, high = scipy.stats.t.interval(0.95, 2, np.mean(values), scipy.stats.sem(values))
+    np.testing.assert_allclose(student_interval(values), [np.mean(values), low, high])
+    assert np.isnan(student_interval([1.0])[1:]).all()

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from diffsim._files import new_figure, replacing, save_figure
+from diffsim._files import new_figure, replacing, save_figure, writable
 from diffsim.report import html, progress
 from diffsim.report.stage import COLORS, INK, logarithmic, plain
 from studies import harness
@@ -75,8 +75,10 @@ def run(options: Options, console: Console | None = None) -> tuple[bool, list[di
 
     Raises:
         ValueError: an option that cannot be used.
+        OSError: the folder cannot be written.
     """
     console = console or Console()
+    writable(options.out / "comparison.json")
     return _case(options, console) if options.case else _sweep(options, console)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -43,6 +44,14 @@ class Setting:
     radius: float = 0.25
     sigma: float = 0.1
     samples: int = 64
+
+    def __post_init__(self):
+        keep_up.KeepUp.create(self.horizon, self.bounces, radius=self.radius)
+        keep_up.contact(self.contact)
+        if not 0 < self.sigma < math.inf:
+            raise ValueError(f"sigma: expected > 0, got {self.sigma}")
+        if self.samples < 2:
+            raise ValueError(f"samples: expected at least 2, got {self.samples}")
 
     def task(self) -> keep_up.KeepUp:
         """The task at this point."""
@@ -199,7 +208,7 @@ def sweep(
     """
     precision = jnp.result_type(float).name
     for point in points:
-        smooth = dataclasses.asdict(dataclasses.replace(point, samples=0))  # whatever the samples
+        smooth = dataclasses.asdict(point) | {"samples": 0}  # whatever the samples
         marks = json.dumps([smooth, seed, reference_samples, precision, "measure-valued"])
         truth = store.get(
             f"reference {marks}", partial(reference, point, seed=seed, samples=reference_samples)

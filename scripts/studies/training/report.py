@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from diffsim._files import figure_path, new_figure, save_figure
+from diffsim._files import figure_path, new_figure, save_figure, writable
 from diffsim._intervals import student_interval
 from diffsim.gradients import METHODS
 from diffsim.report import progress
@@ -28,6 +28,7 @@ def run(plan: Plan, console: Console | None = None) -> list[Run]:
     first one prints and writes.
     """
     console = console or Console(quiet=not first())
+    writable(plan.out / "summary.csv")
     total = len(plan.gradients) * len(plan.seeds) * plan.steps
     done: list[Run] = []
     with progress.counting("training", total, console) as tell:
