@@ -10,8 +10,7 @@ import resource
 import subprocess
 import traceback
 from multiprocessing.connection import Connection
-
-from diffsim._types import Tree
+from typing import Any
 
 RETIRED = -2  # in the place of the number of a call
 
@@ -47,7 +46,7 @@ def memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
-def called(simulator, arguments: tuple) -> Tree:
+def called(simulator, arguments: tuple) -> Any:  # JAX names its trees, which is not here
     """The result; an exit of the simulator's own is an error of it, not the end of the worker."""
     try:
         return simulator(*arguments)
