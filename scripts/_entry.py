@@ -1,5 +1,6 @@
 """How every script begins and ends: flags that all share, errors in one line."""
 
+import atexit
 import dataclasses
 import hashlib
 import json
@@ -12,7 +13,7 @@ import tomllib
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from itertools import dropwhile, takewhile
 from pathlib import Path
 from threading import Timer, get_ident
@@ -74,7 +75,7 @@ def entry(main: Callable[[], object]) -> None:
         from studies.harness import plain
 
         print(json.dumps(plain(found)))
-    sys.exit(code)
+    (_left if code == 130 else sys.exit)(code)
 
 
 def grouped(
@@ -116,6 +117,15 @@ def grouped(
         if code != 0:
             os._exit(1 if code is None else code)  # an orderly end would wait for the others
         raise
+
+
+def _left(code: int) -> None:
+    """End with no interpreter taken down, as that breaks where an interrupt met the compiler."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 @contextmanager

@@ -18,7 +18,10 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 def run(name: str, *arguments: object) -> int:
     """The exit code of scripts/``name``.py."""
     file = SCRIPTS / f"{name}.py"
-    with mock.patch.object(sys, "argv", [str(file), *map(str, arguments)]):
+    with (
+        mock.patch.object(sys, "argv", [str(file), *map(str, arguments)]),
+        mock.patch("_entry._left", sys.exit),
+    ):
         try:
             runpy.run_path(str(file), run_name="__main__")
         except SystemExit as end:
@@ -30,6 +33,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, main: Callable, *words: str) -> objec
     """The code with which a script of this main function and command line ends."""
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(sys, "argv", ["some.py", *words])
+    monkeypatch.setattr("_entry._left", sys.exit)
     with pytest.raises(SystemExit) as end:
         entry(main)
     return end.value.code

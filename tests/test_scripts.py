@@ -153,6 +153,29 @@ class Collected:
         raise KeyboardInterrupt
 
 
+def test_an_interrupted_program_cleans_up_but_takes_nothing_down():
+    """What the compiler was at work on breaks an interpreter that throws it away."""
+    code = """
+import atexit, os
+from _entry import entry
+
+class Broken:
+    def __del__(self, abort=os.abort):
+        abort()
+
+def main():
+    atexit.register(print, "cleaned")
+    raise KeyboardInterrupt
+
+broken = Broken()
+entry(main)"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(script.SCRIPTS)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "cleaned\n", "\ninterrupted\n")
+
+
 def test_an_interrupt_that_python_drops_comes_again(monkeypatch, capsys):
     def main():
         Collected()
@@ -298,7 +321,7 @@ def test_every_script_ends_with_130_after_an_interrupt(name, monkeypatch, capsys
 
 # A file, a figure, a run, a sweep, a benchmark; while it imports, compiles, and works.
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.5, 1.5, 4.0])
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 4.0, 7.0])
 @pytest.mark.parametrize(
     "words",
     ["simulate scene.toml --x64 --gradient", "radar", "train", "train_closed_loop",
