@@ -75,7 +75,9 @@ def entry(main: Callable[[], object]) -> None:
         from studies.harness import plain
 
         print(json.dumps(plain(found)))
-    (_left if code == 130 else sys.exit)(code)
+    if code == 130:
+        _left(code)
+    sys.exit(code)
 
 
 def grouped(
