@@ -114,14 +114,71 @@ def crossing(
     """
     pace = left.side * duration
     start, end = left.side * left.distance - zero, left.side * right.distance - zero
-    cubic = Cubic.through(start, end, pace * left.rate, pace * right.rate)
+    slopes = pace * left.rate, pace * right.rate
+    if left.edge_radius is not None:  # g + g²/2R = (|x − q|² − R²)/2R: on a straight way a parabola
+        bend = jnp.where(left.edge_radius >= 0, 1 / (zero + left.edge_radius), 0.0)
+        slopes = slopes[0] * (1 + bend * start), slopes[1] * (1 + bend * end)
+        start, end = start + bend / 2 * start**2, end + bend / 2 * end**2
+    cubic = Cubic.through(start, end, *slopes)
     way = jnp.sum(jnp.abs(left.local - right.local)[:2], axis=0)
     near = jnp.maximum(left.margin, right.margin) + way >= 0
     return (start > least) & cubic.falls(most) & near, cubic
 
 
+def nearest(
+    near: Proximity, near_at: Callable, duration: jax.Array, radius: jax.Array
+) -> tuple[Proximity, jax.Array]:
+    """Nodes of which one is moved, for each plate that is passed closely, to where it is nearest.
+
+    There the gap may turn from one parabola to another (from a face to an edge, along its border),
+    which a cubic between the other nodes would not show. A plate is convex: on an even way there
+    is one such place.
+
+    Args:
+        near: see :func:`first_contact`.
+        near_at: s of each surface (S, B) to how the balls stand then, leaves (…, S, 1, B).
+        duration, radius: (B,).
+
+    Returns:
+        the nodes and their places in sub-intervals, (S, NODES + 1, B).
+    """
+
+    def slope(near):  # of |x − q|²/2
+        return (near.distance + near.edge_radius) * near.rate * duration / NODES
+
+    number = jnp.arange(NODES + 1, dtype=duration.dtype)[:, None]
+    value, slopes = (near.distance + near.edge_radius) ** 2 / 2, slope(near)
+    (v0, v1), (d0, d1) = ((leaf[:, :-1], leaf[:, 1:]) for leaf in (value, slopes))
+    turns = (d0 < 0) & (d1 > 0) & (near.edge_radius[:, 1:] >= 0)
+    meet = (v1 - d1 - v0) / jnp.where(turns, d0 - d1, 1.0)  # of the tangents, below the gap
+    turns &= v0 + d0 * meet < 0.6 * (radius + near.edge_radius[:, 1:]) ** 2
+    here = turns & (jnp.cumsum(turns, axis=1) == 1)
+    low = jnp.sum(jnp.where(here, number[:-1], 0), axis=1)
+    down, up = (jnp.sum(jnp.where(here, leaf, 0), axis=1) for leaf in (d0, d1))
+    one = jnp.ones_like(low)
+
+    def illinois(bracket):
+        a, b, down, up, _ = bracket
+        u = a - down * (b - a) / jnp.where(up > down, up - down, 1.0)
+        new = slope(near_at((low + u) / NODES))[:, 0]
+        falls = new < 0
+        a, b = jnp.where(falls, u, a), jnp.where(falls, b, u)
+        return a, b, jnp.where(falls, new, down / 2), jnp.where(falls, up / 2, new), u
+
+    u = repeat(6, illinois, (0 * one, one, down, up, one))[-1]
+    moved, found = low + u, near_at((low + u) / NODES)
+    there = jnp.concatenate([jnp.zeros_like(here[:, :1]), here], axis=1)
+    near = jax.tree.map(lambda new, old: jnp.where(there, new, old), found, near)
+    return near, jnp.where(there, moved[:, None], number)
+
+
 def first_contact(
-    near: Proximity, duration: jax.Array, radius: jax.Array, size: jax.Array, allowed: jax.Array
+    near: Proximity,
+    duration: jax.Array,
+    radius: jax.Array,
+    size: jax.Array,
+    allowed: jax.Array,
+    nodes: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """The earliest fall of a gap through zero on an arc, to the accuracy of cubics.
 
@@ -133,6 +190,7 @@ def first_contact(
         radius: of the ball, (B,), m.
         size: of its coordinates, (B,), m.
         allowed: which surfaces count on which sub-interval, (S, NODES, B).
+        nodes: ends of the sub-intervals where they are not equal, see :func:`nearest`.
 
     Returns:
         found, s in [0, 1], index of the surface, the gap there, each (B,).
@@ -146,14 +204,20 @@ def first_contact(
     first = jnp.where(number == 0, tiny[:, None] / 30, 0.0)
     last = jnp.where(number == NODES - 1, tiny[:, None] / 2, 0.0)
     zero = (radius + depth - slack)[:, None]
-    falls, cubic = crossing(left, right, duration / NODES, zero, first, last)
+    width = None if nodes is None else jnp.diff(nodes, axis=1)
+    pace = duration / NODES if width is None else duration / NODES * width
+    falls, cubic = crossing(left, right, pace, zero, first, last)
     falls &= allowed
     node = jnp.argmax(falls, axis=1)
     here = (number == node[:, None]) & falls
 
     cubic = jax.tree.map(lambda leaf: jnp.sum(jnp.where(here, leaf, 0), axis=1), cubic)
     at_once = touches & (node == 0) & (cubic.start_slope <= 0)
-    s = (node.astype(duration.dtype) + jnp.where(at_once, 0.0, cubic.root())) / NODES
+    begin, share = node.astype(duration.dtype), jnp.where(at_once, 0.0, cubic.root())
+    if nodes is not None:
+        begin, width = (jnp.sum(jnp.where(here, x, 0), axis=1) for x in (nodes[:, :-1], width))
+        share *= width
+    s = (begin + share) / NODES
     s = jnp.where(jnp.any(falls, axis=1), s, 2.0)
     index = jnp.argmin(s, axis=0)
     here = jnp.arange(s.shape[0], dtype=index.dtype)[:, None] == index
@@ -208,10 +272,12 @@ def newton(arc: Arc, s: jax.Array, gap_: jax.Array, rate: jax.Array) -> jax.Arra
     return s - jnp.where(steep, gap_ / jnp.where(steep, arc.duration * rate, 1.0), 0.0)
 
 
-def refined(near_at: Callable, zero: jax.Array, arc: Arc, s: jax.Array) -> jax.Array:
-    """The time near ``s`` at which the distance itself is ``zero``: two Newton steps."""
+def refined(
+    near_at: Callable, zero: jax.Array, arc: Arc, s: jax.Array, steps: int = 2
+) -> jax.Array:
+    """The time near ``s`` at which the distance itself is ``zero``: a few Newton steps."""
 
     def step(s):
         return jnp.clip(newton(arc, s, *gap(near_at(s), zero)), 0.0, 1.0)
 
-    return repeat(2, step, s)
+    return repeat(steps, step, s)
