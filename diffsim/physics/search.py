@@ -12,6 +12,7 @@ from flax import struct
 from diffsim.physics.arc import Arc
 from diffsim.physics.lanes import repeat
 from diffsim.physics.surfaces import Proximity, gap
+from diffsim.physics.vector import choose
 
 NODES = 8  # sub-intervals of an arc on which the gap is looked at
 GRAZING_SPEED = 1e-6  # m/s; slower approaches do not move the time of impact's derivative
@@ -52,11 +53,14 @@ class Cubic:
         u = -self.start_slope / jnp.where(denominator == 0, 1, denominator)
         return u, (discriminant > 0) & (denominator != 0) & (u > 0) & (u < 1)
 
+    def sinks(self, most):
+        """Whether it, above zero at 0, is at 1 below zero, or below ``most`` and falling."""
+        return (self.end <= 0) | ((self.end <= most) & (self.end_slope < 0))
+
     def falls(self, most):
-        """Whether it, above zero at 0, sinks at 1 to ``most`` or dips below zero on the way."""
+        """Whether it does, or dips below zero on the way."""
         lowest, inside = self.minimum()
-        sinks = (self.end <= 0) | ((self.end <= most) & (self.end_slope < 0))
-        return sinks | (inside & (self.value(lowest) < 0))
+        return self.sinks(most) | (inside & (self.value(lowest) < 0))
 
     def root(self):
         """Its first fall through zero, u in [0, 1]."""
@@ -122,7 +126,10 @@ def crossing(
     cubic = Cubic.through(start, end, *slopes)
     way = jnp.sum(jnp.abs(left.local - right.local)[:2], axis=0)
     near = jnp.maximum(left.margin, right.margin) + way >= 0
-    return (start > least) & cubic.falls(most) & near, cubic
+    falls = cubic.falls(most)
+    if left.edge_radius is not None:  # the lowest place of a plate is a node
+        falls = jnp.where(left.edge_radius >= 0, cubic.sinks(most), falls)
+    return (start > least) & falls & near, cubic
 
 
 def nearest(
@@ -158,14 +165,15 @@ def nearest(
     one = jnp.ones_like(low)
 
     def illinois(bracket):
-        a, b, down, up, _ = bracket
+        a, b, down, up, *best = bracket
         u = a - down * (b - a) / jnp.where(up > down, up - down, 1.0)
-        new = slope(near_at((low + u) / NODES))[:, 0]
-        falls = new < 0
+        near = jax.tree.map(lambda leaf: leaf[:, 0], near_at((low + u) / NODES))
+        new, falls = slope(near), near.rate < 0
+        best = choose(near.distance < best[1], [u, near.distance], best)
         a, b = jnp.where(falls, u, a), jnp.where(falls, b, u)
-        return a, b, jnp.where(falls, new, down / 2), jnp.where(falls, up / 2, new), u
+        return a, b, jnp.where(falls, new, down / 2), jnp.where(falls, up / 2, new), *best
 
-    u = repeat(6, illinois, (0 * one, one, down, up, one))[-1]
+    u = repeat(8, illinois, (0 * one, one, down, up, one, jnp.inf * one))[4]
     moved, found = low + u, near_at((low + u) / NODES)
     there = jnp.concatenate([jnp.zeros_like(here[:, :1]), here], axis=1)
     near = jax.tree.map(lambda new, old: jnp.where(there, new, old), found, near)
@@ -193,7 +201,8 @@ def first_contact(
         nodes: ends of the sub-intervals where they are not equal, see :func:`nearest`.
 
     Returns:
-        found, s in [0, 1], index of the surface, the gap there, each (B,).
+        found, s in [0, 1], index of the surface, the gap there, each (B,), and the sub-interval
+        of each surface in which it is, (2, S, B).
     """
     left = jax.tree.map(lambda leaf: leaf[..., :-1, :], near)
     right = jax.tree.map(lambda leaf: leaf[..., 1:, :], near)
@@ -216,13 +225,14 @@ def first_contact(
     begin, share = node.astype(duration.dtype), jnp.where(at_once, 0.0, cubic.root())
     if nodes is not None:
         begin, width = (jnp.sum(jnp.where(here, x, 0), axis=1) for x in (nodes[:, :-1], width))
-        share *= width
+        share, within = share * width, jnp.stack([begin, begin + width]) / NODES
     s = (begin + share) / NODES
     s = jnp.where(jnp.any(falls, axis=1), s, 2.0)
     index = jnp.argmin(s, axis=0)
     here = jnp.arange(s.shape[0], dtype=index.dtype)[:, None] == index
     depth = jnp.sum(jnp.where(here, depth, 0), axis=0)
-    return jnp.any(falls, axis=(0, 1)), jnp.min(s, axis=0), index, depth
+    found = jnp.any(falls, axis=(0, 1)), jnp.min(s, axis=0), index, depth
+    return found if nodes is None else (*found, within)
 
 
 def leaving(
@@ -272,12 +282,31 @@ def newton(arc: Arc, s: jax.Array, gap_: jax.Array, rate: jax.Array) -> jax.Arra
     return s - jnp.where(steep, gap_ / jnp.where(steep, arc.duration * rate, 1.0), 0.0)
 
 
-def refined(
-    near_at: Callable, zero: jax.Array, arc: Arc, s: jax.Array, steps: int = 2
+def bracketed(
+    near_at: Callable, zero: jax.Array, arc: Arc, s: jax.Array, low: jax.Array, high: jax.Array
 ) -> jax.Array:
-    """The time near ``s`` at which the distance itself is ``zero``: a few Newton steps."""
+    """The same in a world with plates.
+
+    There a cubic is a guess, but the gap of a plate falls through zero between low and high.
+    """
+
+    def step(bracket):
+        s, low, high = bracket
+        near = near_at(s)
+        skin, rate = gap(near, zero)
+        low, high = jnp.where(skin > 0, s, low), jnp.where(skin > 0, high, s)
+        better = newton(arc, s, skin, rate)
+        inside = (better >= low) & (better <= high) | (jnp.abs(rate) <= GRAZING_SPEED)
+        halved = jnp.where(inside, better, 0.5 * (low + high))
+        return jnp.where(near.edge_radius >= 0, halved, jnp.clip(better, 0.0, 1.0)), low, high
+
+    return repeat(8, step, (s, low, high))[0]
+
+
+def refined(near_at: Callable, zero: jax.Array, arc: Arc, s: jax.Array) -> jax.Array:
+    """The time near ``s`` at which the distance itself is ``zero``: two Newton steps."""
 
     def step(s):
         return jnp.clip(newton(arc, s, *gap(near_at(s), zero)), 0.0, 1.0)
 
-    return repeat(steps, step, s)
+    return repeat(2, step, s)

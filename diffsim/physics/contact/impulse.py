@@ -12,7 +12,15 @@ from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
 from diffsim.physics.court import Court, chosen, pick, shifted, wide
 from diffsim.physics.lanes import again, full, lane_count, lanes, sized, where_any
-from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, leaving, nearest, refined
+from diffsim.physics.search import (
+    GRAZING_SPEED,
+    NODES,
+    bracketed,
+    first_contact,
+    leaving,
+    nearest,
+    refined,
+)
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import contact_frame, gap, proximity
 from diffsim.physics.vector import choose
@@ -221,7 +229,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         leaves, until, node = leaving(near, own, held)
         allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & own)
         allowed = allowed[:, None] & ~(own[:, None] & (jnp.arange(NODES)[:, None] <= node))
-        far, nodes = jnp.sum(jnp.abs(body.position.array), axis=0), None
+        nodes = None
         if court.plates:
 
             def each(s):  # surface at a time of its own
@@ -233,13 +241,17 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
 
             rough |= _rolls_over(near, own & ~flat & held)
             near, nodes = nearest(near, each, duration, radius)
-        found, s, chosen, depth = first_contact(near, duration, radius, far, allowed, nodes)
+        far = jnp.sum(jnp.abs(body.position.array), axis=0)
+        found, s, chosen, depth, *within = first_contact(
+            near, duration, radius, far, allowed, nodes
+        )
         leaves &= until <= s
         found = (found | leaves) & running
         chosen = jnp.where(found & ~leaves | (rest < 0), chosen.astype(jnp.int32), rest)
-        s = jnp.minimum(s, 1.0)
-        steps = 6 if court.plates else 2  # along a border a cubic is a guess
-        s = refined(lambda s: near_at(s, chosen)[2], radius + depth, arc, s, steps)
+        root = refined, lambda s: near_at(s, chosen)[2], radius + depth, arc, jnp.minimum(s, 1.0)
+        if court.plates:
+            root = bracketed, *root[1:], *(pick(end, chosen) for end in within[0])
+        s = root[0](*root[1:])
         s = jnp.where(leaves, until, jnp.where(found, s, one))
 
         (patch, jet, near), before = near_at(s, chosen), arc(s)
