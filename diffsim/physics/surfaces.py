@@ -393,9 +393,7 @@ class Proximity:
 
 
 @jax.jit
-def proximity(
-    patch: Patch, jet: jax.Array, ball: Body, flat: jax.Array | None = None
-) -> Proximity:
+def proximity(patch: Patch, jet: jax.Array, ball: Body, flat: jax.Array | None = None) -> Proximity:
     """How a ball stands to a patch, or to a plate.
 
     With R the rotation of the surface and c its centre: local = Rᵀ (x − c).

@@ -407,10 +407,11 @@ def _(primals, tangents):
     (_, arc, late, jet, patch, radius), (_, *ways) = primals, tangents
     s = impact_time(*primals)
 
-    def skin(arc, late, jet, radius):
+    def skin(arc, late, jet, radius, patch=patch):
         return gap(proximity(patch, shifted(jet, late + s * arc.duration), arc(s)), radius)
 
-    del ways[3]
-    (_, rate), (change, _) = jax.jvp(skin, (arc, late, jet, radius), tuple(ways))
+    extents = () if patch.edge_radius is None else (patch,)  # of a plate move its skin
+    ways = (*ways[:3], ways[4], ways[3])[: 4 + len(extents)]
+    (_, rate), (change, _) = jax.jvp(skin, (arc, late, jet, radius, *extents), ways)
     steep = (jnp.abs(rate) > GRAZING_SPEED) & (arc.duration > 0)
     return s, jnp.where(steep, -change / jnp.where(steep, arc.duration * rate, 1.0), 0.0)
