@@ -7,7 +7,7 @@ from diffsim.physics.contact.smoothed import Smoothed
 from diffsim.physics.flight import ConstantCoefficients, SpinRatioLift
 from diffsim.physics.simulate import Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
-from diffsim.physics.surfaces import Paddle, Surface, floor, net, table
+from diffsim.physics.surfaces import Paddle, Surface, floor, net, net_cord, table, table_edges
 from diffsim.physics.world import World
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "World",
     "floor",
     "net",
+    "net_cord",
     "simulate",
     "table",
+    "table_edges",
 ]

@@ -7,7 +7,7 @@ from flax import struct
 from diffsim.physics import pieces
 from diffsim.physics.lanes import gathered, where_any
 from diffsim.physics.state import Body
-from diffsim.physics.surfaces import Patch, Proximity, Surface, proximity
+from diffsim.physics.surfaces import Patch, Surface, proximity
 from diffsim.physics.world import World
 
 
@@ -19,7 +19,7 @@ class Court:
     (orders, 12, B).
 
     Attributes:
-        rows: of each surface the patch and, if it is fixed, the coordinates, (S, 9 + 12, B).
+        rows: of each surface the patch and, if it is fixed, the coordinates, (S, 9 or 10 + 12, B).
         order: index in the world of each surface.
         fixed: how many are fixed.
     """
@@ -32,9 +32,15 @@ class Court:
     def of(cls, world: World) -> "Court":
         """For one ball: without lanes."""
         known = world.surfaces or (_nothing(world),)
+        edged = any(surface.edge_radius is not None for surface in known)
         order = sorted(range(len(known)), key=lambda i: known[i].driven)
-        rows = [jnp.append(Patch.of(known[i]).rows, _still(known[i])) for i in order]
+        rows = [jnp.append(Patch.of(known[i], edged).rows, _still(known[i])) for i in order]
         return cls(jnp.stack(rows), tuple(order), len(known) - world.driven_count)
+
+    @property
+    def plates(self) -> bool:
+        """Whether a surface has an edge that can be hit."""
+        return self.rows.shape[1] > 9 + 12
 
     @property
     def numbers(self) -> jax.Array:
@@ -53,8 +59,8 @@ class Court:
         """
         own = chosen(self.rows, index)
         rest = jnp.zeros((moving.shape[0] - 1, 12, own.shape[-1]), own.dtype)
-        still = jnp.concatenate([own[None, 9:], rest])
-        return Patch(own[:9]), jnp.where(index >= self.fixed, moving, still)
+        still = jnp.concatenate([own[None, -12:], rest])
+        return Patch(own[:-12]), jnp.where(index >= self.fixed, moving, still)
 
     def own(self, index: jax.Array, series: list[jax.Array]) -> jax.Array:
         """The series of one driven surface of an interval's, (12, N + 1, B)."""
@@ -97,19 +103,25 @@ class Court:
         rests = index >= self.fixed
         return where_any(rests, picked, lambda _: jnp.zeros(none.shape, none.dtype), jets)
 
-    def near(self, moving: list[jax.Array], ball: Body) -> tuple[Patch, jax.Array, Proximity]:
+    def near(self, moving: list[jax.Array], ball: Body, flat=None):
         """All surfaces, their jets, and how balls (n, B) stand to them; leaves (…, S, n, B).
 
         Args:
             moving: jets of the driven surfaces, (2, 12, n, B).
+            ball: (n, B), or a place of its own for each surface, (S, n, B).
+            flat: see :func:`~diffsim.physics.surfaces.proximity`, (S, n, B).
+
+        Returns:
+            Patch, jets, Proximity.
         """
-        shape = (len(self.order), *ball.position.x.shape)
-        rows = jnp.broadcast_to(jnp.moveaxis(self.rows, 0, 1)[:, :, None], (21, *shape))
-        jet = jnp.stack([rows[9:], jnp.zeros_like(rows[9:])])
+        shape = (len(self.order), *ball.position.x.shape[-2:])
+        rows = jnp.moveaxis(self.rows, 0, 1)[:, :, None]
+        rows = jnp.broadcast_to(rows, (rows.shape[0], *shape))
+        jet = jnp.stack([rows[-12:], jnp.zeros_like(rows[-12:])])
         if moving:
             jet = jnp.concatenate([jet[:, :, : self.fixed], jnp.stack(moving, axis=2)], axis=2)
-        patch = Patch(rows[:9])
-        return patch, jet, proximity(patch, jet, ball)
+        patch = Patch(rows[:-12])
+        return patch, jet, proximity(patch, jet, ball, flat)
 
 
 def shifted(jet: jax.Array, time: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ from diffsim.physics import surfaces as presets
 from diffsim.physics.scene_keys import (
     AIR,
     BALL,
+    EDGE,
     EXTENT,
     MATERIAL,
     MOTION,
@@ -27,7 +28,7 @@ from diffsim.physics.scene_keys import (
 )
 from diffsim.physics.simulate import Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
-from diffsim.physics.surfaces import Surface, axes
+from diffsim.physics.surfaces import Surface, axes, edge
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
@@ -261,7 +262,8 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in EXTENT:
         raise SceneError(f"{prefix}kind: expected one of {', '.join(EXTENT)}, got {shown(kind)}")
-    keys = MATERIAL | POSE | MOTION | EXTENT[kind]
+    bounded = kind not in ("floor", "net_cord")
+    keys = MATERIAL | POSE | MOTION | EXTENT[kind] | (EDGE if bounded else {})
     values = _read(
         prefix, data, keys,
         required=tuple(EXTENT[kind]) if kind in ("rectangle", "disk") else (),
@@ -288,7 +290,7 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     if "center" in values and "center_polynomial" in values:
         raise SceneError(f"{prefix}center: expected center or center_polynomial, got both")
 
-    base = {"table": presets.table, "net": presets.net, "floor": presets.floor}.get(kind)
+    base = None if kind in ("rectangle", "disk") else getattr(presets, kind)
     surface = Surface.create(two_sided=kind == "disk") if base is None else base()
     changes: dict[str, Any] = {
         key: jnp.asarray(float(values[key])) for key in MATERIAL if key in values
@@ -299,6 +301,10 @@ def _surface(prefix: str, data: Any) -> tuple[Surface, PolynomialPose | None]:
     if two_sided is not None:
         changes["two_sided"] = jnp.asarray(two_sided)
     surface = dataclasses.replace(surface, name=name, driven=moves, **changes)
+    if "edge_radius" in values:
+        extents = surface.half_extents, surface.disk_radius
+        rounded = edge(prefix + "edge_radius", float(values["edge_radius"]), *extents)
+        surface = dataclasses.replace(surface, edge_radius=rounded)
     surface = dataclasses.replace(surface, rotation=_rotation(prefix, surface, values, data))
     if not moves:
         return surface, None

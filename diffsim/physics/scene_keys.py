@@ -87,9 +87,11 @@ MOTION = {
     "rotation_axis": _VECTOR,
     "rotation_rate": Key(),
 }
+EDGE = {"edge_radius": _NOT_NEGATIVE}
 EXTENT = {
     "table": {"half_extents": Key((2,), 0.0, open_low=True)},
     "net": {"half_extents": Key((2,), 0.0, open_low=True)},
+    "net_cord": {},
     "floor": {},
     "rectangle": {"half_extents": Key((2,), 0.0, open_low=True)},
     "disk": {"radius": _POSITIVE},

@@ -12,6 +12,7 @@ from flax import struct
 from diffsim.physics.arc import Arc
 from diffsim.physics.lanes import repeat
 from diffsim.physics.surfaces import Proximity, gap
+from diffsim.physics.vector import choose
 
 NODES = 8  # sub-intervals of an arc on which the gap is looked at
 GRAZING_SPEED = 1e-6  # m/s; slower approaches do not move the time of impact's derivative
@@ -52,11 +53,14 @@ class Cubic:
         u = -self.start_slope / jnp.where(denominator == 0, 1, denominator)
         return u, (discriminant > 0) & (denominator != 0) & (u > 0) & (u < 1)
 
+    def sinks(self, most):
+        """Whether it, above zero at 0, is at 1 below zero, or below ``most`` and falling."""
+        return (self.end <= 0) | ((self.end <= most) & (self.end_slope < 0))
+
     def falls(self, most):
-        """Whether it, above zero at 0, sinks at 1 to ``most`` or dips below zero on the way."""
+        """Whether it does, or dips below zero on the way."""
         lowest, inside = self.minimum()
-        sinks = (self.end <= 0) | ((self.end <= most) & (self.end_slope < 0))
-        return sinks | (inside & (self.value(lowest) < 0))
+        return self.sinks(most) | (inside & (self.value(lowest) < 0))
 
     def root(self):
         """Its first fall through zero, u in [0, 1]."""
@@ -114,15 +118,76 @@ def crossing(
     """
     pace = left.side * duration
     start, end = left.side * left.distance - zero, left.side * right.distance - zero
-    cubic = Cubic.through(start, end, pace * left.rate, pace * right.rate)
+    slopes = pace * left.rate, pace * right.rate
+    if left.edge_radius is not None:  # g + g²/2R = (|x − q|² − R²)/2R: on a straight way a parabola
+        bend = jnp.where(left.edge_radius >= 0, 1 / (zero + left.edge_radius), 0.0)
+        slopes = slopes[0] * (1 + bend * start), slopes[1] * (1 + bend * end)
+        start, end = start + bend / 2 * start**2, end + bend / 2 * end**2
+    cubic = Cubic.through(start, end, *slopes)
     way = jnp.sum(jnp.abs(left.local - right.local)[:2], axis=0)
     near = jnp.maximum(left.margin, right.margin) + way >= 0
-    return (start > least) & cubic.falls(most) & near, cubic
+    falls = cubic.falls(most)
+    if left.edge_radius is not None:  # the lowest place of a plate is a node
+        falls = jnp.where(left.edge_radius >= 0, cubic.sinks(most), falls)
+    return (start > least) & falls & near, cubic
+
+
+def nearest(
+    near: Proximity, near_at: Callable, duration: jax.Array, radius: jax.Array
+) -> tuple[Proximity, jax.Array]:
+    """Nodes of which one is moved, for each plate that is passed closely, to where it is nearest.
+
+    There the gap may turn from one parabola to another (from a face to an edge, along its border),
+    which a cubic between the other nodes would not show. A plate is convex: on an even way there
+    is one such place.
+
+    Args:
+        near: see :func:`first_contact`.
+        near_at: s of each surface (S, B) to how the balls stand then, leaves (…, S, 1, B).
+        duration, radius: (B,).
+
+    Returns:
+        the nodes and their places in sub-intervals, (S, NODES + 1, B).
+    """
+
+    def slope(near):  # of |x − q|²/2
+        return (near.distance + near.edge_radius) * near.rate * duration / NODES
+
+    number = jnp.arange(NODES + 1, dtype=duration.dtype)[:, None]
+    value, slopes = (near.distance + near.edge_radius) ** 2 / 2, slope(near)
+    (v0, v1), (d0, d1) = ((leaf[:, :-1], leaf[:, 1:]) for leaf in (value, slopes))
+    turns = (d0 < 0) & (d1 > 0) & (near.edge_radius[:, 1:] >= 0)
+    meet = (v1 - d1 - v0) / jnp.where(turns, d0 - d1, 1.0)  # of the tangents, below the gap
+    turns &= v0 + d0 * meet < 0.6 * (radius + near.edge_radius[:, 1:]) ** 2
+    here = turns & (jnp.cumsum(turns, axis=1) == 1)
+    low = jnp.sum(jnp.where(here, number[:-1], 0), axis=1)
+    down, up = (jnp.sum(jnp.where(here, leaf, 0), axis=1) for leaf in (d0, d1))
+    one = jnp.ones_like(low)
+
+    def illinois(bracket):
+        a, b, down, up, *best = bracket
+        u = a - down * (b - a) / jnp.where(up > down, up - down, 1.0)
+        near = jax.tree.map(lambda leaf: leaf[:, 0], near_at((low + u) / NODES))
+        new, falls = slope(near), near.rate < 0
+        best = choose(near.distance < best[1], [u, near.distance], best)
+        a, b = jnp.where(falls, u, a), jnp.where(falls, b, u)
+        return a, b, jnp.where(falls, new, down / 2), jnp.where(falls, up / 2, new), *best
+
+    u = repeat(8, illinois, (0 * one, one, down, up, one, jnp.inf * one))[4]
+    moved, found = low + u, near_at((low + u) / NODES)
+    there = jnp.concatenate([jnp.zeros_like(here[:, :1]), here], axis=1)
+    near = jax.tree.map(lambda new, old: jnp.where(there, new, old), found, near)
+    return near, jnp.where(there, moved[:, None], number)
 
 
 def first_contact(
-    near: Proximity, duration: jax.Array, radius: jax.Array, size: jax.Array, allowed: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    near: Proximity,
+    duration: jax.Array,
+    radius: jax.Array,
+    size: jax.Array,
+    allowed: jax.Array,
+    nodes: jax.Array | None = None,
+) -> tuple[jax.Array, ...]:
     """The earliest fall of a gap through zero on an arc, to the accuracy of cubics.
 
     Also where the ball dips in and out within one sub-interval.
@@ -133,9 +198,11 @@ def first_contact(
         radius: of the ball, (B,), m.
         size: of its coordinates, (B,), m.
         allowed: which surfaces count on which sub-interval, (S, NODES, B).
+        nodes: ends of the sub-intervals where they are not equal, see :func:`nearest`.
 
     Returns:
-        found, s in [0, 1], index of the surface, the gap there, each (B,).
+        found, s in [0, 1], index of the surface, the gap there, each (B,), and the sub-interval
+        of each surface in which it is, (2, S, B).
     """
     left = jax.tree.map(lambda leaf: leaf[..., :-1, :], near)
     right = jax.tree.map(lambda leaf: leaf[..., 1:, :], near)
@@ -146,19 +213,26 @@ def first_contact(
     first = jnp.where(number == 0, tiny[:, None] / 30, 0.0)
     last = jnp.where(number == NODES - 1, tiny[:, None] / 2, 0.0)
     zero = (radius + depth - slack)[:, None]
-    falls, cubic = crossing(left, right, duration / NODES, zero, first, last)
+    width = 1.0 if nodes is None else jnp.diff(nodes, axis=1)
+    pace = duration / NODES if nodes is None else duration / NODES * width
+    falls, cubic = crossing(left, right, pace, zero, first, last)
     falls &= allowed
     node = jnp.argmax(falls, axis=1)
     here = (number == node[:, None]) & falls
 
     cubic = jax.tree.map(lambda leaf: jnp.sum(jnp.where(here, leaf, 0), axis=1), cubic)
     at_once = touches & (node == 0) & (cubic.start_slope <= 0)
-    s = (node.astype(duration.dtype) + jnp.where(at_once, 0.0, cubic.root())) / NODES
+    begin, share = node.astype(duration.dtype), jnp.where(at_once, 0.0, cubic.root())
+    if nodes is not None:
+        begin, width = (jnp.sum(jnp.where(here, x, 0), axis=1) for x in (nodes[:, :-1], width))
+        share, within = share * width, jnp.stack([begin, begin + width]) / NODES
+    s = (begin + share) / NODES
     s = jnp.where(jnp.any(falls, axis=1), s, 2.0)
     index = jnp.argmin(s, axis=0)
     here = jnp.arange(s.shape[0], dtype=index.dtype)[:, None] == index
     depth = jnp.sum(jnp.where(here, depth, 0), axis=0)
-    return jnp.any(falls, axis=(0, 1)), jnp.min(s, axis=0), index, depth
+    found = jnp.any(falls, axis=(0, 1)), jnp.min(s, axis=0), index, depth
+    return found if nodes is None else (*found, within)
 
 
 def leaving(
@@ -206,6 +280,27 @@ def newton(arc: Arc, s: jax.Array, gap_: jax.Array, rate: jax.Array) -> jax.Arra
     """One step of Newton's method on gap(s) = 0; none where the ball only grazes."""
     steep = (jnp.abs(rate) > GRAZING_SPEED) & (arc.duration > 0)
     return s - jnp.where(steep, gap_ / jnp.where(steep, arc.duration * rate, 1.0), 0.0)
+
+
+def bracketed(
+    near_at: Callable, zero: jax.Array, arc: Arc, s: jax.Array, low: jax.Array, high: jax.Array
+) -> jax.Array:
+    """The same in a world with plates.
+
+    There a cubic is a guess, but the gap of a plate falls through zero between low and high.
+    """
+
+    def step(bracket):
+        s, low, high = bracket
+        near = near_at(s)
+        skin, rate = gap(near, zero)
+        low, high = jnp.where(skin > 0, s, low), jnp.where(skin > 0, high, s)
+        better = newton(arc, s, skin, rate)
+        inside = (better >= low) & (better <= high) | (jnp.abs(rate) <= GRAZING_SPEED)
+        halved = jnp.where(inside, better, 0.5 * (low + high))
+        return jnp.where(near.edge_radius >= 0, halved, jnp.clip(better, 0.0, 1.0)), low, high
+
+    return repeat(8, step, (s, low, high))[0]
 
 
 def refined(near_at: Callable, zero: jax.Array, arc: Arc, s: jax.Array) -> jax.Array:

@@ -30,7 +30,8 @@ class Status(enum.IntEnum):
     NOT_FINITE = 2
     TOO_FAST = 3  # for the step: it stays where drag would throw it back more than stop it
     ROUGH_PATH = 4  # for the step: a path jumps, or moves too fast to be known between its samples
-    COARSE_STEP = 5  # for the air: on some arc it is followed to no better than 1e-6 of the arc
+    COARSE_STEP = 5  # for the air: on some arc it is followed to no better than 1e-6 of the arc;
+    # or for a ball that rolls over an edge, held by it
     TOO_FAR = 6  # from the origin for the precision: positions are known to no 1/100 of the radius
     STARTS_INSIDE = 7  # of a surface, by more than the radius
 
@@ -164,7 +165,10 @@ def inside(world: World, state: BallState, series: list[jax.Array]) -> jax.Array
     patch, _, near = court.near(moving, body)
     radius = world.ball.radius
     within = (near.distance > -radius) | jnp.isinf(near.margin)
-    return jnp.any(~patch.two_sided & (near.distance <= 0) & (near.margin >= 0) & within)
+    solid = ~patch.two_sided
+    if court.plates:
+        solid |= patch.edge_radius >= 0
+    return jnp.any(solid & (near.distance <= 0) & (near.margin >= 0) & within)
 
 
 @functools.cache

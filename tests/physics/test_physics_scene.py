@@ -61,9 +61,10 @@ BAD = {
         "surface[0].two_sided: expected true or false, got 1"),
     "number for a name": (DISK + "name = 3\n", "surface[0].name: expected a string, got 3"),
     "kind": (SURFACE + "kind = 'wall'\n",
-        "surface[0].kind: expected one of table, net, floor, rectangle, disk, got 'wall'"),
-    "no kind": (SURFACE, "surface[0].kind: expected one of table, net, floor, rectangle, disk, "
-        "got None"),
+        "surface[0].kind: expected one of table, net, net_cord, floor, rectangle, disk, "
+        "got 'wall'"),
+    "no kind": (SURFACE, "surface[0].kind: expected one of table, net, net_cord, floor, "
+        "rectangle, disk, got None"),
     "zero normal": (DISK + "normal = [0, 0, 0]\n",
         "surface[0].normal: expected a direction, got [0, 0, 0]"),
     "u along the normal": (DISK + "normal = [0, 1, 0]\nu = [0, 2, 0]\n",

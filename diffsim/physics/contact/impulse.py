@@ -1,6 +1,7 @@
 """Impacts as events: located exactly in time, the impulse law applied there, then fresh forces."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,21 @@ from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
 from diffsim.physics.court import Court, pick, shifted
 from diffsim.physics.lanes import again, full, gathered, lane_count, lanes, sized, where_any
-from diffsim.physics.search import GRAZING_SPEED, NODES, first_contact, leaving, refined
+from diffsim.physics.search import (
+    GRAZING_SPEED,
+    NODES,
+    bracketed,
+    first_contact,
+    leaving,
+    nearest,
+    refined,
+)
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import contact_frame, gap, proximity
 from diffsim.physics.vector import choose
 
 NO_SURFACE = -1
+EVEN = 1e-3  # a normal that turns by more while it holds the ball is not followed exactly
 
 
 @struct.dataclass
@@ -82,6 +92,7 @@ class Tape:
         place: the same in the coordinate of the interval, from -1 to 1.
         surface: that it meets there, or rests on.
         rest: the surface that holds the ball during the arc, -1 for none.
+        flat: whether that holds it by its face, not its edge; None in a world without plates.
         running: whether there was such an arc.
         found: whether it ends before the interval does.
         hit: whether there was an impact.
@@ -96,6 +107,7 @@ class Tape:
     place: jax.Array
     surface: jax.Array
     rest: jax.Array
+    flat: Any
     running: jax.Array
     found: jax.Array
     hit: jax.Array
@@ -111,7 +123,7 @@ class Record:
         rows: of :func:`~diffsim.physics.contact.base.collect`, (A, 16, B).
         tape: what its derivative needs of it.
         marks: how the rows make up the flight.
-        coarse: whether a step was too long for the air, (B,).
+        coarse: whether a step was too long for the air, or for a way over an edge, (B,).
         too_fast: whether the ball stopped where a step would not be stable, (B,).
     """
 
@@ -181,7 +193,8 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
     shares = full(jnp.arange(NODES + 1).astype(dtype)[:, None] / NODES, size)
 
     def search(carry):
-        body, interval, late, rest, gone, (rough, wild), impacts = carry
+        body, interval, late, (rest, was_flat), gone, (rough, wild), impacts = carry
+        flat: Any = was_flat
         begun = pick(plan.boundaries, interval)
         length = pick(plan.boundaries, jnp.minimum(interval + 1, last)) - begun
         steady = stable(world, body, plan.step)
@@ -194,10 +207,13 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         half = jnp.where(length > 0, length, 1.0) / 2
         place = lambda s: late / half - 1 + s * (duration / half)  # noqa: E731  on the interval
 
+        def on_face(index):
+            return flat & (index == rest) if court.plates else None
+
         def near_at(s, index):
             moving = pieces.rates(court.own(index, coefficients), place(s), length / 2, 2)
             patch, jet = court.chosen(index, moving)
-            return patch, jet, proximity(patch, jet, arc(s))
+            return patch, jet, proximity(patch, jet, arc(s), on_face(index))
 
         # A resting ball: the free velocity at the end of the arc, brought back to the surface by
         # a perfectly inelastic impact (Moreau's time stepping).
@@ -206,21 +222,41 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         late_rate = gap(near_at(0.98 * one, rest)[2], radius)[1]
         held = (rest >= 0) & (push > 0) & (gap(near, radius)[1] < late_rate)
         arc = choose(held, slide(arc, velocity, spin), arc)
+        flat = flat & held if court.plates else None
 
         moving = [pieces.rates(c[:, :, None], place(shares), length / 2, 2) for c in coefficients]
         bare = dataclasses.replace(arc, spin=arc.spin[:1])  # does not matter there
         spread = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, -2), bare)
-        near = court.near(moving, spread(shares))[2]
         own = court.numbers == rest
+        face = (own & flat)[:, None] if court.plates else None
+        near = court.near(moving, spread(shares), face)[2]
         leaves, until, node = leaving(near, own, held)
         allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & own)
         allowed = allowed[:, None] & ~(own[:, None] & (jnp.arange(NODES)[:, None] <= node))
+        nodes = None
+        if court.plates:
+            twice = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, -2), spread)
+
+            def each(s):  # surface at a time of its own
+                at = [place(s[court.fixed + i])[None] for i in range(len(coefficients))]
+                moving = [
+                    pieces.rates(c[:, :, None], p, length / 2, 2) for c, p in zip(coefficients, at)
+                ]
+                return court.near(moving, twice(s[:, None]), face)[2]
+
+            rough |= _rolls_over(near, own & ~flat & held)
+            near, nodes = nearest(near, each, duration, radius)
         far = jnp.sum(jnp.abs(body.position.array), axis=0)
-        found, s, chosen, depth = first_contact(near, duration, radius, far, allowed)
+        found, s, chosen, depth, *within = first_contact(
+            near, duration, radius, far, allowed, nodes
+        )
         leaves &= until <= s
         found = (found | leaves) & running
         chosen = jnp.where(found & ~leaves | (rest < 0), chosen.astype(jnp.int32), rest)
-        s = refined(lambda s: near_at(s, chosen)[2], radius + depth, arc, jnp.minimum(s, 1.0))
+        root = refined, lambda s: near_at(s, chosen)[2], radius + depth, arc, jnp.minimum(s, 1.0)
+        if court.plates:
+            root = bracketed, *root[1:], *(pick(end, chosen) for end in within[0])
+        s = root[0](*root[1:])
         s = jnp.where(leaves, until, jnp.where(found, s, one))
 
         (patch, jet, near), before = near_at(s, chosen), arc(s)
@@ -230,7 +266,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         on_patch = near.margin >= 0
         tape = Tape(
             interval=interval, begun=begun, length=length, s=s, place=place(s), surface=chosen,
-            rest=jnp.where(held, rest, NO_SURFACE), running=running, found=found,
+            rest=jnp.where(held, rest, NO_SURFACE), flat=flat, running=running, found=found,
             hit=found & on_patch & ~(held & leaves),
             settles=slow | (-rate < GRAZING_SPEED) | leaves,
             stays=on_patch & ((held & ~found) | leaves) & running,
@@ -243,7 +279,10 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
             body,
             interval + (running & ~found).astype(jnp.int32),
             jnp.where(found | ~running, late, 0.0),
-            jnp.where(settled, chosen, jnp.where(running, NO_SURFACE, rest)),
+            (
+                jnp.where(settled, chosen, jnp.where(running, NO_SURFACE, rest)),
+                jnp.where(settled, near.over_face, flat) if court.plates else None,
+            ),
             gone | jnp.where(tape.hit & patch.once, jnp.left_shift(1, chosen), 0),
             (rough, wild),
             impacts + tape.hit.astype(jnp.int32),
@@ -251,8 +290,8 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         return carry, (line, tape, court.named(chosen))
 
     def wait(carry):
-        body, interval, late, rest, *_ = carry
-        tape = Tape(interval, late, late, late, late, rest, rest, no, no, no, no, no)
+        body, interval, late, (rest, flat), *_ = carry
+        tape = Tape(interval, late, late, late, late, rest, rest, flat, no, no, no, no, no)
         return carry, (row(body, body, late), tape, rest)
 
     def step(carry, _):
@@ -262,10 +301,17 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
     zero, number = jnp.zeros(size, dtype), jnp.zeros(size, jnp.int32)
     body = Body.of(start)
     no = jnp.zeros(size, bool)
-    carry = (body, number, zero, number + NO_SURFACE, number, (no, no), number)
+    rest = number + NO_SURFACE, no if court.plates else None
+    carry = (body, number, zero, rest, number, (no, no), number)
     count = plan.boundaries.shape[0] - 1 + max_impacts
     carry, (rows, tape, marks) = jax.lax.scan(step, carry, length=count)
     return Record(rows, tape, marks, *carry[5])
+
+
+def _rolls_over(near, own: jax.Array) -> jax.Array:
+    """Whether a ball held by the edge ``own`` (S, B) of a plate turns about it in one arc, (B,)."""
+    turn = jnp.max(jnp.abs(near.normal[:, :, -1] - near.normal[:, :, 0]), axis=0)
+    return jnp.any(own & (turn > EVEN), axis=0)
 
 
 def _jets(court: Court, moving, plan: Plan, tape: Tape, marks: Marks):
@@ -296,7 +342,8 @@ def _replayed(world, court: Court, start, jets, tape: Tape) -> jax.Array:
         arc, one = _arc(world, body, tape.running, duration), jnp.ones_like(duration)
         free = arc(one)
         patch, jet = court.chosen(tape.rest, end)
-        velocity, spin, _ = _at_rest(world, patch, jet, proximity(patch, jet, free), free)
+        near = proximity(patch, jet, free, tape.flat)
+        velocity, spin, _ = _at_rest(world, patch, jet, near, free)
         arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
 
         patch, jet = court.chosen(tape.surface, own)
@@ -365,10 +412,11 @@ def _(primals, tangents):
     (_, arc, late, jet, patch, radius), (_, *ways) = primals, tangents
     s = impact_time(*primals)
 
-    def skin(arc, late, jet, radius):
+    def skin(arc, late, jet, radius, patch=patch):
         return gap(proximity(patch, shifted(jet, late + s * arc.duration), arc(s)), radius)
 
-    del ways[3]
-    (_, rate), (change, _) = jax.jvp(skin, (arc, late, jet, radius), tuple(ways))
+    extents = () if patch.edge_radius is None else (patch,)  # of a plate move its skin
+    ways = (*ways[:3], ways[4], ways[3])[: 4 + len(extents)]
+    (_, rate), (change, _) = jax.jvp(skin, (arc, late, jet, radius, *extents), ways)
     steep = (jnp.abs(rate) > GRAZING_SPEED) & (arc.duration > 0)
     return s, jnp.where(steep, -change / jnp.where(steep, arc.duration * rate, 1.0), 0.0)

@@ -161,7 +161,7 @@ def _flown(contact, world, court: Court, plan: Plan, start, *, max_impacts: int)
         jnp.diff(plan.boundaries, axis=0),
         contact.substeps,
     )
-    patches = Patch(jnp.moveaxis(court.rows[:, :9], 0, 1))
+    patches = Patch(jnp.moveaxis(court.rows[:, :-12], 0, 1))
     count, dtype, h = plan.grid.shape[0] - 1, ends.dtype, plan.step / substeps
     inertia = ball.inertia_factor * ball.mass * ball.radius
     damping = dashpot(contact, patches, ball.mass)
