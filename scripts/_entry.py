@@ -1,6 +1,5 @@
 """How every script begins and ends: flags that all share, errors in one line."""
 
-import atexit
 import dataclasses
 import hashlib
 import json
@@ -122,8 +121,7 @@ def grouped(
 
 
 def _left(code: int) -> None:
-    """End with no interpreter taken down, as that breaks where an interrupt met the compiler."""
-    atexit._run_exitfuncs()
+    """End here: an interpreter that an interrupt met in the compiler breaks as it is taken down."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

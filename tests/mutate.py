@@ -71,13 +71,18 @@ def places(file: Path) -> list[tuple[Path, str, int]]:
         if noted is not None
         for number in range(noted.lineno, noted.end_lineno + 1)
     }  # a slip in an annotation fails at once or does nothing
-    nodes, found = list(ast_nodes(get_ast(code))), []
+    lines, nodes, found = code.splitlines(), list(ast_nodes(get_ast(code))), []
     for name in operator_names():
         if re.search(CONFIG["exclude"], name) or get_operator(name).arguments():
             continue
         operator = get_operator(name)()
         spans = [span for node in nodes for span in operator.mutation_positions(node)]
-        found += [(file, name, k) for k, ((n, _), _) in enumerate(spans) if n not in notes]
+        found += [
+            (file, name, k)
+            for k, ((n, column), _) in enumerate(spans)
+            # The bare star of a signature is no product.
+            if n not in notes and not lines[n - 1].startswith("*,", column)
+        ]
     return found
 
 

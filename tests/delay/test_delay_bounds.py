@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffsim import delay
-from diffsim.delay.maximum_likelihood import Likelihood
+from diffsim.delay.maximum_likelihood import Likelihood, next_delay
 
 FREQUENCIES = 1e9 + 1e6 * np.arange(32)
 DELAYS = np.array([8.0e-9, 25.0e-9])
@@ -130,6 +130,23 @@ def test_fit_derivatives_are_those_of_its_residual():
 
         slope, claimed = jax.jit(jax.grad(residual, has_aux=True))(point, problem)
         np.testing.assert_allclose(-2 * claimed, slope, atol=1e-11)
+
+
+def test_the_next_echo_tried_is_the_one_that_leaves_least():
+    normal = np.random.default_rng(0).standard_normal((2, 20, 2, 16))
+    pulse, grid = np.linspace(0.5, 1.5, 16) * 1j, jnp.arange(64) / 64
+
+    @jax.jit
+    @jax.vmap
+    def tried(values):
+        problem = Likelihood.of(delay.FrequencySamples.create(values, pulse=pulse))
+        mask, one = jnp.array([True, True]), jnp.array([0.2, 0.0])
+        left = jax.vmap(lambda delay: problem.fit(one.at[1].set(delay), mask).residual)(grid)
+        away = jnp.abs(grid - one[0]) > 1 / 64  # where both are nearly the same echo nothing is
+        best = grid[jnp.argmin(jnp.where(away, left, jnp.inf))]
+        return best, next_delay(problem, problem.fit(one, jnp.array([True, False])))
+
+    np.testing.assert_array_equal(*tried(normal[0] + 1j * normal[1]))
 
 
 def test_order_from_eigenvalues():

@@ -7,6 +7,24 @@ from diffsim import delay
 from diffsim.delay.report import as_json, warnings
 
 
+def test_the_misfit_is_what_is_left_near_the_echo():
+    """2 Σ_d |g_dᴴ r|² / ‖g‖² σ² at four resolution cells on each side."""
+    n, pulse = np.arange(32), np.linspace(0.3, 2.0, 32)
+
+    def echo(place):
+        return pulse * np.exp(-2j * np.pi * n * place)
+
+    normal = np.random.default_rng(0).standard_normal((2, 32))
+    values = echo(0.2) + 0.5 * echo(0.2 + 2.2 / 32) + 0.02 * (normal[0] + 1j * normal[1])
+    found = delay.estimate_delays(delay.FrequencySamples.create(values, pulse=pulse), 1, 1)
+    left = values - found.amplitudes[0] * echo(float(found.delays[0]))
+    cells = np.array([-4, -3, -2, -1, 1, 2, 3, 4]) / 32
+    seen = sum(abs(np.vdot(echo(float(found.delays[0]) + cell), left)) ** 2 for cell in cells)
+    wanted = 2 * seen / np.sum(pulse**2) / found.noise_variance
+    np.testing.assert_allclose(found.misfit, [wanted], rtol=1e-9)
+    assert wanted > 10
+
+
 @pytest.mark.parametrize("real", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_an_echo_of_another_shape_widens_its_error(real):
     """A second surface close behind, attenuation with dispersion, a wrong peak; and none of it."""

@@ -142,6 +142,13 @@ def test_root_music_finds_the_roots_of_the_companion_matrix(separation):
     np.testing.assert_allclose(found, roots, atol=1e-8)
 
 
+def test_root_music_finds_each_echo_once_where_its_search_looks(dtype):
+    # On a point of the grid the null spectrum is zero and so is the notch it is divided by.
+    places = np.random.default_rng(0).integers(4, 16, (20, 3)).cumsum(1) / 64
+    found = root_estimates(jax.vmap(record)(places.astype(dtype)))
+    np.testing.assert_allclose(found, places, atol=10 * np.finfo(dtype).eps)
+
+
 def test_spectrum_equals_the_product_with_the_noise_subspace():
     covariance = delay.smoothed_covariance(record(DELAYS) + noise(), WINDOW)
     delays, height = delay.music_spectrum(delay.signal_subspace(covariance, 3), 64, step=2.0)

@@ -72,6 +72,31 @@ def test_unknown_module_is_read_as_layers(name):
     np.testing.assert_allclose(found.x, x, atol=1e-11)
 
 
+def test_arithmetic_with_known_numbers_is_read():
+    c = np.array([0.5, -2.0, 3.0])
+    inverses = {
+        "neg": (lambda x: -x, lambda y: -y),
+        "add": (lambda x: c + x, lambda y: y - c),
+        "sub": (lambda x: x - c, lambda y: y + c),
+        "rsub": (lambda x: c - x, lambda y: c - y),
+        "mul": (lambda x: c * x, lambda y: y / c),
+        "rmul": (lambda x: x * c, lambda y: y / c),
+        "div": (lambda x: x / c, lambda y: y * c),
+        "asinh": (jnp.arcsinh, np.sinh),
+    }
+    y = np.array([0.25, 1.0, -0.75])
+
+    @fast_jit
+    def look(y):
+        return {
+            name: inv.invert(f, y, size=3, method="exact").x for name, (f, _) in inverses.items()
+        }
+
+    for name, found in look(y).items():
+        np.testing.assert_allclose(found, inverses[name][1](y), rtol=1e-14, err_msg=name)
+    assert inv.read.read(lambda x: c / x, jax.ShapeDtypeStruct((3,), float)) is None
+
+
 def test_what_cannot_be_read_is_searched():
     """relu, gelu and skips are no layers here; 'exact' refuses them, 'auto' goes on."""
     net = Net((3, 3, 3), jax.nn.gelu)

@@ -39,6 +39,13 @@ def test_hadamard_of_two_to_the_seventeen():
     assert float(layer.log_abs_det()) == pytest.approx(n / 2 * np.log2(n) * np.log(2))
 
 
+def test_a_conditioner_is_a_hidden_layer_of_tanh():
+    net = inv.Coupling.random(5, rngs=nnx.Rngs(0)).conditioner
+    x = np.array([0.5, -1.5])
+    first, shift, second, last = map(np.asarray, (net.first, net.shift, net.second, net.last))
+    np.testing.assert_allclose(net(x), second @ np.tanh(first @ x + shift) + last, rtol=1e-12)
+
+
 def test_dense_layers_equal_numpy():
     """Every structured matrix is what it says: against matrices built the plain way."""
     rngs = nnx.Rngs(0)
