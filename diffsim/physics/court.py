@@ -6,8 +6,9 @@ from flax import struct
 
 from diffsim.physics import pieces
 from diffsim.physics.lanes import gathered, where_any
+from diffsim.physics.proximity import Patch, proximity
 from diffsim.physics.state import Body
-from diffsim.physics.surfaces import Patch, Surface, proximity
+from diffsim.physics.surfaces import Surface
 from diffsim.physics.world import World
 
 
@@ -109,7 +110,7 @@ class Court:
         Args:
             moving: jets of the driven surfaces, (2, 12, n, B).
             ball: (n, B), or a place of its own for each surface, (S, n, B).
-            flat: see :func:`~diffsim.physics.surfaces.proximity`, (S, n, B).
+            flat: see :func:`~diffsim.physics.proximity.proximity`, (S, n, B).
 
         Returns:
             Patch, jets, Proximity.
@@ -117,7 +118,8 @@ class Court:
         shape = (len(self.order), *ball.position.x.shape[-2:])
         rows = jnp.moveaxis(self.rows, 0, 1)[:, :, None]
         rows = jnp.broadcast_to(rows, (rows.shape[0], *shape))
-        jet = jnp.stack([rows[-12:], jnp.zeros_like(rows[-12:])])
+        still = rows[-12:]
+        jet = jnp.stack([still, jnp.zeros_like(still)])
         if moving:
             jet = jnp.concatenate([jet[:, :, : self.fixed], jnp.stack(moving, axis=2)], axis=2)
         patch = Patch(rows[:-12])

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim.physics.proximity import coordinates
 from diffsim.physics.state import Pose
-from diffsim.physics.surfaces import coordinates
 
 NODES = 8
 ROUGH = 1e-6  # m: pieces further from their path than this, and than rounding, are not it

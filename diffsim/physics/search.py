@@ -11,7 +11,7 @@ from flax import struct
 
 from diffsim.physics.arc import Arc
 from diffsim.physics.lanes import repeat
-from diffsim.physics.surfaces import Proximity, gap
+from diffsim.physics.proximity import Proximity, gap
 from diffsim.physics.vector import choose
 
 NODES = 8  # sub-intervals of an arc on which the gap is looked at

@@ -14,7 +14,7 @@ from flax import struct
 
 from diffsim import BallState, World, simulate, table
 from diffsim.physics.contact import penalty
-from diffsim.physics.surfaces import gap
+from diffsim.physics.proximity import gap
 
 
 @struct.dataclass

@@ -290,11 +290,11 @@ def found(**changes):
 
 
 def test_the_table_and_what_it_warns_of():
-    head, first, second = report.table(found()).splitlines()
+    head, first, second = report.text_table(found()).splitlines()
     assert head == "2 echoes, noise deviation 0.2 per line, 25 % of the power left"
     assert first == "1.000000e-09 s ± 1.0e-11 s  amplitude 5 at 53.1°  resolved"
     assert second == "3.000000e-09 s ± 2.0e-11 s  amplitude 1 at 180.0°  resolved"
-    assert report.table(found(count=np.array(1))).startswith("1 echo,")
+    assert report.text_table(found(count=np.array(1))).startswith("1 echo,")
     assert report.warnings(found()) == []
     one = np.array([True, False, False])
     told = report.warnings(found(saturated=np.array(True), resolved=one, misfit=1 + one))

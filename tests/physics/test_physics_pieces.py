@@ -8,7 +8,7 @@ import pytest
 from diffsim.motion import GENERATORS
 from diffsim.physics import BallState, Paddle, Pose, Status, World, simulate
 from diffsim.physics.pieces import boundaries, pieces, rates
-from diffsim.physics.surfaces import coordinates
+from diffsim.physics.proximity import coordinates
 
 
 @pytest.mark.parametrize("name", GENERATORS)

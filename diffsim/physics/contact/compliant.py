@@ -6,7 +6,7 @@ from flax import struct
 
 from diffsim.physics.contact import penalty
 from diffsim.physics.contact.base import Flight
-from diffsim.physics.surfaces import gap
+from diffsim.physics.proximity import gap
 
 
 @struct.dataclass

@@ -11,8 +11,10 @@ from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
+from diffsim.physics.contact.impact_time import impact_time
 from diffsim.physics.court import Court, pick, shifted
 from diffsim.physics.lanes import again, full, gathered, lane_count, lanes, sized, where_any
+from diffsim.physics.proximity import contact_frame, gap, proximity
 from diffsim.physics.search import (
     GRAZING_SPEED,
     NODES,
@@ -23,7 +25,6 @@ from diffsim.physics.search import (
     refined,
 )
 from diffsim.physics.state import Body
-from diffsim.physics.surfaces import contact_frame, gap, proximity
 from diffsim.physics.vector import choose
 
 NO_SURFACE = -1
@@ -388,35 +389,3 @@ def _after(world, tape: Tape, patch, jet, near, before: Body) -> Body:
         choose(tape.hit, velocity, before.velocity),
         choose(tape.hit, spin, before.spin),
     )
-
-
-@jax.custom_jvp
-def impact_time(s, arc: Arc, late, jet, patch, radius):
-    """The root s of the gap, as a function of the arc and the motion of the surface.
-
-    By the implicit function theorem ds/dθ = −(∂gap/∂θ)/(∂gap/∂s), to any order; a grazing impact
-    gets derivative 0 instead of infinity.
-
-    Args:
-        s: the root.
-        arc: the ball.
-        late: start of the arc in its interval, s.
-        jet: coordinates of the surface at the root, and their derivatives, (4, 12, B).
-        patch, radius: of the surface and the ball.
-    """
-    return s
-
-
-@impact_time.defjvp
-def _(primals, tangents):
-    (_, arc, late, jet, patch, radius), (_, *ways) = primals, tangents
-    s = impact_time(*primals)
-
-    def skin(arc, late, jet, radius, patch=patch):
-        return gap(proximity(patch, shifted(jet, late + s * arc.duration), arc(s)), radius)
-
-    extents = () if patch.edge_radius is None else (patch,)  # of a plate move its skin
-    ways = (*ways[:3], ways[4], ways[3])[: 4 + len(extents)]
-    (_, rate), (change, _) = jax.jvp(skin, (arc, late, jet, radius, *extents), ways)
-    steep = (jnp.abs(rate) > GRAZING_SPEED) & (arc.duration > 0)
-    return s, jnp.where(steep, -change / jnp.where(steep, arc.duration * rate, 1.0), 0.0)

@@ -13,8 +13,8 @@ from diffsim.physics import pieces
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, row
 from diffsim.physics.court import Court, pick, wide
 from diffsim.physics.lanes import full, lane_count, lanes, sized
+from diffsim.physics.proximity import Patch, Proximity, contact_frame, gap
 from diffsim.physics.state import Ball, Body
-from diffsim.physics.surfaces import Patch, Proximity, contact_frame, gap
 from diffsim.physics.vector import Vector, choose
 
 STEPS_PER_CONTACT = 30
