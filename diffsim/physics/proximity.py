@@ -179,9 +179,9 @@ def contact_frame(jet: jax.Array, near: Proximity, radius: jax.Array) -> tuple[V
         arm = near.local - radius * near.normal
         normal = _along(jnp.unstack(axes), near.normal)
         return Vector.of(normal), Vector.of(moving + _along(jnp.unstack(turning), arm))
-    normal = axes[2] * near.side
-    arm = jnp.concatenate([near.local[:2], (near.local[2] - near.side * radius)[None]])
-    return Vector.of(normal), Vector.of(moving + _along(jnp.unstack(turning), arm))
+    (x, y, z), (first, second, third) = jnp.unstack(near.local), jnp.unstack(turning)
+    velocity = moving + first * x + second * y + third * (z - near.side * radius)
+    return Vector.of(axes[2] * near.side), Vector.of(velocity)
 
 
 def _along(axes, arm):
