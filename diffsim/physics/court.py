@@ -55,10 +55,13 @@ class Court:
     def chosen(self, index: jax.Array, moving: jax.Array) -> tuple[Patch, jax.Array]:
         """One surface for each ball, and its jet; nothing for index -1.
 
+        By masks, as they are few: their derivative has no scatter.
+
         Args:
             moving: the jet where the surface is a driven one, (orders, 12, B).
         """
-        own = chosen(self.rows, index)
+        here = (self.numbers == index)[:, None]
+        own = jnp.sum(jnp.where(here, self.rows, 0), axis=0, dtype=self.rows.dtype)
         rest = jnp.zeros((moving.shape[0] - 1, 12, own.shape[-1]), own.dtype)
         still = jnp.concatenate([own[None, -12:], rest])
         return Patch(own[:-12]), jnp.where(index >= self.fixed, moving, still)
@@ -135,14 +138,9 @@ def shifted(jet: jax.Array, time: jax.Array) -> jax.Array:
     return jet[:2] + on * (jet[1:3] + on / 2 * jnp.stack([jet[2] + on / 3 * jet[3], jet[3]]))
 
 
-def wide(tree, shape: tuple[int, ...]):
-    """Every leaf (…, B) in (…, *shape), whose last axis is the lanes."""
-
-    def widened(leaf):
-        head, ones = leaf.shape[:-1], (1,) * (len(shape) - 1)
-        return jnp.broadcast_to(leaf.reshape(*head, *ones, leaf.shape[-1]), (*head, *shape))
-
-    return jax.tree.map(widened, tree)
+def beside(tree):
+    """Every leaf (…, B) as (…, 1, B): one that stands beside several a lane."""
+    return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, -2), tree)
 
 
 def pick(rows: jax.Array, index: jax.Array) -> jax.Array:
@@ -151,18 +149,6 @@ def pick(rows: jax.Array, index: jax.Array) -> jax.Array:
     flat = index.reshape(-1, 1, index.shape[-1])
     found = jnp.take_along_axis(wide, flat, axis=0, mode="promise_in_bounds")
     return found.reshape(*index.shape[:-1], *rows.shape[1:-1], found.shape[-1])
-
-
-def chosen(items: jax.Array, index: jax.Array) -> jax.Array:
-    """The same by masks, for few rows: its derivative has no scatter; zero for index -1.
-
-    (S, …, B) and (…′, B): (…, …′, B).
-    """
-    extra = (1,) * (index.ndim - 1)
-    items = items.reshape(*items.shape[:-1], *extra, items.shape[-1])
-    number = jnp.arange(items.shape[0], dtype=index.dtype)
-    here = number.reshape(-1, *[1] * (items.ndim - 1)) == index
-    return jnp.sum(jnp.where(here, items, 0), axis=0, dtype=items.dtype)
 
 
 def _nothing(world: World) -> Surface:

@@ -201,8 +201,8 @@ def first_contact(
         nodes: ends of the sub-intervals where they are not equal, see :func:`nearest`.
 
     Returns:
-        found, s in [0, 1], index of the surface, the gap there, each (B,), and the sub-interval
-        of each surface in which it is, (2, S, B).
+        found, s in [0, 1], index of the surface, the gap there, each (B,), and where there are
+        ``nodes`` the ends of the sub-interval of each surface in which it is, (2, S, B).
     """
     left = jax.tree.map(lambda leaf: leaf[..., :-1, :], near)
     right = jax.tree.map(lambda leaf: leaf[..., 1:, :], near)
@@ -213,8 +213,10 @@ def first_contact(
     first = jnp.where(number == 0, tiny[:, None] / 30, 0.0)
     last = jnp.where(number == NODES - 1, tiny[:, None] / 2, 0.0)
     zero = (radius + depth - slack)[:, None]
-    width = 1.0 if nodes is None else jnp.diff(nodes, axis=1)
-    pace = duration / NODES if nodes is None else duration / NODES * width
+    pace = duration / NODES
+    if nodes is not None:
+        width = jnp.diff(nodes, axis=1)
+        pace = pace * width
     falls, cubic = crossing(left, right, pace, zero, first, last)
     falls &= allowed
     node = jnp.argmax(falls, axis=1)

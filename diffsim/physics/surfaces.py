@@ -1,6 +1,7 @@
 """Surfaces a ball can hit: flat patches and round-edged plates, fixed or carried along a path."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -209,15 +210,14 @@ def net_cord(restitution=0.5, friction=0.2, *, radius=0.003, name="net cord") ->
     >>> net_cord(radius=0.002).edge_radius.item() < 0.003
     True
     """
-    return Surface.create(
+    return _rod(
+        TABLE_WIDTH / 2 + NET_OVERHANG,
+        radius,
         center=(0.0, 0.0, TABLE_HEIGHT + NET_HEIGHT - radius),
         normal=(1.0, 0.0, 0.0),
         u=(0.0, 1.0, 0.0),
-        half_extents=(TABLE_WIDTH / 2 + NET_OVERHANG, radius),
-        two_sided=True,
         restitution=restitution,
         friction=friction,
-        edge_radius=radius,
         name=name,
     )
 
@@ -228,26 +228,28 @@ def table_edges(restitution=0.7, friction=0.2, *, radius=0.01) -> tuple[Surface,
     >>> [rod.name for rod in table_edges()]
     ['table edge -x', 'table edge +x', 'table edge -y', 'table edge +y']
     """
-    rods = []
-    for axis, (half, length) in enumerate(
-        ((TABLE_LENGTH / 2, TABLE_WIDTH / 2), (TABLE_WIDTH / 2, TABLE_LENGTH / 2))
-    ):
-        across = jnp.eye(3)[axis]
-        for sign in "-+":
-            rods.append(
-                Surface.create(
-                    center=float(f"{sign}1") * (half - radius) * across
-                    + jnp.array([0.0, 0.0, TABLE_HEIGHT - radius]),
-                    u=jnp.eye(3)[1 - axis],
-                    half_extents=(length, radius),
-                    two_sided=True,
-                    restitution=restitution,
-                    friction=friction,
-                    edge_radius=radius,
-                    name=f"table edge {sign}{'xy'[axis]}",
-                )
-            )
-    return tuple(rods)
+    across, low = jnp.eye(3), jnp.array([0.0, 0.0, TABLE_HEIGHT - radius])
+    halves = (TABLE_LENGTH / 2, TABLE_WIDTH / 2)
+    return tuple(
+        _rod(
+            halves[1 - axis],
+            radius,
+            center=sign * (halves[axis] - radius) * across[axis] + low,
+            u=across[1 - axis],
+            restitution=restitution,
+            friction=friction,
+            name=f"table edge {'+-'[sign < 0]}{'xy'[axis]}",
+        )
+        for axis in (0, 1)
+        for sign in (-1.0, 1.0)
+    )
+
+
+def _rod(half_length: float, radius, **settings: Any) -> Surface:
+    """A round rod along u, whose settings are those of :meth:`Surface.create`."""
+    return Surface.create(
+        half_extents=(half_length, radius), two_sided=True, edge_radius=radius, **settings
+    )
 
 
 def floor(restitution=0.8, friction=0.4, *, height=0.0, name="floor") -> Surface:

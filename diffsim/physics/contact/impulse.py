@@ -12,7 +12,7 @@ from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, coarse, fly, slide, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
 from diffsim.physics.contact.impact_time import impact_time
-from diffsim.physics.court import Court, pick, shifted
+from diffsim.physics.court import Court, beside, pick, shifted
 from diffsim.physics.lanes import again, full, gathered, lane_count, lanes, sized, where_any
 from diffsim.physics.proximity import contact_frame, gap, proximity
 from diffsim.physics.search import (
@@ -227,7 +227,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
 
         moving = [pieces.rates(c[:, :, None], place(shares), length / 2, 2) for c in coefficients]
         bare = dataclasses.replace(arc, spin=arc.spin[:1])  # does not matter there
-        spread = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, -2), bare)
+        spread = beside(bare)
         own = court.numbers == rest
         face = (own & flat)[:, None] if court.plates else None
         near = court.near(moving, spread(shares), face)[2]
@@ -236,7 +236,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         allowed = allowed[:, None] & ~(own[:, None] & (jnp.arange(NODES)[:, None] <= node))
         nodes = None
         if court.plates:
-            twice = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, -2), spread)
+            twice = beside(spread)
 
             def each(s):  # surface at a time of its own
                 at = [place(s[court.fixed + i])[None] for i in range(len(coefficients))]
@@ -254,10 +254,11 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         leaves &= until <= s
         found = (found | leaves) & running
         chosen = jnp.where(found & ~leaves | (rest < 0), chosen.astype(jnp.int32), rest)
-        root = refined, lambda s: near_at(s, chosen)[2], radius + depth, arc, jnp.minimum(s, 1.0)
+        root = lambda s: near_at(s, chosen)[2], radius + depth, arc, jnp.minimum(s, 1.0)
         if court.plates:
-            root = bracketed, *root[1:], *(pick(end, chosen) for end in within[0])
-        s = root[0](*root[1:])
+            s = bracketed(*root, *(pick(end, chosen) for end in within[0]))
+        else:
+            s = refined(*root)
         s = jnp.where(leaves, until, jnp.where(found, s, one))
 
         (patch, jet, near), before = near_at(s, chosen), arc(s)

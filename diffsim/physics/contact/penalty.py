@@ -11,7 +11,7 @@ from jax.lax import stop_gradient
 from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, row
-from diffsim.physics.court import Court, pick, wide
+from diffsim.physics.court import Court, beside, pick
 from diffsim.physics.lanes import full, lane_count, lanes, sized
 from diffsim.physics.proximity import Patch, Proximity, contact_frame, gap
 from diffsim.physics.state import Ball, Body
@@ -175,13 +175,13 @@ def _flown(contact, world, court: Court, plan: Plan, start, *, max_impacts: int)
             pieces.rates(pick(own, interval)[:, :, None], place[None], length / 2, 2)
             for own in plan.series
         ]
-        _, *found = court.near(moving, wide(state, (1, size)))
+        _, *found = court.near(moving, beside(state))
         return jax.tree.map(lambda leaf: leaf[..., 0, :], tuple(found))
 
     def rates(time, state: Body) -> Body:
         jet, near = nearby(time, state)
         normal, moving = contact_frame(jet, near, ball.radius)
-        alike = wide(state, (len(court.order), size))
+        alike = beside(state)
         force = contact.push(damping, near, ball)
         slip = (alike.velocity, alike.spin, force, contact.slip_speed)
         drag = rub(ball, patches.friction, normal, moving, *slip)
