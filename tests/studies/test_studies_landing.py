@@ -94,18 +94,18 @@ def test_inverted_model_hits_within_two_centimetres():
 )
 def test_settings_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message):
-        landing.Settings(**changes)
+        landing.LandingSettings(**changes)
 
 
 def test_the_table_is_in_centimetres_over_legal_landings():
     errors = np.array([0.01, 0.03, np.nan, 0.02])
     ways = ("start", "nearest", "inverted", "aimed", "again", "optimised")
     found = {"legal": 7, "model": np.array([0.01, 0.03]), "status": np.array([0, 0, 1])}
-    shown = landing.rows(landing.Settings(), found | dict.fromkeys(ways, errors))
+    shown = landing.rows(landing.LandingSettings(), found | dict.fromkeys(ways, errors))
     assert shown[0].startswith("forward model from 7 legal returns; held-out error 2.00 cm")
     assert shown[0].endswith("for 2 targets")
     half = 1.959964 / np.sqrt(3)
     assert f"2.000 ± {half:.3f}   2.000   3.000      3 of    4   0" in shown[2]
     assert shown[-1].endswith("100 with derivative")
-    nothing = landing.rows(landing.Settings(), found | dict.fromkeys(ways, np.full(4, np.nan)))
+    nothing = landing.rows(landing.LandingSettings(), found | dict.fromkeys(ways, np.full(4, np.nan)))
     assert " none      0 of    4 " in nothing[2]
