@@ -37,9 +37,9 @@ def main(options: Options) -> dict[str, Any]:
     jax.config.update("jax_enable_x64", True)
     from diffsim import identification
     from diffsim._files import figure_path
-    from diffsim.identification import report
     from diffsim.physics import World, scene
     from diffsim.report.progress import waiting
+    from reports import identify as report
 
     if options.plot is not None:
         figure_path(options.plot)

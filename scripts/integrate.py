@@ -5,11 +5,11 @@ def main() -> object:
     import jax
     import tyro
 
-    from diffsim.quadrature import command
+    from reports import sphere
 
-    options = tyro.cli(command.Options, config=(tyro.conf.PositionalRequiredArgs,))
+    options = tyro.cli(sphere.Options, config=(tyro.conf.PositionalRequiredArgs,))
     jax.config.update("jax_enable_x64", True)
-    lines, found = command.run(options)
+    lines, found = sphere.run(options)
     print("\n".join(lines))
     return found
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from diffsim.delay import recording
 from diffsim.identification import observations
 from diffsim.physics import scene
-from diffsim.quadrature import command
 from diffsim.training import LoopSettings, Settings, metrics
+from reports import sphere
 from studies.training import plan
 
 DATA = Path(__file__).parent / "physics" / "scenes"
@@ -83,7 +83,7 @@ READERS = {
     "array": Reader(recording.load, ".npy", NUMBERS, NESTED),
     "touchstone": Reader(recording.load, ".s1p", [TOUCHSTONE.encode()], [*TEXT, b"!", b"DB", b"Y"]),
     "gprmax": Reader(recording.load, ".out", [gprmax()], ANY),
-    "samples": Reader(command.load, ".npy", NUMBERS, NESTED),
+    "samples": Reader(sphere.load, ".npy", NUMBERS, NESTED),
     "observations": Reader(observations.read, ".csv", [seen()], TEXT),
     "metrics": Reader(
         metrics.read, ".csv", [table((0, 1.5), (5, "nan"), (10, 0.25), header="step,loss\n")], TEXT

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffsim import delay
-from diffsim.delay.report import as_json, warnings
+from reports.delay import as_json, warnings
 
 
 def test_the_misfit_is_what_is_left_near_the_echo():

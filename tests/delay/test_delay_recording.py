@@ -6,12 +6,17 @@ import sys
 import numpy as np
 import pytest
 
-from diffsim.delay import FrequencySamples, estimate_delays, report, ricker_spectrum
+from diffsim.delay import FrequencySamples, estimate_delays, ricker_spectrum
 from diffsim.delay.estimate import DelayEstimate
 from diffsim.delay.recording import Recording, load
+from reports import delay as report
 
 WAVE = [0.5, -0.25, 1.0, 0.125, 2.5]
 ROWS = "".join(f"{k * 0.5},{v}\n" for k, v in enumerate(WAVE))
+
+
+def samples_of(recording, **options):
+    return report._samples(recording, report.Options("", **options))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,7 @@ def test_touchstone_and_gprmax(tmp_path):
     assert found.sample_rate == pytest.approx(2e11)
     assert found.ricker_delay == pytest.approx(2**0.5)
     # A pulse that left at t = 0 has its centre √2 periods later.
-    samples = report._samples(found, None, "ricker:5e10", (1e9, 1e11), None, 0.0)
+    samples = samples_of(found, pulse="ricker:5e10", band=(1e9, 1e11))
     assert float(samples.origin) == pytest.approx(-(2**0.5) / 5e10)
 
 
@@ -249,14 +254,14 @@ def test_what_a_file_s_clock_and_the_flags_say_together(tmp_path):
     file = tmp_path / "wave.csv"
     wave = np.random.default_rng(0).normal(size=16)
     file.write_text("".join(f"{5 + k / 2},{v}\n" for k, v in enumerate(wave)))
-    made = report._samples(load(file), None, None, None, (6.0, 10.0), 5.5)
+    made = samples_of(load(file), gate=(6.0, 10.0), time_zero=5.5)
     assert float(made.step) == pytest.approx(2 / 8)
     assert float(made.origin) == pytest.approx(6.0 - 5.5)
     np.testing.assert_allclose(made.values, np.fft.fft(wave[2:10])[1:4], atol=1e-6)
     bare = tmp_path / "bare.csv"
     bare.write_text("1\n2\n1\n")
     touch = Recording(np.arange(1.0, 5), step=2e8, first=1e9)
-    made = report._samples(touch, None, "ricker:1e9", (1.1e9, 1.4e9), None, 2e-9)
+    made = samples_of(touch, pulse="ricker:1e9", band=(1.1e9, 1.4e9), time_zero=2e-9)
     np.testing.assert_allclose(made.frequencies, [1.2e9, 1.4e9], rtol=1e-6)
     np.testing.assert_allclose(made.values, [2, 3])
     np.testing.assert_allclose(
@@ -271,9 +276,8 @@ def test_what_a_file_s_clock_and_the_flags_say_together(tmp_path):
         ({"pulse": "ricker:x"}, "pulse: expected ricker:HZ"),
         ({"pulse": str(bare)}, "expected ricker:HZ for frequency samples, got a file"),
     ):
-        given = {"sample_rate": None, "pulse": None, "band": None, "gate": None} | bad
         with pytest.raises(ValueError, match=told):
-            report._samples(touch, **given, time_zero=0.0)
+            samples_of(touch, **bad)
 
 
 def found(**changes):

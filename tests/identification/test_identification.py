@@ -20,7 +20,6 @@ from diffsim.identification import (
     identify,
     parameter_names,
     read,
-    report,
     write,
 )
 from diffsim.identification.arcs import arcs, scatter
@@ -28,6 +27,7 @@ from diffsim.identification.contacts import FreeFlight, between, passes
 from diffsim.identification.fit import get, put
 from diffsim.physics import BallState, Paddle, Surface, World, floor, net, simulate, table
 from diffsim.physics.interpolate import states_at
+from reports import identify as report
 from studies.flights import made
 
 NAMES = ("drag", "magnus", "table.restitution", "table.friction")

@@ -9,9 +9,9 @@ import script
 from PIL import Image
 
 from diffsim.physics import BallState
-from diffsim.report import radar
 from diffsim.tasks import RadarTracking
 from diffsim.tasks.radar import Landing, Located
+from reports import radar
 
 ROOT = Path(__file__).parents[2]
 

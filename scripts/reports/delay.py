@@ -1,59 +1,70 @@
 """A signal file in, a table of delays and a picture of the spectrum over delay out."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import tyro
 
 from diffsim._files import figure_path, new_figure, save_figure
-from diffsim.delay.covariance import signal_subspace, smoothed_covariance
-from diffsim.delay.estimate import DelayEstimate, estimate_delays
-from diffsim.delay.music import music_spectrum
+from diffsim.delay import (
+    DelayEstimate,
+    FrequencySamples,
+    estimate_delays,
+    from_signal,
+    music_spectrum,
+    ricker_spectrum,
+    signal_subspace,
+    smoothed_covariance,
+)
 from diffsim.delay.recording import Recording, load
-from diffsim.delay.samples import FrequencySamples, from_signal, ricker_spectrum
 
 
-def delay_report(
-    signal: Path,
-    sample_rate: float | None = None,
-    *,
-    pulse: str | None = None,
-    echoes: str = "auto",
-    band: tuple[float, float] | None = None,
-    gate: tuple[float, float] | None = None,
-    time_zero: float = 0.0,
-    trace: int = 0,
-    plot: Path | None = None,
-) -> tuple[str, dict[str, Any]]:
-    """Delays of the echoes in a signal file, as a table with warnings, and for JSON.
+@dataclass(frozen=True)
+class Options:
+    """Print the delays of the echoes in a signal, with their standard errors.
 
-    Args:
-        signal: see :func:`diffsim.delay.recording.load`.
-        sample_rate: Hz; may be left out where the file has a clock, and must agree with it.
-        pulse: file of the pulse from its time zero on, or ``ricker:HZ`` for one centred on it
-            (a gprMax file's own is later, which is made up for).
-        echoes: a number, or ``auto`` to look for up to six.
-        band: (low, high), Hz.
-        gate: (start, stop), s on the file's clock, or after the first sample without one.
+    Attributes:
+        signal: .npy; a table in text with one column of values, or time and values, as
+            oscilloscopes write them; Touchstone .s1p, .s2p; gprMax .out, .h5.
+        sample_rate: Hz, where the file has no clock; must agree with one that it has.
+        pulse: file of the pulse from its time zero on, or ricker:HZ for one centred on it (a
+            gprMax file's own is later, which is made up for).
+        echoes: how many, or auto for up to six.
+        band: lowest and highest frequency to use, Hz.
+        gate: first and last time to use, s on the file's clock or after the first sample.
         time_zero: when the pulse left, on the same clock.
         trace: which record of a file with several, from 0 on.
-        plot: where to draw the MUSIC spectrum over delay.
+        plot: file for a picture of the spectrum over delay.
+    """
 
-    Returns:
-        the table: delay ± standard error, amplitude, and whether the echo is resolved; and the
-        same as names and numbers.
+    signal: tyro.conf.Positional[Path]
+    sample_rate: float | None = None
+    pulse: str | None = None
+    echoes: str = "auto"
+    band: tuple[float, float] | None = None
+    gate: tuple[float, float] | None = None
+    time_zero: float = 0.0
+    trace: int = 0
+    plot: Path | None = None
+
+
+def run(options: Options) -> tuple[str, dict[str, Any]]:
+    """The echoes as a table with warnings, and the same as names and numbers.
 
     Raises:
         ValueError: a file or an option makes no sense; the message is one line.
         OSError: a file cannot be read or written.
     """
+    echoes, plot = options.echoes, options.plot
     if echoes != "auto" and not echoes.isdecimal():
         raise ValueError(f"echoes: expected a number or auto, got {echoes!r}")
     if plot is not None:
         figure_path(plot)
-    recording = load(signal, trace)
-    samples = _samples(recording, sample_rate, pulse, band, gate, time_zero)
+    recording = load(options.signal, options.trace)
+    samples = _samples(recording, options)
     size = samples.weight.size
     count = None if echoes == "auto" else int(echoes)
     if count is not None and not 1 <= count <= size // 2:
@@ -65,7 +76,7 @@ def delay_report(
     if plot is not None:
         plot_spectrum(plot, samples, estimate)
     said = []
-    if recording.ricker_delay and pulse is None:
+    if recording.ricker_delay and options.pulse is None:
         said.append("the delays include the pulse's own; give --pulse ricker:HZ")
     found = {"record": recording.name} | as_json(estimate, said)
     lines = [f"read {recording.name}"] if recording.name else []
@@ -74,17 +85,11 @@ def delay_report(
     return text, found
 
 
-def _samples(
-    recording: Recording,
-    sample_rate: float | None,
-    pulse: str | None,
-    band: tuple[float, float] | None,
-    gate: tuple[float, float] | None,
-    time_zero: float,
-) -> FrequencySamples:
+def _samples(recording: Recording, options: Options) -> FrequencySamples:
     """The recording as frequency samples, with delays after ``time_zero``."""
+    band, gate, time_zero = options.band, options.gate, options.time_zero
     if recording.step is not None:
-        if gate is not None or sample_rate is not None:
+        if gate is not None or options.sample_rate is not None:
             raise ValueError("gate, sample_rate: expected none for frequency samples, got one")
         frequency = recording.first + recording.step * np.arange(recording.values.size)
         keep = slice(None)
@@ -93,7 +98,7 @@ def _samples(
             if inside.size < 2:
                 raise ValueError(f"band: expected at least 2 of the frequencies inside, got {band}")
             keep = slice(inside[0], inside[-1] + 1)
-        shape = _pulse(pulse, 2 * frequency[-1])
+        shape = _pulse(options.pulse, 2 * frequency[-1])
         if isinstance(shape, np.ndarray):
             raise ValueError("pulse: expected ricker:HZ for frequency samples, got a file")
         return FrequencySamples.create(
@@ -103,11 +108,11 @@ def _samples(
             pulse=None if shape is None else shape(frequency[keep]),
             origin=-time_zero,
         )
-    rate = _rate(recording, sample_rate)
-    shape = _pulse(pulse, rate)
+    rate = _rate(recording, options.sample_rate)
+    shape = _pulse(options.pulse, rate)
     if callable(shape):
-        assert pulse is not None
-        time_zero += recording.ricker_delay / float(pulse.removeprefix("ricker:"))
+        assert options.pulse is not None
+        time_zero += recording.ricker_delay / float(options.pulse.removeprefix("ricker:"))
     return from_signal(
         recording.values,
         rate,

@@ -1,6 +1,6 @@
 """A ball tracked by radar: what the antennas hear, where it will land, and how sure that is."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,40 +8,60 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim._files import FIGURES, checked, new_figure, save_figure
-from diffsim.delay.radar import range_to_delay
+from diffsim._check import in_range
+from diffsim._files import figure_path, new_figure, save_figure
+from diffsim.delay.radar import Radar, range_to_delay
 from diffsim.physics import BallState
 from diffsim.report.stage import BY_NAME, COLORS, INK, light, outline, plain
 from diffsim.tasks.radar import Landing, Located, RadarTracking
 
 
-def radar_report(
-    tracking: RadarTracking,
-    truth: BallState,
-    *,
-    trials: int = 200,
-    seed: int = 0,
-    plot: Path | None = None,
-) -> tuple[str, dict[str, Any]]:
-    """Track one ball under many noises: estimates with ±, errors beside the bound, derivatives.
+@dataclass(frozen=True)
+class Options:
+    """Track a served ball by four antennas around a table, and print where it will land.
 
-    Args:
-        tracking: antennas and world.
-        truth: of the ball at the first pulse.
+    Attributes:
+        position: of the ball at the first pulse, m.
+        velocity: at the first pulse, m/s.
+        spin: known to the radar, rad/s.
+        pulses: heard by every antenna.
+        interval: between pulses, s.
+        noise: deviation of a sample, relative to the echo of a ball a metre away.
         trials: noises drawn; the first is reported in detail.
         seed: of the noise.
-        plot: where to draw echoes, flight and landings; .png, .pdf or .svg.
+        plot: file for a picture of echoes, flight and landings.
+    """
 
-    Returns:
-        as text, and as names and numbers in SI units.
+    position: tuple[float, float, float] = (1.25, 0.2, 1.1)
+    velocity: tuple[float, float, float] = (-5.0, 0.3, 1.2)
+    spin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    pulses: int = 12
+    interval: float = 0.02
+    noise: float = 0.01
+    trials: int = 200
+    seed: int = 0
+    plot: Path | None = None
+
+
+def run(options: Options) -> tuple[str, dict[str, Any]]:
+    """Estimates with ±, errors beside the bound, derivatives; and the same as names and numbers.
 
     Raises:
-        ValueError: no trials, another suffix, or a ball that lands nowhere.
+        ValueError: an option makes no sense, or the ball lands nowhere.
+        OSError: the picture cannot be written.
     """
-    if trials < 2:
-        raise ValueError(f"trials: expected at least 2, got {trials}")
-    file = None if plot is None else checked(plot, FIGURES)
-    keys = jax.random.split(jax.random.key(seed), trials)
+    file = None if options.plot is None else figure_path(options.plot)
+    if options.trials < 2:
+        raise ValueError(f"trials: expected at least 2, got {options.trials}")
+    given = {name: getattr(options, name) for name in ("position", "velocity", "spin")}
+    truth = BallState.create(**{name: in_range(name, value) for name, value in given.items()})
+    tracking = RadarTracking.create(
+        radar=Radar.create(noise=options.noise),
+        guess=BallState.create([1.3, 0.0, 1.15], [-5.5, 0.0, 1.0], options.spin),
+        pulses=options.pulses,
+        interval=options.interval,
+    )
+    keys = jax.random.split(jax.random.key(options.seed), options.trials)
     noisy = jax.jit(jax.vmap(tracking.listen, (None, 0)))(truth, keys)
     received = jnp.concatenate([tracking.listen(truth)[None], noisy])
     ball, landing = jax.tree.map(np.asarray, jax.jit(jax.vmap(tracking.track))(received))
