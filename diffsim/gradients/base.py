@@ -252,7 +252,8 @@ def _attach_jvp(primals, tangents):
     return attach(value, gradient, x), tangents[0] + slope  # the value stays differentiable
 
 
-def _check_options(method: object, on_failure: str, penalty: Tree) -> None:
+def _drawing(loss, method, on_failure, penalty, **options) -> Callable:
+    """(x, args, key) → the problem, and what the method draws for it; the options are checked."""
     if not isinstance(method, Method):
         raise TypeError(f"method: expected a Method record such as Pathwise(), got {method!r}")
     if on_failure not in POLICIES:
@@ -260,6 +261,12 @@ def _check_options(method: object, on_failure: str, penalty: Tree) -> None:
     if (on_failure == "penalty") != (penalty is not None):
         raise ValueError(f"penalty: expected exactly with on_failure='penalty', got {penalty!r}")
     method.check()
+
+    def drawn(x, args, key):
+        problem = posed(loss, method, x, args, key, penalty=penalty, **options)
+        return problem, method.draw(problem)
+
+    return drawn
 
 
 def surrogate(
@@ -305,18 +312,15 @@ def surrogate(
     >>> round(float(jax.grad(lambda w: f(3.0 * w))(jnp.ones(()))), 2)
     18.0
     """
-    _check_options(method, on_failure, penalty)
+    drawn = _drawing(loss, method, on_failure, penalty, has_aux=has_aux, stochastic=stochastic)
 
     def differentiable(x, *args, key=None):
-        problem = posed(
-            loss, method, x, args, key, has_aux=has_aux, stochastic=stochastic, penalty=penalty
-        )
-        draws = method.draw(problem)
+        problem, draws = drawn(x, args, key)
         value, gradient, _, kept = reduced(draws, on_failure != "raise")
         _raise_if_failed(problem, kept, on_failure)
         slope = jax.lax.stop_gradient(problem.unravel_x(gradient))
         value = attach(value, slope, x)
-        return (value, problem.call(problem.point, problem.aux_key)[1]) if has_aux else value
+        return (value, problem.aux()) if has_aux else value
 
     return differentiable
 
@@ -343,13 +347,10 @@ def estimate(
     >>> round(float(e.grad[0]), 2), e.evaluations, e.objective
     (1.0, 8, 'f')
     """
-    _check_options(method, on_failure, penalty)
+    drawn = _drawing(loss, method, on_failure, penalty, has_aux=has_aux, stochastic=stochastic)
 
     def estimated(x, *args, key=None):
-        problem = posed(
-            loss, method, x, args, key, has_aux=has_aux, stochastic=stochastic, penalty=penalty
-        )
-        draws = method.draw(problem)
+        problem, draws = drawn(x, args, key)
         if (method.stochastic or stochastic) and draws.terms.shape[0] < 2:
             raise ValueError(
                 f"samples: a variance needs at least 2, got 1 from {type(method).__name__}; "
@@ -365,7 +366,7 @@ def estimate(
         return Estimate(
             value=value,
             grad=problem.unravel_x(gradient),
-            aux=problem.call(problem.point, problem.aux_key)[1] if has_aux else None,
+            aux=problem.aux(),
             variance=total,
             standard_error=problem.unravel_x(jnp.sqrt(variance)),
             skewness=problem.unravel_x(intervals.skewness(draws.terms)),

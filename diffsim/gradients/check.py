@@ -10,6 +10,7 @@ import numpy as np
 from flax import struct
 from jax.typing import DTypeLike
 
+from diffsim import _show
 from diffsim._types import Tree
 from diffsim.gradients import slips, taylor
 from diffsim.gradients.flat import flatten
@@ -41,6 +42,10 @@ class CheckReport:
     coordinates: tuple[tuple[str, tuple[int, ...], float, float], ...]
     directions: tuple[taylor.DirectionCheck, ...]
     steps: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        names = ("diagnosis", "passed", "leaf", "slips")
+        return _show.record("CheckReport", **{name: str(getattr(self, name)) for name in names})
 
     def __str__(self) -> str:
         where = f" in {self.leaf}" if self.leaf else ""

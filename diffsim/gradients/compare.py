@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from flax import struct
 
+from diffsim import _show
 from diffsim._files import replacing, write_rows
 from diffsim._intervals import Interval
 from diffsim._types import Tree
@@ -66,17 +67,35 @@ class Comparison:
     reference: np.ndarray
     reference_error: float
 
+    def __repr__(self) -> str:
+        names = ", ".join(row.name for row in self.rows)
+        error = self.reference_error
+        return _show.record("Comparison", rows=names, reference=self.reference, error=error)
+
+    def _repr_html_(self) -> str:
+        return _show.html_table(*self._told())
+
+    def _told(self) -> tuple[str, tuple[str, ...], list[list[str]]]:
+        """Title, headings and cells."""
+        title = f"{self.replications} replications, {100 * self.confidence:g} % intervals"
+        headings = ("method", "objective", "evaluations", *COLUMNS)
+        cells = [
+            [row.name, row.objective, str(row.evaluations)]
+            + [str(getattr(row, column)) for column in COLUMNS]
+            for row in self.rows
+        ]
+        return title, headings, cells
+
     def table(self) -> Any:
         """A rich Table."""
         from rich.table import Table
 
-        title = f"{self.replications} replications, {100 * self.confidence:g} % intervals"
+        title, headings, cells = self._told()
         table = Table(title=title)
-        for heading in ("method", "objective", "evaluations", *COLUMNS):
+        for heading in headings:
             table.add_column(heading, justify="left" if heading == "method" else "right")
-        for row in self.rows:
-            cells = [str(getattr(row, column)) for column in COLUMNS]
-            table.add_row(row.name, row.objective, str(row.evaluations), *cells)
+        for row in cells:
+            table.add_row(*row)
         return table
 
     def __str__(self) -> str:
@@ -214,10 +233,7 @@ def _runner(loss, stochastic, chunk, jit) -> Callable:
     counts: dict[Any, int] = {}
 
     def one(record, x, args, key):
-        problem = posed(
-            loss, record, x, args, key, has_aux=False, stochastic=stochastic, penalty=None
-        )
-        draws = record.draw(problem)
+        draws = record.draw(posed(loss, record, x, args, key, stochastic=stochastic))
         gradient = reduced(draws, masked=False)[1]
         counts[jax.tree.structure(record), gradient.size] = draws.evaluations
         return gradient

@@ -20,10 +20,7 @@ def centered_ranks(values: jax.Array) -> jax.Array:
     """
     flat = values.ravel()
     good = jnp.isfinite(flat)
-    ordered = jnp.sort(jnp.where(good, flat, jnp.inf))
-    below = jnp.searchsorted(ordered, flat, side="left")
-    above = jnp.searchsorted(ordered, flat, side="right")
-    rank = 0.5 * (below + above - 1).astype(values.dtype)
+    rank = jax.scipy.stats.rankdata(jnp.where(good, flat, jnp.inf)).astype(values.dtype) - 1
     spread = jnp.maximum(jnp.sum(good) - 1, 1).astype(values.dtype)
     return jnp.where(good, rank / spread - 0.5, jnp.nan).reshape(values.shape)
 

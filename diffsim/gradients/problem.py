@@ -79,6 +79,10 @@ class Problem:
         """The raw loss at one flat point."""
         return self.call(point, key)[0]
 
+    def aux(self) -> Tree:
+        """The loss's aux at x itself, None where it has none."""
+        return self.call(self.point, self.aux_key)[1] if self.has_aux else None
+
     def keys(self, count: int) -> jax.Array | None:
         """One key per row for a stochastic loss, else None."""
         return None if self.loss_key is None else jax.random.split(self.loss_key, count)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from diffsim._adam import adam
 from diffsim._types import Tree
 from diffsim.gradients.base import Draws, Sampled
 from diffsim.gradients.flat import flatten
@@ -112,19 +113,11 @@ def fit_surrogate(
             raise ValueError("parameters: expected a start for the surrogate, got None")
         shapes = [(), (flat.size,), (flat.size, flat.size)]
         start = tuple(jnp.zeros(shape, flat.dtype) for shape in shapes)
-    optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     def spread(trial, step_key):
         problem = Problem(loss, x, has_aux=False, keys=(step_key, None, None), stochastic=False)
         return jnp.mean(jnp.sum(method.replace(parameters=trial).draw(problem).terms ** 2, axis=1))  # type: ignore[attr-defined]
 
-    def step(carry, step_key):
-        trial, state = carry
-        slope = jax.grad(spread)(trial, step_key)
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes int and float in its powers
-            update, state = optimiser.update(slope, state, trial)
-        return (optax.apply_updates(trial, update), state), None
-
-    keys = jax.random.split(key, steps)
-    (fitted, _), _ = jax.lax.scan(step, (start, optimiser.init(start)), keys)
+    rate = optax.cosine_decay_schedule(learning_rate, steps)
+    fitted = adam(spread, start, jax.random.split(key, steps), rate)
     return method.replace(parameters=fitted)  # type: ignore[attr-defined]

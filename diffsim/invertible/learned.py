@@ -10,6 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from diffsim import _check
+from diffsim._adam import adam
 from diffsim._types import Tree
 from diffsim.invertible.base import normal
 
@@ -93,19 +94,15 @@ def learn_inverse(
 
 
 def fit(loss: Callable, state: Tree, data: tuple, key: jax.Array, *, steps, batch, rate) -> Tree:
-    """Adam on random batches of ``data``'s rows, compiled as one loop."""
-    adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    """Adam on random batches of ``data``'s rows, its rate falling along a cosine."""
 
     @jax.jit
     def run(state, data):
-        def step(carry, key):
-            state, memory = carry
+        def one(state, key):
             rows = jax.random.randint(key, (batch,), 0, data[0].shape[0])
-            slope = jax.grad(loss)(state, *(d[rows] for d in data))
-            with jax.numpy_dtype_promotion("standard"):  # optax mixes in an integer count
-                updates, memory = adam.update(slope, memory, state)
-            return (optax.apply_updates(state, updates), memory), None
+            return loss(state, *(d[rows] for d in data))
 
-        return jax.lax.scan(step, (state, adam.init(state)), jax.random.split(key, steps))[0][0]
+        keys = jax.random.split(key, steps)
+        return adam(one, state, keys, optax.cosine_decay_schedule(rate, steps))
 
     return run(state, data)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
+from diffsim._adam import adam
 from diffsim.invertible.implicit import DENSE, jacobian
 
 
@@ -130,16 +130,7 @@ def improve(f: Callable, state: Search, goal: jax.Array, scale: jax.Array, limit
 
 def descend(f: Callable, x: jax.Array, steps: int, rate: float = 0.05) -> jax.Array:
     """Adam on ½‖f(x)‖²: slow, but it leaves basins that Newton's method does not."""
-    adam = optax.adam(rate)
-
-    def step(carry, _):
-        x, state = carry
-        gradient = jax.grad(lambda x: 0.5 * jnp.sum(f(x) ** 2))(x)
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes in an integer count
-            updates, state = adam.update(gradient, state)
-        return (optax.apply_updates(x, updates), state), None
-
-    return jax.lax.scan(step, (x, adam.init(x)), None, steps)[0][0]
+    return adam(lambda x, _: 0.5 * jnp.sum(f(x) ** 2), x, jnp.arange(steps), rate)
 
 
 def restart(

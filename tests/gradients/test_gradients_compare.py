@@ -55,6 +55,8 @@ def test_figures_against_theory(table):
 def test_prints_saves_and_plots(table, tmp_path):
     assert "95 % intervals" in str(table)
     assert "noisy" in str(table)
+    assert repr(table).startswith("Comparison(rows=exact, noisy, spsa, reference=")
+    assert table._repr_html_().count("<tr>") == 4  # the headings, three methods
     table.save(tmp_path / "t.csv")
     table.save(tmp_path / "t.json")
     with (tmp_path / "t.csv").open() as file:

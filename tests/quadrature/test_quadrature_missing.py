@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from zonal import zonal, zonal_integral
 
 from diffsim.quadrature import Symmetry, integrate, sphere_grid, weights
-from diffsim.quadrature.base import zonal, zonal_integral
 from diffsim.quadrature.scheme import scheme_of
 from studies import integrands
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from zonal import zonal, zonal_integral
 
 from diffsim.quadrature import RULES, Symmetry, Zoom, make, sphere_grid
-from diffsim.quadrature.base import PointRule, Rule, zonal, zonal_integral
+from diffsim.quadrature.base import PointRule, Rule
 from diffsim.quadrature.gregory import _line
 from diffsim.quadrature.scheme import scheme_of
 from studies import integrands
