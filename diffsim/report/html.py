@@ -84,7 +84,8 @@ def figure(draw: Callable[[Path], object], about: str) -> str:
         file = Path(folder) / "figure.svg"
         draw(file)
         data = base64.b64encode(file.read_bytes()).decode()
-    return f'<img alt="{escape(about)}" src="data:image/svg+xml;base64,{data}">'
+    source = f"data:image/svg+xml;base64,{data}"
+    return f'<div class="wide"><img alt="{escape(about)}" src="{source}"></div>'
 
 
 def replay(film: Mapping[str, object]) -> str:
@@ -95,7 +96,7 @@ def replay(film: Mapping[str, object]) -> str:
     views = "".join(f'<option value="{v}">{name}</option>' for name, v in VIEWS.items())
     data = json.dumps(film, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     return (
-        '<div class="replay"><div class="stage"><div class="key"></div></div><div class="bar">'
+        '<div class="replay"><div class="key"></div><div class="stage"></div><div class="bar">'
         '<button class="play">play</button><select class="rally" aria-label="rally"></select>'
         '<input class="scrub" type="range" min="0" step="any" aria-label="time">'
         '<span class="clock"></span>'

@@ -32,25 +32,49 @@ function replay(box) {
   const film = JSON.parse(box.querySelector("script").textContent);
   const stage = box.querySelector(".stage"), $ = (name) => box.querySelector(name);
   const vector = (x) => new THREE.Vector3(...x);
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const ink = color("--ink"), faint = color("--faint");
   const renderer = new THREE.WebGLRenderer({ antialias: true });
   renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
   stage.append(renderer.domElement);
   const scene = new THREE.Scene();
-  scene.background = new THREE.Color("#f6f7f8");
+  scene.background = new THREE.Color(color("--stage"));
   scene.add(new THREE.HemisphereLight("#ffffff", "#d0d0d0", 3.2));
   const camera = new THREE.PerspectiveCamera(40, 1, 0.01, 500);
   camera.up.set(0, 0, 1);
   const controls = new THREE.OrbitControls(camera, renderer.domElement);
 
   const [low, high] = film.bounds.map(vector);
-  const middle = low.clone().add(high).multiplyScalar(0.5), size = high.distanceTo(low);
-  const far = Math.max(0.85 * size, 1.6 * (high.z - low.z)); // all of a tall scene, too
-  function look(x, y, z) {
-    controls.target.copy(middle);
-    camera.position.copy(middle).add(new THREE.Vector3(x, y, z).multiplyScalar(far));
+  const corners = [low, high].flatMap((a) => [low, high].flatMap((b) => [low, high].map((c) =>
+    new THREE.Vector3(a.x, b.y, c.z))));
+  function resize() {
+    renderer.setSize(stage.clientWidth, stage.clientHeight);
+    camera.aspect = stage.clientWidth / stage.clientHeight;
+    camera.updateProjectionMatrix();
+    stale = true;
+  }
+  function look(x, y, z) { // from there, as near as all corners are in the picture
+    const away = new THREE.Vector3(x, y, z).normalize(), axis = new THREE.Vector3();
+    let far = 2 * high.distanceTo(low);
+    controls.target.copy(low).lerp(high, 0.5);
+    for (let i = 0; i < 12; i++) {
+      camera.position.copy(controls.target).addScaledVector(away, far);
+      camera.lookAt(controls.target);
+      camera.updateMatrixWorld();
+      const seen = corners.map((corner) => corner.clone().project(camera));
+      const tall = far * Math.tan(camera.fov / 2 * Math.PI / 180);
+      const [across, up] = ["x", "y"].map((name, column) => {
+        const [least, most] = [Math.min, Math.max].map((end) => end(...seen.map((p) => p[name])));
+        const half = column ? tall : tall * camera.aspect;
+        axis.setFromMatrixColumn(camera.matrixWorld, column);
+        controls.target.addScaledVector(axis, half * (least + most) / 2);
+        return (most - least) / 2;
+      });
+      far *= 0.5 + 0.5 * Math.max(across, up) / 0.95; // half the way: nearer ones grow faster
+    }
+    camera.position.copy(controls.target).addScaledVector(away, far);
     controls.update();
   }
-  look(0.35, -0.85, 0.45);
 
   function patch(shape, alpha) { // a flat outline, filled and edged, in its own frame
     const points = shape.outline.map(([x, y]) => new THREE.Vector2(x, y));
@@ -82,9 +106,9 @@ function replay(box) {
     const ends = [[-1, -1], [1, 1], [-1, 1], [1, -1]].map(([a, b]) =>
       new THREE.Vector3(x + a * cross, y + b * cross, z + 0.003));
     scene.add(new THREE.LineSegments(new THREE.BufferGeometry().setFromPoints(ends),
-      new THREE.LineBasicMaterial({ color: "#202020" })));
+      new THREE.LineBasicMaterial({ color: ink })));
     const ring = new THREE.Mesh(new THREE.RingGeometry(cross * 0.9, cross, 48),
-      new THREE.MeshBasicMaterial({ color: "#202020", side: THREE.DoubleSide }));
+      new THREE.MeshBasicMaterial({ color: ink, side: THREE.DoubleSide }));
     ring.position.set(x, y, z + 0.003);
     scene.add(ring);
   }
@@ -95,11 +119,11 @@ function replay(box) {
   const trail = new THREE.Points(new THREE.BufferGeometry(),
     new THREE.PointsMaterial({ size: 4, sizeAttenuation: false, vertexColors: true }));
   const whole = new THREE.Line(new THREE.BufferGeometry(),
-    new THREE.LineBasicMaterial({ color: "#8a8a8a" }));
+    new THREE.LineBasicMaterial({ color: faint }));
   const arm = new THREE.Line(new THREE.BufferGeometry(),
-    new THREE.LineBasicMaterial({ color: "#202020" }));
+    new THREE.LineBasicMaterial({ color: ink }));
   const joints = new THREE.Points(arm.geometry,
-    new THREE.PointsMaterial({ color: "#202020", size: 7, sizeAttenuation: false }));
+    new THREE.PointsMaterial({ color: ink, size: 7, sizeAttenuation: false }));
   scene.add(ball, axis, trail, whole, arm, joints);
   for (const drawn of [trail, whole, arm, joints]) drawn.frustumCulled = false;
   const marks = new THREE.Group(), dot = new THREE.SphereGeometry(film.radius * 0.7, 16, 8);
@@ -140,7 +164,7 @@ function replay(box) {
     }
     const past = [at];
     for (let i = k; i >= 0 && rally.time[i] >= time - 0.3; i--) past.push(vector(rally.ball[i]));
-    const pale = new THREE.Color("#8a8a8a"), dark = new THREE.Color("#202020");
+    const pale = new THREE.Color(faint), dark = new THREE.Color(ink);
     trail.geometry.dispose();
     trail.geometry = new THREE.BufferGeometry().setFromPoints(past);
     trail.geometry.setAttribute("color", new THREE.Float32BufferAttribute(
@@ -192,12 +216,9 @@ function replay(box) {
     $(".key").append(line);
   }
 
-  new ResizeObserver(() => {
-    renderer.setSize(stage.clientWidth, stage.clientHeight);
-    camera.aspect = stage.clientWidth / stage.clientHeight;
-    camera.updateProjectionMatrix();
-    stale = true;
-  }).observe(stage);
+  resize();
+  look(0.35, -0.85, 0.45);
+  new ResizeObserver(resize).observe(stage);
   renderer.setAnimationLoop((now) => {
     if (playing) {
       seek(time + (now - last) / 1000 * Number($(".speed").value));
