@@ -254,15 +254,15 @@ def _is_config(word: str) -> bool:
     return word.startswith("--config=")
 
 
-def _flags(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def _flags(values: dict[str, Any]) -> Iterator[str]:
     for name, value in values.items():
-        flag = prefix + name.replace("_", "-")
-        if isinstance(value, dict):
-            yield from _flags(value, f"{flag}.")
-        elif isinstance(value, bool):
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
             yield f"--{flag}" if value else f"--no-{flag}"
         elif value is not None:
             yield f"--{flag}"
+            if isinstance(value, dict):
+                value = [word for pair in value.items() for word in pair]
             yield from map(str, value) if isinstance(value, list) else [str(value)]
 
 

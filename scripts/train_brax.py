@@ -1,9 +1,10 @@
 """Train on a task with one of brax's own trainers, and write how it went."""
 
+import json
 import time
 import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
@@ -24,13 +25,13 @@ class Options:
     seed: int = 0
     """Of everything drawn at random."""
     out: Path = Path("runs/brax")
-    """Folder for metrics.csv and TensorBoard files."""
+    """Folder for settings.json, metrics.csv and TensorBoard files."""
     set: dict[str, float] = field(default_factory=dict)
     """Settings of brax's trainer, e.g. --set num_envs 64 learning_rate 1e-3."""
 
 
 def run(options: Options) -> list[dict[str, float]] | None:
-    from diffsim._files import folder
+    from diffsim._files import folder, replacing
 
     folder(options.out)
     if options.budget < 1:
@@ -61,6 +62,8 @@ def run(options: Options) -> list[dict[str, float]] | None:
     with ExitStack() as stack:
         if first():
             stack.enter_context(locked(options.out))
+            with replacing(options.out / "settings.json") as made:
+                made.write_text(json.dumps(asdict(options), default=str, indent=2))
             metrics = stack.enter_context(MetricsWriter(options.out))
             tell = stack.enter_context(counting("training", options.budget))
         brax_adapter.train(

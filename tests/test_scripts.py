@@ -78,6 +78,13 @@ def test_a_run_s_settings_come_back(tmp_path):
     assert read.sigma is None
 
 
+def test_a_table_in_a_file_gives_names_and_values(tmp_path):
+    config = tmp_path / "flags.toml"
+    config.write_text("seed = 3\n[set]\nnum_envs = 64\nlearning_rate = 1e-3\n")
+    words = _entry._configured(["--config", str(config)])
+    assert words == ["--seed", "3", "--set", "num_envs", "64", "learning_rate", "0.001"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [("steps = ", "expected TOML"), (None, "No such file"), ("stepz = 1\n", "stepz")],

@@ -1,5 +1,6 @@
 """The tasks as Gymnasium and brax environments, and brax's trainers on them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -328,6 +329,9 @@ def test_brax_trainers_run_on_two_devices(algorithm, tmp_path):
         },
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
+    stored = json.loads((tmp_path / "settings.json").read_text())
+    assert (stored["algorithm"], stored["budget"]) == (algorithm, int(budget))
+    assert stored["set"]["num_eval_envs"] == 4
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     assert lines[0] == "step,seconds,return,length"
     last = [float(number) for number in lines[-1].split(",")]
