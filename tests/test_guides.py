@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from diffsim.physics import scene
+
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted(
     path for path in (ROOT / "scripts/guides").glob("*.py") if path.name != "make_pages.py"
@@ -74,6 +76,13 @@ def test_the_snippets_of_the_readme_run(told, tmp_path):
     assert len(lines) == len(told)
     for line, part in zip(lines, told.values(), strict=True):
         assert part in line
+
+
+def test_the_scene_of_the_readme_is_the_one_that_is_explained():
+    name = re.findall(r"scripts/simulate.py (\S+)", README)[0]
+    text = (ROOT / name).read_text()
+    assert text in (ROOT / "scripts/guides/pages/measured.md").read_text()
+    assert [surface.name for surface in scene.loads(text).world.surfaces] == ["table", "paddle"]
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
