@@ -58,11 +58,14 @@ def test_the_package_imports_no_script():
     assert {one for one in imported("diffsim") if one[0].split(".")[0] in outside} == set()
 
 
-def test_ci_runs_the_command_of_the_readme():
+def test_ci_runs_the_command_of_the_readme_and_makes_the_site():
     commands = re.findall(r"^python3.11 -m venv .*$", (ROOT / "README.md").read_text(), re.M)
     assert len(commands) == 2
-    last = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
-    assert last == commands[1]
+    run = (ROOT / ".ci" / "run").read_text()
+    assert run.strip().splitlines()[-1] == commands[1]
+    site = re.findall(r"mkdocs build --strict \S+ \S+", (ROOT / "CONTRIBUTING.md").read_text())
+    assert site == ["mkdocs build --strict -f scripts/guides/mkdocs.yml"]
+    assert site[0] in run
 
 
 def test_no_file_holds_two_ideas():

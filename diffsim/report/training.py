@@ -1,10 +1,14 @@
 """A training run as a person sees it: a progress bar, a table before and after, and pictures."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +26,7 @@ from diffsim.training.processes import first
 
 SUFFIXES = (".png", ".pdf")  # of every figure: for screens and for papers
 FPS, FRAMES = 15, 108  # of the animation of two rallies
+RALLIES = 8  # on the page; four of them are in the picture, two in the animation
 
 
 def run(settings: Settings, console: Console | None = None) -> dict[str, Any] | None:
@@ -41,7 +46,11 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any] | 
 
 
 def _run(settings: Settings, trainer: Trainer, console: Console) -> dict[str, Any] | None:
-    player = trainer.player
+    player, playing = trainer.player, None
+    if first() and isinstance(player.task, HitToTarget):
+        beside = ThreadPoolExecutor(1)  # compiling takes longer than drawing, training yet longer
+        playing = beside.submit(_playing, player.task)
+        beside.shutdown(wait=False)
     serves = jax.random.key(settings.seed + FRESH)
     console.print("measuring 1,000 fresh serves before training …")
     before = summary(player.play(trainer.policy(), serves)) if first() else {}
@@ -67,7 +76,7 @@ def _run(settings: Settings, trainer: Trainer, console: Console) -> dict[str, An
     for row in measures:
         table.add_row(*row)
     console.print(table)
-    for file in pictures(settings, trainer, measures, played):
+    for file in pictures(settings, trainer, measures, played, playing and playing.result()):
         console.print(f"wrote {file}")
     return {"before": before, "after": after}
 
@@ -80,19 +89,31 @@ def _floor(settings: Settings, trainer: Trainer, key: jax.Array) -> list[tuple[s
     return floor.rows(floor.spin_floor(player, trainer.policy(), key, serves=settings.floor))
 
 
+def _playing(task: HitToTarget) -> Callable:
+    """Rollouts and paths of answers and starts, ``RALLIES`` of each, compiled."""
+
+    def play(weights, starts):
+        return jax.vmap(task.play)(weights, starts), jax.vmap(task.generator)(weights)
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), RALLIES))
+    weights = jax.ShapeDtypeStruct((RALLIES, task.weight_count), jnp.result_type(float))
+    starts = jax.eval_shape(jax.vmap(task.sample), keys)
+    return jax.jit(play).lower(weights, starts).compile(QUICK)
+
+
 def pictures(
     settings: Settings,
     trainer: Trainer,
     measures: list[tuple[str, str, str]],
     outcome: dict[str, np.ndarray],
-    count: int = 8,
+    play: Callable | None,
 ) -> list[Path]:
     """Draw learning curves, some rallies, an animation, and the page, in the run's folder.
 
     Args:
         measures: name, before and after.
         outcome: of the serves after training, see :meth:`diffsim.training.Traced.play`.
-        count: rallies on the page; four of them are in the picture, two in the animation.
+        play: rallies, where they can be drawn: see :func:`_playing`.
     """
     task: Any = trainer.player.task
     policy = trainer.policy()
@@ -103,19 +124,20 @@ def pictures(
         learning_curves({settings.gradient: curves}, path=out / f"learning{suffix}")
         for suffix in SUFFIXES
     ]
-    if not isinstance(task, HitToTarget):  # its rallies are not the event-driven world's to draw
+    if play is None:  # its rallies are not the event-driven world's to draw
         page = pages.training(out / "report.html", settings, history, measures, None)
         return [*done, page, out / "checkpoints"]
 
-    def rally(key):
-        start = task.sample(key)
-        weights = policy(task.observe(start))
-        return task.of(start).target, task.play(weights, start), task.generator(weights)
+    @partial(jax.jit, compiler_options=QUICK)
+    def serve(keys):
+        starts = jax.vmap(task.sample)(keys)
+        weights = jax.vmap(lambda start: policy(task.observe(start)))(starts)
+        return weights, starts, jax.vmap(lambda start: task.of(start).target)(starts)
 
-    keys = jax.random.split(jax.random.key(settings.seed + FRESH + 1), count)
-    play = jax.jit(lambda keys: jax.lax.map(rally, keys), compiler_options=QUICK)
-    found = jax.device_get(play(keys))
-    each = [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(count)]
+    keys = jax.random.split(jax.random.key(settings.seed + FRESH + 1), RALLIES)
+    weights, starts, aims = serve(keys)
+    found = jax.device_get((aims, *play(weights, starts)))
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(RALLIES)]
     aims, played, paths = map(list, zip(*each))
     places = [[*aim, task.world.surfaces[0].center[2]] for aim in aims]
     target = np.unique(np.array(places, float), axis=0)

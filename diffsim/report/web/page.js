@@ -88,6 +88,14 @@ function replay(box) {
     scene.add(group);
     return group;
   }
+  function dots(settings) { // how points are drawn: round, of one size near and far
+    const material = new THREE.PointsMaterial({ sizeAttenuation: false, ...settings });
+    material.onBeforeCompile = (shader) => {
+      shader.fragmentShader = shader.fragmentShader.replace("void main() {",
+        "void main() { if (distance(gl_PointCoord, vec2(0.5)) > 0.5) discard;");
+    };
+    return material;
+  }
   for (const shape of film.fixed) {
     const drawn = patch(shape, 0.18);
     drawn.position.set(...shape.pose.slice(0, 3));
@@ -98,8 +106,7 @@ function replay(box) {
   const points = new THREE.BufferGeometry().setFromPoints(film.landings.map((l) => vector(l.at)));
   points.setAttribute("color", new THREE.Float32BufferAttribute(
     film.landings.flatMap((l) => new THREE.Color(l.color).toArray()), 3));
-  const cloud = new THREE.Points(points, new THREE.PointsMaterial({ size: 3,
-    sizeAttenuation: false, vertexColors: true }));
+  const cloud = new THREE.Points(points, dots({ size: 4, vertexColors: true }));
   scene.add(cloud);
   const cross = 0.06;
   for (const [x, y, z] of film.targets) {
@@ -117,13 +124,13 @@ function replay(box) {
     new THREE.MeshStandardMaterial({ color: "#e69f00", roughness: 0.5 }));
   const axis = new THREE.ArrowHelper(new THREE.Vector3(0, 0, 1), new THREE.Vector3(), 1, "#cc79a7");
   const trail = new THREE.Points(new THREE.BufferGeometry(),
-    new THREE.PointsMaterial({ size: 4, sizeAttenuation: false, vertexColors: true }));
+    dots({ size: 5, vertexColors: true }));
   const whole = new THREE.Line(new THREE.BufferGeometry(),
     new THREE.LineBasicMaterial({ color: faint }));
   const arm = new THREE.Line(new THREE.BufferGeometry(),
     new THREE.LineBasicMaterial({ color: ink }));
   const joints = new THREE.Points(arm.geometry,
-    new THREE.PointsMaterial({ color: ink, size: 7, sizeAttenuation: false }));
+    dots({ color: ink, size: 9 }));
   scene.add(ball, axis, trail, whole, arm, joints);
   for (const drawn of [trail, whole, arm, joints]) drawn.frustumCulled = false;
   const marks = new THREE.Group(), dot = new THREE.SphereGeometry(film.radius * 0.7, 16, 8);
