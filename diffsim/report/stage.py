@@ -39,7 +39,7 @@ COLORS = (
 BY_NAME = {"table": COLORS[0], "net": COLORS[7], "floor": COLORS[6], "paddle": COLORS[1]}
 INK = "#202020"
 # What a picture needs is computed once: optimising it would take longer than running it.
-QUICK = {"xla_backend_optimization_level": 0}
+QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 SOLID = 0.03  # m; drawn depth of the solid behind a one-sided surface
 UNBOUNDED = 100.0  # m; drawn extent of an unbounded surface
 WIDTH, HEIGHT = 6.2, 6.4  # inches; the most the two panels may take

@@ -76,7 +76,8 @@ def _run(settings: Settings, trainer: Trainer, console: Console) -> dict[str, An
     for row in measures:
         table.add_row(*row)
     console.print(table)
-    for file in pictures(settings, trainer, measures, played, playing and playing.result()):
+    play = playing.result() if playing else None
+    for file in pictures(settings, trainer, measures, played, play):
         console.print(f"wrote {file}")
     return {"before": before, "after": after}
 
