@@ -94,7 +94,8 @@ def examine(
     seen = np.where(np.isfinite(moved) & (moved > 100 * noise), moved, 0)
     nearby = float(np.max(seen / steps, initial=0))
     scale = max(abs(slope), abs(measured), float(np.linalg.norm(given * line.direction)))
-    allowed = tolerance * scale + 30 * rounding * nearby + 3 * error + 4 * standard_error
+    least_allowed = min(30 * rounding, 0.1 * tolerance) * nearby
+    allowed = tolerance * scale + least_allowed + 3 * error + 4 * standard_error
     sides = _kink(up, down, value, steps, noise)
     if not np.isfinite(error):
         diagnosis = NOT_FINITE

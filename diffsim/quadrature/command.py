@@ -207,7 +207,7 @@ def run(options: Options) -> tuple[list[str], dict[str, Any]]:
     doubts = []
     if band is None and options.extent == (0.0, 180.0) and (low > 0.0 or high < 180.0):
         doubts.append("the samples stop short of a pole, and the cap beyond is left out")
-    if steps[np.isfinite(steps)].min(initial=0.0) < -20 and np.nanmax(steps) < 60:
+    if steps[np.isfinite(steps)].min(initial=0.0) < -3 and np.nanmax(steps) < 60:
         doubts.append("negative samples: if these are decibels, integrate 10^(dB/10) instead")
     flags = int(np.bitwise_or.reduce(np.asarray(found.warning)))
     doubts += explain(flags)
