@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import fast_jit
 
-from diffsim.gradients import backprop, check_gradient
+from diffsim.gradients import backprop, check_gradient, taylor
 
 KEY = jax.random.key(0)
 X = jnp.array([0.3, -0.4, 0.9])
@@ -141,6 +141,18 @@ def test_short_types(dtype, inner, size):
         # No room beyond the tolerance that is promised, ε^(1/3), and the difference's own error.
         scaled = check_gradient(fast_jit(f), x, lambda x: 1.5 * jax.grad(f)(x))
         assert scaled.diagnosis == "wrong gradient", scaled
+
+
+def test_the_step_is_where_truncation_meets_noise():
+    """A difference wrong by h² beside a noise of η/h: the least of both is near h = η^(1/3)."""
+    steps, noise = 0.5 ** np.arange(20.0), 1e-12
+    off, error, step = taylor._mismatch(steps**3, steps, np.zeros(20), noise, steps)
+    assert noise ** (1 / 3) / 2 < step < 2 * noise ** (1 / 3)
+    assert off == step**2
+    assert error == pytest.approx(3 * step**2 + noise / step)
+    # Farther out it looks as right, but is not what finer steps find: a bump.
+    bump = np.where(steps > 0.01, 0.0, steps)
+    assert taylor._mismatch(bump, steps, np.zeros(20), noise, steps)[0] == 1.0
 
 
 def test_mixed_trees():
