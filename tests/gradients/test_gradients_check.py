@@ -255,6 +255,13 @@ def test_activation_derivatives(name):
         np.testing.assert_allclose(from_value, exact, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("shapes", [[(5, 3), (4, 2)], [(4, 3), (5, 2)], [(3,), (3, 2)], [(5, 3), 5]])
+def test_backprop_wants_a_target_for_each_input(shapes):
+    net = backprop.init(KEY, [3, 2], ["tanh"])
+    with pytest.raises(ValueError, match="inputs, targets: expected shapes"):
+        backprop.loss(net, *(jnp.zeros(shape) for shape in shapes))
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["f32", "f64"])
 def test_backprop_equals_autodiff_to_rounding(dtype):
     names = list(backprop.ACTIVATIONS)
