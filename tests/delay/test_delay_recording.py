@@ -74,6 +74,21 @@ def test_frequencies_are_one_step_and_an_offset():
     np.testing.assert_allclose(made.frequencies, frequencies, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"origin": np.nan}, "origin: expected finite numbers, got nan"),
+        ({"origin": -np.inf}, "origin: expected finite numbers, got -inf"),
+        ({"missing": np.arange(5) != 2}, "at least 2 frequencies with a pulse, got 1"),
+        ({"pulse": np.zeros(5)}, "at least 2 frequencies with a pulse, got 0"),
+        ({"pulse": np.arange(5) < 3, "missing": np.arange(5) < 2}, "with a pulse, got 1"),
+    ],
+)
+def test_samples_that_tell_nothing_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FrequencySamples.create(WAVE, 1e6, **settings)
+
+
 @pytest.mark.slow  # compiles the estimate once more; that of the script is in the default run
 def test_more_echoes_than_were_looked_for():
     phases = np.arange(16)[:, None] * np.array([0.2, 0.7])

@@ -255,7 +255,9 @@ def test_activation_derivatives(name):
         np.testing.assert_allclose(from_value, exact, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("shapes", [[(5, 3), (4, 2)], [(4, 3), (5, 2)], [(3,), (3, 2)], [(5, 3), 5]])
+@pytest.mark.parametrize(
+    "shapes", [[(5, 3), (4, 2)], [(4, 3), (5, 2)], [(3,), (3, 2)], [(5, 3), 5]]
+)
 def test_backprop_wants_a_target_for_each_input(shapes):
     net = backprop.init(KEY, [3, 2], ["tanh"])
     with pytest.raises(ValueError, match="inputs, targets: expected shapes"):
