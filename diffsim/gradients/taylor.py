@@ -150,6 +150,8 @@ def _kink(up, down, value, steps, noise) -> tuple[float, float] | None:
     after, before = (up - value) / steps, (value - down) / steps
     apart = np.abs(after - before)
     seen = np.flatnonzero(apart > 20 * noise / steps)
+    # A step alone beyond others that see nothing sees noise.
+    seen = max(np.split(seen, np.flatnonzero(np.diff(seen) > 1) + 1), key=len)
     coarser = seen[steps[seen] > 9 * steps[seen[-1]]] if seen.size else seen
     if coarser.size == 0:
         return None

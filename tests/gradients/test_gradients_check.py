@@ -10,6 +10,7 @@ from diffsim.gradients import backprop, check_gradient, taylor
 
 KEY = jax.random.key(0)
 X = jnp.array([0.3, -0.4, 0.9])
+WIDE = np.random.default_rng(0).normal(size=6)
 
 
 def wave(x):
@@ -207,6 +208,7 @@ def test_places_where_slopes_are_hard_to_see(dtype):
         (lambda x: jnp.sum(jnp.log(x)), at(1e-4, 1e5, 0.5)),
         (lambda x: jnp.exp(-jnp.sum((x / 1e-6) ** 2)), at(1e-6, -0.4e-6, 0.3e-6)),  # flat afar
         (lambda x: jnp.sum(jnp.sin(1000 * x)), at(0.3, -0.4, 0.9)),  # a wave seen from afar
+        (lambda x: jnp.sum(jnp.sin(100 * x)), at(*WIDE)),  # more noise than a table tells
     ]:
         report = check_gradient(f, x)
         assert report.diagnosis == "correct", report
