@@ -210,6 +210,7 @@ def test_a_grid_by_its_name():
     [
         (["none.npy"], {}, "No such file"),
         (["f.npy"], {"f": _table()[0]}, "closed: expected yes if the last meridian is the first"),
+        (["f.npy"], {"f": 1e-30 * _table()[0]}, "closed: expected yes if the last meridian is"),
         (
             ["f.npy", "--theta", "t.npy", "--phi", "p.npy"],
             {"f": _table()[0].T, "t": _table()[1], "p": _table()[2]},
