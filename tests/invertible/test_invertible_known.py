@@ -11,7 +11,6 @@ from problems import fast_jit
 
 from diffsim import invertible as inv
 from diffsim.invertible import InversionStatus as Status
-from diffsim.invertible.coupling import Conditioner
 
 
 def test_integer_triangles_are_exact_to_the_bit():
@@ -296,12 +295,3 @@ def test_reversible_drift_spoils_the_gradient():
     x = jnp.asarray([0.3, 0.2], jnp.float32)
     slope = jax.grad(lambda x: jnp.sum(f(nnx.state(chain), x)))(x)
     assert np.all(np.isnan(slope))
-
-
-def test_a_conditioner_is_two_products_and_a_tanh_between():
-    net = Conditioner(3, 4, 2, rngs=nnx.Rngs(0))
-    x = np.array([0.3, -1.2, 0.7])
-    first, shift, second, last = (
-        np.asarray(w[...]) for w in (net.first, net.shift, net.second, net.last)
-    )
-    np.testing.assert_allclose(net(x), second @ np.tanh(first @ x + shift) + last, rtol=1e-12)
