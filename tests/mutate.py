@@ -179,7 +179,7 @@ def reached(test: str, copy: Path, limit: float) -> Reach:
     )
 
 
-def survives(mutant: Mutant, copy: Path, reach: dict[str, Reach]) -> bool:
+def survives(mutant: Mutant, copy: Path, reach: dict[str, Reach], limit: float) -> bool:
     """Whether no test of the files that run its line fails with it.
 
     Tests that run the line come first, the shortest before others. The rest of their files follow:
@@ -198,10 +198,14 @@ def survives(mutant: Mutant, copy: Path, reach: dict[str, Reach]) -> bool:
         def pytest_collection_modifyitems(self, items):
             items.sort(key=lambda item: (item.nodeid not in first, seconds.get(item.nodeid, 0)))
 
+        def pytest_runtest_logstart(self, nodeid):
+            limit = 30 + 10 * seconds.get(nodeid, 0)  # of work: a loop without end is a failure
+            signal.setitimer(signal.ITIMER_PROF, limit)
+
     code = place.read_text()
     place.write_text(mutant.code)
     try:
-        return started(lambda: tried(tests, Order()), copy, 60 + 5 * sum(seconds.values())) == 0
+        return started(lambda: tried(tests, Order()), copy, limit) == 0
     finally:
         place.write_text(code)
 
@@ -229,7 +233,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="so many, drawn at random; all without it")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--files", default="*", help="only those of this name, such as 'sur*'")
-    parser.add_argument("--limit", type=float, default=900, help="seconds for a file without one")
+    parser.add_argument("--limit", type=float, default=900, help="seconds for a file or a mutant")
     asked = parser.parse_args()
     files = [
         file
@@ -249,7 +253,7 @@ def main() -> int:
         tests = sorted((copy / "tests" / asked.folder).glob("test_*.py"))
         reach = {str(one): reached(str(one), copy, asked.limit) for one in tests}
         for count, one in enumerate(left, 1):
-            if survives(one, copy, reach):
+            if survives(one, copy, reach, asked.limit):
                 alive += 1
                 print(f"survived: {one}", flush=True)
             if count % 10 == 0 or count == len(left):

@@ -1,5 +1,6 @@
 """Recorded echoes from files: tables of oscilloscopes, NumPy arrays, Touchstone, gprMax."""
 
+import csv
 import io
 import re
 from collections.abc import Callable
@@ -13,9 +14,15 @@ from diffsim import _extra
 from diffsim._files import read_array
 from diffsim._text import short
 
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "ps": 1e-12}
+PREFIXES = {
+    "": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "n": 1e-9, "p": 1e-12,
+    "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12,
+}  # fmt: skip
+NAMES = ("s", "sec", "second", "seconds")
+UNITS = {prefix + name: size for prefix, size in PREFIXES.items() for name in NAMES}
 EVEN = 0.05  # of a step, by which an evenly sampled clock may be rounded
 _NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
+_ROW = re.compile(r"""[\s",;]*[-+.(]*\s*(\d|(nan|inf|infinity)\b)""", re.I)  # one of numbers
 
 
 @dataclass(frozen=True)
@@ -95,14 +102,13 @@ def _decoded(data: bytes) -> str:
 
 
 def _table(path: Path, trace: int) -> Recording:
-    """Columns of numbers below any header; the first of several is time, or counts samples."""
-    lines = [line.strip() for line in _decoded(path.read_bytes()).lstrip("\ufeff").splitlines()]
+    """Columns of numbers below any header; of several, the first counts samples, or one is time."""
+    text = _decoded(path.read_bytes()).lstrip("\ufeff").replace("\N{MINUS SIGN}", "-")
+    lines = [line.strip() for line in text.splitlines()]
     notes = [line for line in lines if line[:1] in ("#", "%")]
     body = [(n, re.split("[#%]", line)[0].strip()) for n, line in enumerate(lines, 1)]
     body = [(n, line) for n, line in body if line]
-    start = next(
-        (i for i, (_, line) in enumerate(body) if re.match(r"[-+.(]*\d|[-+]?nan", line, re.I)), None
-    )
+    start = next((i for i, (_, line) in enumerate(body) if _ROW.match(line)), None)
     if start is None:
         raise ValueError("expected rows of numbers, got none")
     header, rows = [line for _, line in body[:start]], body[start:]
@@ -112,31 +118,32 @@ def _table(path: Path, trace: int) -> Recording:
     table = np.array(_numbers(rows, mark))
     table = table if table.imag.any() else table.real
     names = [
-        [cell.strip(' "') for cell in line.split(mark)]
+        [cell.strip(' "') for cell in re.split(mark or r"\s+(?![\s(\[])", line)]
         for line in [*header, *(n[1:] for n in notes)]
     ]
     said = " ".join([*header, *notes])
-    if table.shape[1] == 1:
-        first, step = _stated(names, said)
-        return Recording(table[:, 0], step and 1 / step, first or 0.0)
+    columns = list(range(table.shape[1]))
     first, step = _stated(names, said)
-    counted = step is None or np.allclose(np.diff(table[:, 0].real), 1)
-    if step is None:
-        first, step = _even(table[:, 0].real * _unit(names, said))
-    columns = table[:, counted:].T  # all of them, where the header has the clock
-    values, place = _chosen(columns, trace), counted + trace
+    if step is None and len(columns) > 1:
+        titles = [cells[: len(columns)] for cells in names[: len(header)][-2:]]
+        clock = columns.pop(_clock(titles))
+        first, step = _even(table[:, clock].real * _unit(names, clock))
+    if columns[0] == 0 and len(columns) > 1 and np.allclose(np.diff(table[:, 0].real), 1):
+        columns.pop(0)
+    place = _chosen(columns, trace)
     label = next((cells[place] for cells in names if len(cells) > place), "")
-    return Recording(values, 1 / step, first or 0.0, name=label if len(columns) > 1 else "")
+    return Recording(
+        table[:, place], step and 1 / step, first or 0.0, name=label if len(columns) > 1 else ""
+    )
 
 
 def _numbers(rows: list[tuple[int, str]], mark: str | None) -> list[list[complex]]:
     table: list[list[complex]] = []
     for line, text in rows:
-        cells = text.rstrip(mark).split(mark) if mark else text.split()
-        if mark != ",":
-            cells = [cell.replace(",", ".") for cell in cells]
+        [cells] = csv.reader([text.rstrip(mark)], delimiter=mark) if mark else [text.split()]
+        cells = [cell.strip(' "').replace(" ", "").replace(",", ".") for cell in cells]
         try:
-            table.append([complex(cell.strip(' "').replace(" ", "")) for cell in cells])
+            table.append([complex(cell) for cell in cells])
         except ValueError:
             raise ValueError(f"line {line}: could not convert {text!r} to numbers") from None
         if len(table[-1]) != len(table[0]):
@@ -165,16 +172,27 @@ def _positive(step: float) -> float:
     return step
 
 
-def _unit(names: list[list[str]], said: str) -> float:
-    """Of the first column, in s: (ns), [ns], time_ns, or the bare unit; seconds if none is said."""
+def _clock(titles: list[list[str]]) -> int:
+    """Which column is time: the one called so, or the first."""
+    for cells in titles:
+        for place, cell in enumerate(cells):
+            if re.match(r"(time|zeit|t)(?![a-z])", cell, re.I):
+                return place
+        if re.match("freq", cells[0], re.I):
+            raise ValueError(f"time: expected a column of times, got {short(cells[0])!r}")
+    return 0
+
+
+def _unit(names: list[list[str]], clock: int) -> float:
+    """Of a column, in s: (ns), [ns], time_ns, time in ns, or the bare unit; seconds if unsaid."""
     for cells in names:
-        cell = cells[0]
-        found = re.search(r"[(\[/_,]\s*([A-Za-zµμ]+)\s*[)\]]?$", cell)
-        word = found[1] if found else cell
-        if word.lower() in UNITS:
-            return UNITS[word.lower()]
+        cell = cells[clock] if len(cells) > clock else ""
+        found = re.search(r"(?:^|^time\b.*\s|[(\[/_,])\s*([a-zµμ]+)\s*[)\]]?$", cell, re.I)
+        word = found[1].lower() if found else ""
+        if word in UNITS:
+            return UNITS[word]
         if found and found[0][0] in "([":
-            raise ValueError(f"time: expected a unit among {', '.join(UNITS)}, got {word!r}")
+            raise ValueError(f"time: expected a unit among s, ms, us, ns, ps, got {word!r}")
     return 1.0
 
 

@@ -93,6 +93,11 @@ class FrequencySamples:
             raise ValueError(f"pulse: expected shape ({count},), got {spectrum.shape}")
         _check_finite("values", array)
         _check_finite("pulse", spectrum)
+        usable = jnp.sum(~absent & (spectrum != 0))
+        if not isinstance(usable, jax.core.Tracer) and usable < 2:
+            raise ValueError(
+                f"missing, pulse: expected at least 2 frequencies with a pulse, got {int(usable)}"
+            )
         spread = jnp.ones(count, real)
         if noise is not None:
             spread = _check.in_range("noise", noise, 0.0, open_low=True).astype(real)
@@ -110,7 +115,7 @@ class FrequencySamples:
             pulse=spectrum,
             weight=jnp.where(absent, jnp.zeros((), real), 1 / spread),
             step=_check.in_range("step", step, 0.0, open_low=True).astype(real),
-            origin=_check.floating("origin", origin, ()).astype(real),
+            origin=_check.in_range("origin", _check.floating("origin", origin, ())).astype(real),
             offset=float(offset),
             real_amplitudes=bool(real_amplitudes),
         )

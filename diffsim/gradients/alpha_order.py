@@ -56,7 +56,9 @@ class AlphaOrder(Sampled):
             raise TypeError(f"bound: expected a function such as Bernstein(), got {self.bound!r}")
 
     def draw(self, problem) -> Draws:
-        values, smooth, rough = mixtures.both_terms(problem, self.law, self.samples, 1, self.chunk)
+        values, smooth, rough, _ = mixtures.both_terms(
+            problem, self.law, self.samples, 1, self.chunk
+        )
         info = weight(smooth, rough, self.gamma, self.failure, self.bound)
         alpha = info["alpha"]
         terms = jnp.where(alpha == 0, rough, alpha * smooth + (1 - alpha) * rough)

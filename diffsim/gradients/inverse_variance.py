@@ -46,7 +46,7 @@ class InverseVariance(CrossFitted):
     spreads = True
 
     def draw(self, problem) -> Draws:
-        values, smooth, rough = mixtures.both_terms(
+        values, smooth, rough, _ = mixtures.both_terms(
             problem, self.law, self.samples, self.folds, self.chunk
         )
         alphas = cross_fitted(smooth, rough, self.folds)

@@ -9,7 +9,7 @@ from diffsim.gradients.score_function import parameter_scores
 
 
 def both_terms(problem, law, samples: int, folds: int, chunk: int | None):
-    """Values (n,), pathwise terms and score terms (n, p), n = samples.
+    """Values (n,), pathwise terms, score terms and scores (n, p), n = samples.
 
     The score's leave-one-out baseline stays inside its fold, so folds are independent.
     """
@@ -20,7 +20,7 @@ def both_terms(problem, law, samples: int, folds: int, chunk: int | None):
     grouped = values.reshape(folds, -1)
     level = jax.vmap(LeaveOneOut())(grouped, scores.reshape(folds, samples // folds, -1))
     rough = (values - level.reshape(-1))[:, None] * scores
-    return values, smooth, rough
+    return values, smooth, rough, scores
 
 
 def spread(terms: jax.Array, other: jax.Array | None = None) -> jax.Array:

@@ -94,7 +94,8 @@ def examine(
     seen = np.where(np.isfinite(moved) & (moved > 100 * noise), moved, 0)
     nearby = float(np.max(seen / steps, initial=0))
     scale = max(abs(slope), abs(measured), float(np.linalg.norm(given * line.direction)))
-    allowed = tolerance * scale + 30 * rounding * nearby + 3 * error + 4 * standard_error
+    least_allowed = min(30 * rounding, 0.1 * tolerance) * nearby
+    allowed = tolerance * scale + least_allowed + 3 * error + 4 * standard_error
     sides = _kink(up, down, value, steps, noise)
     if not np.isfinite(error):
         diagnosis = NOT_FINITE
@@ -149,6 +150,8 @@ def _kink(up, down, value, steps, noise) -> tuple[float, float] | None:
     after, before = (up - value) / steps, (value - down) / steps
     apart = np.abs(after - before)
     seen = np.flatnonzero(apart > 20 * noise / steps)
+    # A step alone beyond others that see nothing sees noise.
+    seen = max(np.split(seen, np.flatnonzero(np.diff(seen) > 1) + 1), key=len)
     coarser = seen[steps[seen] > 9 * steps[seen[-1]]] if seen.size else seen
     if coarser.size == 0:
         return None

@@ -100,7 +100,7 @@ def read(path: str | Path) -> Observations:
         OSError: the file cannot be read.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             return _read(csv.DictReader(file))
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: {short(error, 300)}") from error

@@ -189,6 +189,8 @@ def run(options: Options) -> tuple[list[str], dict[str, Any]]:
         mask = mask[::-1] if reverse else mask
         if mask.shape == (*grid.shape[:1], *(n + 1 for n in grid.shape[1:])):
             mask = mask[:, :-1]
+        if mask.dtype != bool or mask.shape != grid.shape:
+            raise ValueError(f"mask: expected booleans {grid.shape}, got {mask.dtype} {mask.shape}")
     bad = ~np.isfinite(steps[..., : grid.shape[-1]] if mask is not None else steps)
     bad &= True if mask is None else mask
     if bad.any():
@@ -207,8 +209,10 @@ def run(options: Options) -> tuple[list[str], dict[str, Any]]:
     doubts = []
     if band is None and options.extent == (0.0, 180.0) and (low > 0.0 or high < 180.0):
         doubts.append("the samples stop short of a pole, and the cap beyond is left out")
-    if steps[np.isfinite(steps)].min(initial=0.0) < -20 and np.nanmax(steps) < 60:
+    if steps[np.isfinite(steps)].min(initial=0.0) < -3 and np.nanmax(steps) < 60:
         doubts.append("negative samples: if these are decibels, integrate 10^(dB/10) instead")
+    if not np.isfinite(found.value).all():
+        doubts.append(f"the integral is beyond the range of {found.value.dtype}")
     flags = int(np.bitwise_or.reduce(np.asarray(found.warning)))
     doubts += explain(flags)
     result = {

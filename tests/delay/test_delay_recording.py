@@ -79,6 +79,21 @@ def test_frequencies_are_one_step_and_an_offset():
     np.testing.assert_allclose(made.frequencies, frequencies, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"origin": np.nan}, "origin: expected finite numbers, got nan"),
+        ({"origin": -np.inf}, "origin: expected finite numbers, got -inf"),
+        ({"missing": np.arange(5) != 2}, "at least 2 frequencies with a pulse, got 1"),
+        ({"pulse": np.zeros(5)}, "at least 2 frequencies with a pulse, got 0"),
+        ({"pulse": np.arange(5) < 3, "missing": np.arange(5) < 2}, "with a pulse, got 1"),
+    ],
+)
+def test_samples_that_tell_nothing_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FrequencySamples.create(WAVE, 1e6, **settings)
+
+
 @pytest.mark.slow  # compiles the estimate once more; that of the script is in the default run
 def test_more_echoes_than_were_looked_for():
     phases = np.arange(16)[:, None] * np.array([0.2, 0.7])
@@ -186,6 +201,70 @@ def test_columns_have_names_and_clocks(tmp_path):
     found = load(file)
     assert (found.sample_rate, found.start, found.name) == (pytest.approx(1e6), 0.0, "")
     np.testing.assert_array_equal(found.values, WAVE)
+
+
+@pytest.mark.parametrize(
+    "first", ["inf", "-Infinity", "NaN", '"0.5"', "\N{MINUS SIGN}0.5", "+.5", " -.5", "(1+2j)"]
+)
+def test_a_first_row_of_numbers_is_no_header(first, tmp_path):
+    """However it is written; and if it cannot be read, that is told."""
+    file = tmp_path / "wave.csv"
+    file.write_text(f"{first}\n1\n2\n")
+    assert load(file).values.size == 3
+    file.write_text(f"{first}?\n1\n2\n")
+    with pytest.raises(ValueError, match="line 1: could not convert"):
+        load(file)
+    file.write_text(f",{first}\n1,0\n2,0\n")
+    with pytest.raises(ValueError, match="line 1: could not convert"):
+        load(file)
+    for word in ("info", "nanometres", "infinite"):
+        file.write_text(f"{word}\n{first}\n1\n2\n")
+        assert load(file).values.size == 3
+
+
+@pytest.mark.parametrize(
+    ("title", "step"),
+    [
+        ("time in ns", 1e-9), ("Microseconds", 1e-6), ("Time (msec)", 1e-3), ("t [Sec]", 1.0),
+        ("time nanoseconds", 1e-9), ("t/ps", 1e-12), ("second", 1.0), ("time axis", 1.0),
+        ("made by us", 1.0),
+    ],
+)  # fmt: skip
+def test_units_are_words_of_a_title(title, step, tmp_path):
+    file = tmp_path / "wave.csv"
+    for mark in ",;\t":
+        file.write_text(f"{title}{mark}volt\n" + ROWS.replace(",", mark))
+        found = load(file)
+        assert found.sample_rate == pytest.approx(2 / step)
+        np.testing.assert_array_equal(found.values, WAVE)
+    file.write_text("time (ns)  volt\n" + ROWS.replace(",", "  "))
+    assert load(file).sample_rate == pytest.approx(2e9)
+
+
+def test_the_column_called_time_is_the_clock(tmp_path):
+    """Behind the values, or behind a count of the rows; never one of frequencies."""
+    file = tmp_path / "wave.csv"
+    file.write_text("volt,time (ms)\n" + "".join(f"{v},{k}\n" for k, v in enumerate(WAVE)))
+    found = load(file)
+    assert found.sample_rate == pytest.approx(1e3)
+    np.testing.assert_array_equal(found.values, WAVE)
+    rows = "".join(f"{k},{3 + k / 2},{v},{-v}\n" for k, v in enumerate(WAVE))
+    for title in (",Time,a,b\n", "n,t,a,b\n(-),(s),(V),(V)\n"):
+        file.write_text(title + rows)
+        for trace, sign in ((0, 1), (1, -1)):
+            found = load(file, trace)
+            assert (found.sample_rate, found.start, found.name) == (2, 3, "ab"[trace])
+            np.testing.assert_array_equal(found.values, sign * np.array(WAVE))
+    for title in ("Frequency,S11", "freq,re", "Frequency (Hz),S11\n,dB"):
+        file.write_text(title + "\n" + ROWS)
+        with pytest.raises(ValueError, match=r"expected a column of times, got '[Ff]req"):
+            load(file)
+
+
+def test_quoted_cells_may_hold_decimal_commas(tmp_path):
+    file = tmp_path / "wave.csv"
+    file.write_text("".join(f'"{k}","{v}"\n'.replace(".", ",") for k, v in enumerate(WAVE)))
+    np.testing.assert_array_equal(load(file).values, WAVE)
 
 
 @pytest.mark.parametrize(

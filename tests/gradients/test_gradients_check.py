@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from problems import fast_jit
 
-from diffsim.gradients import backprop, check_gradient
+from diffsim.gradients import backprop, check_gradient, taylor
 
 KEY = jax.random.key(0)
 X = jnp.array([0.3, -0.4, 0.9])
+WIDE = np.random.default_rng(0).normal(size=6)
 
 
 def wave(x):
@@ -140,6 +141,21 @@ def test_short_types(dtype, inner, size):
     assert set(wrong.slips) <= {"x: wrong sign"}
     if size == 1.0:
         assert (right.diagnosis, wrong.diagnosis) == ("correct", "wrong gradient")
+        # No room beyond the tolerance that is promised, ε^(1/3), and the difference's own error.
+        scaled = check_gradient(fast_jit(f), x, lambda x: 1.5 * jax.grad(f)(x))
+        assert scaled.diagnosis == "wrong gradient", scaled
+
+
+def test_the_step_is_where_truncation_meets_noise():
+    """A difference wrong by h² beside a noise of η/h: the least of both is near h = η^(1/3)."""
+    steps, noise = 0.5 ** np.arange(20.0), 1e-12
+    off, error, step = taylor._mismatch(steps**3, steps, np.zeros(20), noise, steps)
+    assert noise ** (1 / 3) / 2 < step < 2 * noise ** (1 / 3)
+    assert off == step**2
+    assert error == pytest.approx(3 * step**2 + noise / step)
+    # Farther out it looks as right, but is not what finer steps find: a bump.
+    bump = np.where(steps > 0.01, 0.0, steps)
+    assert taylor._mismatch(bump, steps, np.zeros(20), noise, steps)[0] == 1.0
 
 
 def test_mixed_trees():
@@ -194,6 +210,7 @@ def test_places_where_slopes_are_hard_to_see(dtype):
         (lambda x: jnp.sum(jnp.log(x)), at(1e-4, 1e5, 0.5)),
         (lambda x: jnp.exp(-jnp.sum((x / 1e-6) ** 2)), at(1e-6, -0.4e-6, 0.3e-6)),  # flat afar
         (lambda x: jnp.sum(jnp.sin(1000 * x)), at(0.3, -0.4, 0.9)),  # a wave seen from afar
+        (lambda x: jnp.sum(jnp.sin(100 * x)), at(*WIDE)),  # more noise than a table tells
     ]:
         report = check_gradient(f, x)
         assert report.diagnosis == "correct", report
@@ -240,6 +257,15 @@ def test_activation_derivatives(name):
     if activation.slope_from_value is not None:
         from_value = activation.slope_from_value(activation.value(z))
         np.testing.assert_allclose(from_value, exact, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "shapes", [[(5, 3), (4, 2)], [(4, 3), (5, 2)], [(3,), (3, 2)], [(5, 3), 5]]
+)
+def test_backprop_wants_a_target_for_each_input(shapes):
+    net = backprop.init(KEY, [3, 2], ["tanh"])
+    with pytest.raises(ValueError, match="inputs, targets: expected shapes"):
+        backprop.loss(net, *(jnp.zeros(shape) for shape in shapes))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["f32", "f64"])

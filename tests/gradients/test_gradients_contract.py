@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import Step, fast_jit, quadratic
 
-from diffsim.gradients import METHODS, UnrolledLoss, estimate, surrogate
+from diffsim.gradients import METHODS, Gaussian, UnrolledLoss, estimate, make, surrogate
 
 KEY = jax.random.key(0)
 Q = quadratic(sigma=0.1)
@@ -36,6 +36,16 @@ def name(request):
 def kind(request):
     """One name a class: what does not depend on the settings."""
     return request.param
+
+
+@pytest.mark.parametrize("bad", [0.0, -0.5, np.inf, np.nan])
+def test_lengths_are_positive(kind, bad):
+    for field in {"sigma", "step", "gamma"} & set(type(METHODS[kind]).__dataclass_fields__):
+        with pytest.raises(ValueError, match=f"^{field}: expected"):
+            make(kind, **{field: bad})
+    if isinstance(getattr(METHODS[kind], "law", None), Gaussian):
+        with pytest.raises(ValueError, match="sigma: expected"):
+            make(kind, law=Gaussian(bad))
 
 
 def test_mean_and_reported_variance(name):

@@ -36,6 +36,16 @@ def test_other_activations_too():
             assert slips.matching(gradient(net, *data, slip, place), known, 1e-10) == [name]
 
 
+@pytest.mark.parametrize("widths", [[3, 4, 2], [4, 2, 3], [2, 3, 4]])
+def test_slips_that_shapes_forbid_are_not_offered(widths):
+    net = backprop.init(jax.random.key(0), widths, ["tanh", "softmax"])
+    data = jnp.zeros((5, widths[0])), jnp.zeros((5, widths[-1]))
+    known = jax.eval_shape(lambda net: slips.backprop_slips(net, *data), net)
+    assert not [name for name in known if "δ of the" in name or "transposed" in name]
+    for wrong in known.values():
+        assert jax.tree.map(jnp.shape, wrong) == jax.tree.map(jnp.shape, net)
+
+
 @functools.cache
 def scaled_to(case):
     return Scaled(*case)

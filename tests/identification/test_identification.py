@@ -257,7 +257,8 @@ def test_csv_round_trip_and_rows_in_any_order(tmp_path, seen):
     file = tmp_path / "seen.csv"
     write(file, seen)
     head, *rows = file.read_text().splitlines()
-    file.write_text("\n".join([head, *reversed(rows)]) + "\n")
+    text = "\n".join([head, *reversed(rows)]) + "\n"
+    file.write_text(text, encoding="utf-8-sig")  # with the mark that spreadsheets put in front
     again = read(file)
     order = [again.names.index(name) for name in seen.names]
     np.testing.assert_allclose(again.positions[order], seen.positions, atol=1e-5)

@@ -412,3 +412,16 @@ def test_a_search_without_matrices_counts_what_it_calls():
     np.testing.assert_allclose(found.x, y, rtol=1e-9)
     assert found.evaluations == 1 + 5 * found.steps
     assert 1 < found.steps < 20
+
+
+def test_a_search_is_damped_where_a_step_fails_and_not_where_it_helps():
+    @fast_jit
+    def search(start, limit):
+        return newton.improve(jnp.arctan, newton.begin(jnp.arctan, start), 1e-12, 1.0, limit)
+
+    for start, factor in ((0.1, 0.2), (100.0, 10.0)):  # Newton's own step from 100 goes to -15,600
+        first, last = (search(jnp.array([start]), limit) for limit in (1, 60))
+        assert float(first.damping) == pytest.approx(1e-2 * factor)
+        assert (first.x[0] == start) == (factor > 1)
+        assert abs(float(last.x[0])) < 1e-12
+        assert last.steps <= 15

@@ -425,6 +425,49 @@ def test_bad_input_is_named():
         softmax_infogain(x.astype(complex), labels, MATRIX)
 
 
+ONE = [1.0]
+
+
+@pytest.mark.parametrize(
+    ("create", "message"),
+    [
+        (lambda: DiagonalInfogain.create([ONE]), "values: expected shape"),
+        (lambda: DiagonalInfogain.create([]), "values: expected shape"),
+        (lambda: SmoothingInfogain.create(0.1, 0), "classes: expected at least 1, got 0"),
+        (lambda: SmoothingInfogain.create([0.1, 0.2], 2), "alpha: expected shape"),
+        (lambda: SmoothingInfogain.create(-0.01, 2), "alpha: expected in"),
+        (lambda: SparseInfogain.create(ONE, [0], 1), "values: expected shape"),
+        (lambda: SparseInfogain.create([ONE], [[-1]], 1), "indices: expected in"),
+        (lambda: SparseInfogain.create([ONE], [[0.0]], 1), "indices: expected integers"),
+        (lambda: SparseInfogain.largest([ONE], 0), "count: expected in"),
+        (lambda: LowRankInfogain.create(ONE, ONE, ONE), "left: expected shape"),
+        (lambda: LowRankInfogain.create(ONE, [[ONE]], [[ONE]]), "left: expected shape"),
+        (lambda: LowRankInfogain.create(ONE, [ONE], [[1.0, 1.0]]), "right: expected shape"),
+        (lambda: TreeInfogain.create(ONE, [0]), "groups: expected integers"),
+        (lambda: TreeInfogain.create([1.0, 1.0], [[0]]), "weights: expected shape"),
+        (lambda: DenseInfogain.create(np.ones((0, 2))), "infogain: expected a matrix"),
+    ],
+)
+def test_kinds_of_other_shapes_are_refused(create, message):
+    with pytest.raises(ValueError, match=message):
+        create()
+
+
+def test_kinds_of_one_class():
+    """The least of each kind: H = [[1]], and the loss is that of cross-entropy with one class."""
+    for kind in (
+        DenseInfogain.create([ONE]),
+        DiagonalInfogain.create(ONE),
+        SmoothingInfogain.create(1.0, 1),
+        SmoothingInfogain.create(0.0, 1),
+        SparseInfogain.create([ONE], [[0]], 1),
+        SparseInfogain.largest([ONE], 1),
+        LowRankInfogain.create([0.0], [ONE], [ONE]),
+        TreeInfogain.create(ONE, [[0]]),
+    ):
+        assert kind.matrix().tolist() == [ONE]
+
+
 def test_distances():
     distances = np.array([[0.0, 1, 4], [1, 0, 4], [4, 4, 0]])
     h = from_distances(distances, 0.5).values

@@ -1,7 +1,9 @@
 """The command line: what it prints, and one line and exit code 2 for bad input."""
 
 import json
+import re
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import script
@@ -158,11 +160,41 @@ def test_a_cap_that_is_left_out_and_decibels_are_said(command):
     samples, theta, phi = _table()
     words = ["f.npy", "--theta", "t.npy", "--phi", "p.npy", "--extent", "0", "175"]
     words = words[:5]
-    _, out, _ = command(*words, f=10 * np.log10(samples) - 30, t=theta, p=phi)
-    assert any("if these are decibels" in line for line in out)
+    for peak in (-30, 1):
+        decibels = peak + 10 * np.log10(samples / samples.max())
+        _, out, _ = command(*words, f=decibels, t=theta, p=phi)
+        assert any("if these are decibels" in line for line in out)
     _, out, _ = command(*words, f=samples[:-1], t=theta[:-1], p=phi)
     assert out[3] == "range: theta 0 to 174.375 deg"
     assert any("short of a pole" in line for line in out)
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda mask: mask.astype(int), r"int64 \(33, 48\)"),
+        (lambda mask: mask.astype(float), r"float64 \(33, 48\)"),
+        (np.transpose, r"bool \(48, 33\)"),
+        (lambda mask: mask[1:], r"bool \(32, 48\)"),
+    ],
+)
+def test_a_mask_of_another_kind_is_refused(command, change, got):
+    samples, theta, phi = _table()
+    words = ["f.npy", "--theta", "t.npy", "--phi", "p.npy", "--mask", "m.npy"]
+    mask = np.ones((33, 48), bool)
+    arrays = {"f": samples[:, :-1], "t": theta, "p": phi[:-1]}
+    assert command(*words, **arrays, m=mask)[0] == 0
+    code, _, err = command(*words, **arrays, m=change(mask))
+    assert (code, len(err)) == (2, 1)
+    assert re.search(rf"mask: expected booleans \(33, 48\), got {got}", err[0])
+
+
+def test_an_integral_beyond_the_type_is_said(command):
+    samples, theta, phi = _table()
+    words = ["f.npy", "--theta", "t.npy", "--phi", "p.npy"]
+    huge = np.finfo(jnp.result_type(float)).max * (samples / samples.max())
+    _, out, _ = command(*words, f=huge, t=theta, p=phi)
+    assert any("the integral is beyond the range of float" in line for line in out), out
 
 
 def test_a_grid_by_its_name():
@@ -178,6 +210,7 @@ def test_a_grid_by_its_name():
     [
         (["none.npy"], {}, "No such file"),
         (["f.npy"], {"f": _table()[0]}, "closed: expected yes if the last meridian is the first"),
+        (["f.npy"], {"f": 1e-30 * _table()[0]}, "closed: expected yes if the last meridian is"),
         (
             ["f.npy", "--theta", "t.npy", "--phi", "p.npy"],
             {"f": _table()[0].T, "t": _table()[1], "p": _table()[2]},

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.polynomial import legendre
 
 from diffsim.quadrature import (
     Flag,
@@ -14,7 +15,7 @@ from diffsim.quadrature import (
     recognise,
     sphere_grid,
 )
-from diffsim.quadrature.tail import Colatitude, Decay, Halving, _margin
+from diffsim.quadrature.tail import Colatitude, Decay, Halving, Longitude, Scattered, _margin
 from studies import integrands
 
 FLOOR = 4e-15  # relative roundoff: below it neither errors nor estimates mean anything
@@ -117,6 +118,45 @@ def test_decay_recovers_algebraic_geometric_and_gaussian_spectra():
             assert float(decay.order_of(jnp.log(beyond))) == pytest.approx(60, rel=1e-6)
         else:
             assert np.exp(-3600 / 200) < float(beyond) < 100 * np.exp(-3600 / 200)
+
+
+@pytest.mark.parametrize("slow", [1e-3, 0.2, 30.0])
+def test_a_decay_goes_through_its_three_points(slow):
+    """However slowly it falls: by d and then by 2d, so of power 1, or by d and d, of power 0."""
+    for factor in (2.0, 1.0):
+        logs = slow * np.array([1 + factor, factor, 0.0])
+        decay = Decay.through(jnp.asarray(logs), 8.0)
+        assert float(decay.power) == pytest.approx(np.log2(factor), abs=1e-9)
+        np.testing.assert_allclose(jnp.log(decay.amplitude(np.array([2, 4, 8]))), logs, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 5, 16])
+def test_meridians_err_on_their_multiples_by_what_a_sum_gives(n):
+    """2 cos kφ on n meridians: 4π for k = n, 2n, … up to twice the orders seen, else nothing."""
+    response = Longitude.of(n).response
+    phi = 2 * np.pi * np.arange(n) / n
+    orders = np.arange(1, 2 * n + 1)
+    errors = 2 * np.pi * np.mean(2 * np.cos(np.outer(orders, phi)), axis=1)
+    np.testing.assert_array_equal(response.orders, orders[np.abs(errors) > 1e-9])
+    np.testing.assert_allclose(response.sizes, errors[response.orders - 1])
+
+
+def test_scattered_points_see_two_degrees_in_each_window():
+    """Harmonics of unit energy, degree by degree; a flat spectrum goes on as it is."""
+    rule = make("lebedev", 17)
+    spectrum = Scattered.of(rule)
+    cosine = np.cos(rule.points[0])
+    for degree in range(1, spectrum.top + 1):
+        values = np.sqrt((2 * degree + 1) / (4 * np.pi)) * legendre.Legendre.basis(degree)(cosine)
+        for matrix, last in zip(spectrum.analysis, (spectrum.top // 4, spectrum.top // 2,
+                                                    spectrum.top)):  # fmt: skip
+            seen = np.linalg.norm(matrix @ values)
+            window = {max(1, last - 1), max(1, last)}
+            inside = len(window) ** -0.5 if degree in window else 0.0
+            assert seen == pytest.approx(inside, abs=1e-9), (degree, last)
+    flat = Scattered((np.eye(1, 12),) * 3, top=1, degree=5)
+    found = flat.outlook(jnp.full(12, 0.3)).error
+    assert float(found) == pytest.approx(_margin(6, 1) * np.sqrt(4 * np.pi / 12) * 6 * 0.3)
 
 
 def test_roundoff_is_in_the_estimate(dtype):

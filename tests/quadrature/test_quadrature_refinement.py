@@ -72,3 +72,12 @@ def test_suggested_sizes(name, now, tolerance):
 
     assert error(sphere_grid(n_theta, n_phi)) < tolerance
     assert error(sphere_grid(n_theta // 2, n_phi // 2)) > tolerance
+
+
+def test_suggestions_stay_within_sixteen_times():
+    """However much less, or more, the tolerance asks for."""
+    grid = sphere_grid(33, 64)
+    theta, phi = grid.points
+    step = jnp.asarray(np.where(theta < 1, 1.0, 0.0) * np.where(np.sin(phi) > 0.3, 1.0, 0.0))
+    for tolerance, sizes in ((1e30, (3, 4)), (1e-30, (33 * 16, 64 * 16))):
+        assert tuple(map(int, suggest(step, grid, tolerance))) == sizes

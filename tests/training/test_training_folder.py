@@ -213,7 +213,7 @@ def test_two_runs_in_one_folder_are_refused_and_stale_locks_are_not(tmp_path):
     other = context.Process(target=_hold, args=(tmp_path, theirs))
     other.start()
     theirs.close()  # so that its end is noticed
-    assert ours.poll(60), "the other process does not begin"
+    assert ours.poll(300), "the other process does not begin"
     try:
         assert ours.recv() == "held"
     except EOFError:

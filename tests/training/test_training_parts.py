@@ -54,6 +54,13 @@ def test_the_last_three_checkpoints_stay_and_nothing_else(tmp_path):
     same(checkpoints.restore(state(0)), state(5))
 
 
+def test_one_checkpoint_is_not_enough(tmp_path):
+    with pytest.raises(ValueError, match="keep: expected >= 2, got 1"):
+        Checkpoints(tmp_path, keep=1)
+    assert Checkpoints(tmp_path, keep=2).steps() == []
+    assert Settings(spin=0.0, floor=0).floor == 0
+
+
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"no checkpoint in {tmp_path}"):
         Checkpoints(tmp_path).restore(state(0))
@@ -91,6 +98,9 @@ def test_settings_come_back_from_json(tmp_path):
         ("batch", -1, "batch: expected > 0, got -1"),
         ("learning_rate", float("nan"), "learning_rate: expected > 0, got nan"),
         ("clip", 0.0, "clip: expected > 0"),
+        ("spin", -0.5, "spin: expected >= 0, got -0.5"),
+        ("floor", -1, "floor: expected >= 0, got -1"),
+        ("floor", float("nan"), "floor: expected >= 0, got nan"),
         ("gradient", "newton", "gradient: expected one of pathwise, .*, got 'newton'"),
         ("gradient", "complex-step", "gradient: expected a method for real weights"),
         ("generator", "spline", "generator: expected one of .*bspline.*, got 'spline'"),

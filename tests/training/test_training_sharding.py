@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from sharded import numbers, settings, trainer
@@ -17,8 +15,6 @@ from diffsim import envs
 from diffsim.training import LoopSettings, Settings, Trainer, train
 from diffsim.training.loop_gradients import GRADIENTS
 from diffsim.training.metrics import read
-from diffsim.training.processes import Group, ProcessLostError, own, together
-from diffsim.training.sharding import averaged
 
 pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
 
@@ -254,37 +250,3 @@ def test_scripts_run_in_two_processes(script, tmp_path):
     assert told in ended(first)
     assert {line.split()[0] for line in ended(second).splitlines()} <= {"[Gloo]"}
     assert (tmp_path / file).exists()
-
-
-def test_what_failed_between_processes_is_told_from_what_failed_in_one(monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    for kind in (jax.errors.JaxRuntimeError, ValueError):
-        with pytest.raises(ProcessLostError, match=f"process 0 of 2: {GONE}"), together():
-            raise kind("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
-    with pytest.raises(ValueError, match="batch: expected"), together():
-        raise ValueError("batch: expected more")
-
-
-def test_shares_are_equal(monkeypatch):
-    monkeypatch.setattr(jax, "device_count", lambda: 3)
-    with pytest.raises(ValueError, match="batch: expected a multiple of the 3 devices, got 8"):
-        averaged(lambda _, rows: rows.mean())(None, jnp.zeros(8))
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(jax, "process_index", lambda: 1)
-    assert own(jnp.arange(4)).tolist() == [2, 3]
-    with pytest.raises(ValueError, match="batch: expected a multiple of the 2 processes, got 3"):
-        own(jnp.zeros(3))
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"processes": 2, "process": 0}, "coordinator: expected host:port or auto"),
-        ({"coordinator": "localhost:1234"}, "process: expected 0 <= process < processes"),
-        ({"coordinator": "a:1", "processes": 2, "process": 2}, "got process 2 and processes 2"),
-        ({"patience": 0}, "patience: expected > 0"),
-    ],
-)
-def test_groups_that_make_no_run_are_refused(given, message):
-    with pytest.raises(ValueError, match=message):
-        Group(**given)
