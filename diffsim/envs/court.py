@@ -47,18 +47,19 @@ def aim_quality(ball: BallState, target: jax.Array, gravity: jax.Array) -> jax.A
 
 
 def reach_cost(ball: BallState, place: jax.Array) -> jax.Array:
-    """How far a ball beside a paddle is from its centre: g d²/(0.1² + d²), g = e^{−(Δx/0.3)²}.
+    """How far a ball beside a paddle is from its centre: g (√(1 + d²/0.1²) − 1).
 
     Args:
         ball: now.
         place: of the paddle, (5,), its centre first.
 
     Returns:
-        (), in [0, 1]: near 0 for a ball far away along x or right before the paddle.
+        (), d across x, g = e^{−(Δx/0.3)²}: near 0 for a ball far away along x or right before the
+        paddle; as steep for one that is far to a side as for one that is near.
     """
     apart = ball.position - place[:3]
-    squared = jnp.sum(apart[1:] ** 2)
-    return jnp.exp(-((apart[0] / 0.3) ** 2)) * squared / (0.1**2 + squared)
+    aside = jnp.sqrt(1 + jnp.sum(apart[1:] ** 2) / 0.1**2) - 1
+    return jnp.exp(-((apart[0] / 0.3) ** 2)) * aside
 
 
 def table_tennis(
@@ -78,7 +79,7 @@ def table_tennis(
         raise ValueError(
             f"world: expected table, net and {len(sides)} driven surfaces in order, got {names}"
         )
-    return fields(
+    made = fields(
         world,
         [[1.55 * side, 0.0, 0.98, 0.0, 0.0] for side in sides],
         [(-side, 0.0, 0.15) for side in sides],
@@ -87,6 +88,9 @@ def table_tennis(
         ball_middle=(0.0, 0.0, 1.0),
         **rest,
     )
+    # The second paddle is the first one turned by half a turn about z, its u and v as well.
+    half = jnp.asarray([[-side, -side, 1.0] for side in sides], made["orientation"].dtype)
+    return made | {"orientation": made["orientation"] * half[:, None]}
 
 
 def out(ball: BallState) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Keep a rally going: two paddles at the two ends of a table, played by one policy."""
+"""Keep a rally going: two paddles at the two ends of a table, each in its turn by one policy."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ from diffsim.envs import court
 from diffsim.envs.base import Channel, EnvState
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.physics import BallState, Rollout, Status, World
+from diffsim.physics.vector import choose
 from diffsim.tasks import Serves
 
 
@@ -15,9 +16,10 @@ from diffsim.tasks import Serves
 class Rally(PaddleEnv):
     """Two paddles play together for as long as they can, by the rules of table tennis.
 
-    A stroke must follow exactly one bounce on the striker's half. It brings
+    The policy plays the paddle in turn and sees the court from its end, the other one goes home:
+    half a turn about z takes either player's game to the other's. A stroke must follow exactly one bounce on the striker's half. It brings
     ``court.aim_quality`` towards the middle of the other half, (±0.9, 0), and its bounce 1;
-    each step costs 0.1 times ``court.reach_cost`` of the paddle in turn. The episode is
+    each step costs 0.3 times ``court.reach_cost`` of the paddle in turn. The episode is
     done by a fault, or when the ball is out: below z = 0.5 m, |x| > 2.4 m or |y| > 1.5 m.
 
     Attributes:
@@ -35,10 +37,10 @@ class Rally(PaddleEnv):
         world: World | None = None,
         serves: Serves | None = None,
         *,
-        reach=(0.3, 0.6, 0.3, 0.6, 0.6),
+        reach=(0.5, 0.8, 0.3, 0.6, 0.6),
         omega: float = 20.0,
         period: float = 0.04,
-        limit: int = 250,
+        limit: int = 750,
     ) -> "Rally":
         """The task with checked settings.
 
@@ -48,7 +50,7 @@ class Rally(PaddleEnv):
 
         >>> env = Rally.create()
         >>> env.reset(jax.random.key(0)).obs.shape, len(env.actions)
-        ((31,), 10)
+        ((20,), 5)
         """
         return cls(
             **court.table_tennis(world, (-1, 1), reach, omega=omega, period=period, limit=limit),
@@ -56,11 +58,31 @@ class Rally(PaddleEnv):
         )
 
     @property
+    def played(self) -> int:
+        return 1
+
+    @property
     def remembered(self) -> tuple[Channel, ...]:
-        return (Channel("turn of paddle 2", "", 1.0), Channel("bounced", "", 1.0))
+        return (Channel("bounced", "", 1.0),)
 
     def recall(self, memory):
-        return [memory["second"], memory["bounced"]]
+        return [memory["bounced"]]
+
+    def steer(self, action, memory):
+        still, aim = jnp.zeros_like(action), action * self._turned(memory["second"])
+        return choose(memory["second"], jnp.stack([still, aim]), jnp.stack([aim, still]))
+
+    def observe(self, ball, place, rate, memory):
+        second = memory["second"]
+        turned = self._turned(second)
+        ball = jax.tree.map(lambda vector: vector * turned[:3], ball)
+        near = [choose(second, both[1], both[0])[None] * turned for both in (place, rate)]
+        return super().observe(ball, *near, memory)
+
+    def _turned(self, second: jax.Array) -> jax.Array:
+        """Signs of a paddle's coordinates seen from the end of the one in turn, (5,)."""
+        sign = jnp.where(second, -1, 1).astype(self.home.dtype)
+        return jnp.ones_like(self.reach).at[:2].set(sign)
 
     def serve(self, key: jax.Array) -> tuple[BallState, dict[str, jax.Array]]:
         level = jnp.asarray(court.LEVEL, self.home.dtype)
@@ -70,7 +92,7 @@ class Rally(PaddleEnv):
     def judge(self, before: EnvState, after: EnvState, rollout: Rollout):
         second, bounced = before.memory["second"], before.memory["bounced"]
         near = jnp.where(second, after.place[1], after.place[0])
-        reward = -0.1 * court.reach_cost(after.ball, near)
+        reward = -0.3 * court.reach_cost(after.ball, near)
         strokes = bounces = jnp.zeros_like(reward)
         fault = jnp.asarray(False)
         for valid, surface, met, left in court.events(rollout):
