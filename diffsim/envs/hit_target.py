@@ -52,7 +52,7 @@ class HitToTargetLoop(PaddleEnv):
 
         >>> env = HitToTargetLoop.create()
         >>> env.reset(jax.random.key(0)).obs.shape
-        (22,)
+        (21,)
         """
         targets = _check.floating("targets", targets, (2, 2))
         return cls(
@@ -63,14 +63,10 @@ class HitToTargetLoop(PaddleEnv):
 
     @property
     def remembered(self) -> tuple[Channel, ...]:
-        return (
-            Channel("target x", "m", 1.0),
-            Channel("target y", "m", 1.0),
-            Channel("struck", "", 1.0),
-        )
+        return court.TARGET
 
     def recall(self, memory):
-        return [memory["target"], memory["struck"]]
+        return [memory["target"]]
 
     def serve(self, key: jax.Array) -> tuple[BallState, dict[str, jax.Array]]:
         serve_key, target_key = jax.random.split(key)
@@ -83,7 +79,9 @@ class HitToTargetLoop(PaddleEnv):
 
     def judge(self, before: EnvState, after: EnvState, rollout: Rollout):
         struck, target = before.memory["struck"], before.memory["target"]
-        reward = jnp.where(struck, 0, -0.3 * court.reach_cost(after.ball, after.place[0]))
+        reward = jnp.where(
+            struck, 0, -0.3 * court.reach_cost(after.ball, after.place[0], self.home[0])
+        )
         strokes = landed = landing_error = jnp.zeros_like(reward)
         over = jnp.asarray(False)
         for valid, surface, met, left in court.events(rollout):
