@@ -43,7 +43,8 @@ FIGURES: dict[str, tuple[str, str]] = {
     "hit-to-target": ("a closed loop", f"{_LOOP} --env hit-to-target --steps 800"),
     "hit-to-target-score-function": ("the same without derivatives",
         f"{_LOOP} --env hit-to-target --gradient score-function --steps 600"),
-    "rally": ("a closed loop", f"{_LOOP} --env rally --steps 200"),
+    "rally": ("the network of the figure hit-to-target plays on", f"{_LOOP} --env rally "
+        "--steps 500 --warm-start runs/figures/hit-to-target --learning-rate 2e-3"),
     "scale": ("data/scale.png", "benchmark.py scale --path OUT/scale.png"),
     "flights": ("constants found", "identify.py data/flights.csv --plot OUT/fit.png"),
     "radar": ("data/radar.png", "radar.py --plot OUT/radar.png"),

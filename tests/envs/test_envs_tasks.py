@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffsim import envs
-from diffsim.envs.court import events
+from diffsim.envs.court import events, reach_cost
 from diffsim.envs.servo import Servo
 from diffsim.physics import BallState, Paddle, World, simulate
 from diffsim.physics.simulate import Impacts, Rollout
@@ -240,12 +240,16 @@ def test_rules_of_the_rally(case):
     assert int(metrics["strokes"]) == ("stroke" in case)
     assert int(metrics["bounces"]) == case.startswith("bounce")
     assert np.isfinite(reward)
+    if case == "bounce":  # on at 1 m/s
+        cost = 0.3 * reach_cost(after.ball, after.place[0], env.home[0])
+        np.testing.assert_allclose(reward, 1 / 3 - cost)
     assert len(list(events(rollout))) == 2
 
 
 def test_the_second_paddle_plays_the_game_of_the_first_turned_by_half_a_turn():
     """Seen from the end of the paddle in turn, the same actions lead to the same, and a stroke."""
-    env = envs.make("rally")
+    env, alone = envs.make("rally"), envs.make("hit-to-target")
+    assert (env.observations, env.actions) == (alone.observations, alone.actions)
     half = jnp.array([-1.0, -1.0, 1.0, 1.0, 1.0])
     first = env.reset(jax.random.key(0)).replace(
         ball=BallState.create([-1.45, 0.1, 1.0], [-4.0, 0.3, 0.5], [5.0, 20.0, -9.0]),
