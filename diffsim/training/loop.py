@@ -54,7 +54,7 @@ class Trainer:
         self.player: Any = player.bound(settings.filled())
         self._optimizer = settings.optimizer()
         self._applied = jax.jit(self._apply)
-        # Each as one program: operation by operation they are a hundred small ones to compile.
+        # Each as one program: operation by operation they are some sixty to compile.
         self._drawn, self._started = jax.jit(self.player.begin), jax.jit(self._start)
         self._update = self.player.compiled(self._step)
         self.begin(settings)
