@@ -86,8 +86,8 @@ class Rally(PaddleEnv):
         second = memory["second"]
         turned = self._turned(second)
         ball = jax.tree.map(lambda vector: vector * turned[:3], ball)
-        near = [choose(second, both[1], both[0])[None] * turned for both in (place, rate)]
-        return super().observe(ball, *near, memory)
+        place, rate = (choose(second, x[1:], x[:1]) * turned for x in (place, rate))
+        return super().observe(ball, place, rate, memory)
 
     def _turned(self, second: jax.Array) -> jax.Array:
         """Signs of a paddle's coordinates seen from the end of the one in turn, (5,)."""
@@ -101,8 +101,8 @@ class Rally(PaddleEnv):
 
     def judge(self, before: EnvState, after: EnvState, rollout: Rollout):
         second, bounced = before.memory["second"], before.memory["bounced"]
-        near = [choose(second, both[1], both[0]) for both in (after.place, self.home)]
-        reward = -0.3 * court.reach_cost(after.ball, *near)
+        near, home = (choose(second, x[1], x[0]) for x in (after.place, self.home))
+        reward = -0.3 * court.reach_cost(after.ball, near, home)
         strokes = bounces = jnp.zeros_like(reward)
         fault = jnp.asarray(False)
         for valid, surface, met, left in court.events(rollout):
