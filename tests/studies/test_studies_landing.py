@@ -107,5 +107,7 @@ def test_the_table_is_in_centimetres_over_legal_landings():
     half = 1.959964 / np.sqrt(3)
     assert f"2.000 ± {half:.3f}   2.000   3.000      3 of    4   0" in shown[2]
     assert shown[-1].endswith("100 with derivative")
-    nothing = landing.rows(landing.LandingSettings(), found | dict.fromkeys(ways, np.full(4, np.nan)))
+    nothing = landing.rows(
+        landing.LandingSettings(), found | dict.fromkeys(ways, np.full(4, np.nan))
+    )
     assert " none      0 of    4 " in nothing[2]
