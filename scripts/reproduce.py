@@ -14,6 +14,17 @@ _LOOP = "train_closed_loop.py --out OUT"
 # Name → what, on the page measured.md or as said, and the command; OUT is the figure's own folder.
 FIGURES: dict[str, tuple[str, str]] = {
     "returns": ("README; data/rallies.png, data/rallies.gif", "train.py --out OUT"),
+    **{f"returns-{n}": ("the same, another seed", f"train.py --seed {n} --out OUT") for n in "12"},
+    **{name: ("returns under other conditions", f"train.py {flags} --out OUT")
+        for name, flags in {
+            "spin": "--spin 35", "spin-seen": "--spin 35 --observe-spin",
+            "any-target": "--any-target", "fastest": "--objective fastest",
+            "randomised": "--randomise",
+        }.items()},
+    **{f"shifted-{name}": (f"the figure {name} in other worlds",
+        f"evaluate.py runs/figures/{name} --shifted") for name in ("returns", "randomised")},
+    "returns-radar": ("the figure returns gone on with, seen by radar", "train.py --radar "
+        "--warm-start runs/figures/returns --steps 100 --learning-rate 3e-4 --out OUT"),
     "returns-score-function": ("the same without differentiating the simulator",
         "train.py --gradient score-function --samples 16 --sigma 0.05 --out OUT"),
     "gradients": ("gradients on a ball kept up by a paddle", "compare_gradients.py --out OUT"),
@@ -32,7 +43,8 @@ FIGURES: dict[str, tuple[str, str]] = {
     "hit-to-target": ("a closed loop", f"{_LOOP} --env hit-to-target --steps 800"),
     "hit-to-target-score-function": ("the same without derivatives",
         f"{_LOOP} --env hit-to-target --gradient score-function --steps 600"),
-    "rally": ("a closed loop", f"{_LOOP} --env rally --steps 200"),
+    "rally": ("the network of the figure hit-to-target plays on", f"{_LOOP} --env rally "
+        "--steps 500 --warm-start runs/figures/hit-to-target --learning-rate 2e-3"),
     "scale": ("data/scale.png", "benchmark.py scale --path OUT/scale.png"),
     "flights": ("constants found", "identify.py data/flights.csv --plot OUT/fit.png"),
     "radar": ("data/radar.png", "radar.py --plot OUT/radar.png"),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from diffsim._types import ArrayLike
+from diffsim.envs.base import Channel
 from diffsim.envs.paddle import fields
 from diffsim.physics import BallState, Paddle, Rollout, World, net, table
 from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
@@ -15,6 +16,7 @@ from diffsim.physics.vector import safe_sqrt
 LEVEL = TABLE_HEIGHT + 0.02  # of the centre of a ball on the table, m
 TABLE, NET, PADDLE = range(3)  # surfaces of the world in order; the second paddle is the next
 ROOM = ((-2.4, -1.5, 0.5), (2.4, 1.5, 2.0))  # a ball that leaves it, but for upwards, is out, m
+TARGET = (Channel("target x", "m", 1.0), Channel("target y", "m", 1.0))  # as a policy sees it
 OVER_NET = TABLE_HEIGHT + NET_HEIGHT + 0.05  # of a ball that clears the net with 3 cm to spare, m
 
 
@@ -46,19 +48,25 @@ def aim_quality(ball: BallState, target: jax.Array, gravity: jax.Array) -> jax.A
     return 1 / (1 + jnp.sum(off**2) + low**2)
 
 
-def reach_cost(ball: BallState, place: jax.Array) -> jax.Array:
-    """How far a ball beside a paddle is from its centre: g d²/(0.1² + d²), g = e^{−(Δx/0.3)²}.
+def reach_cost(ball: BallState, place: jax.Array, home: jax.Array) -> jax.Array:
+    """How far a ball that passes a paddle's home is beside it: g (√(1 + d²/0.1²) − 1).
 
     Args:
         ball: now.
         place: of the paddle, (5,), its centre first.
+        home: its resting place, (5,).
 
     Returns:
-        (), in [0, 1]: near 0 for a ball far away along x or right before the paddle.
+        (), d from the paddle's centre across x, g = e^{−(Δx/0.3)²} of the ball from home: as steep
+        for a ball far to a side as for one that is near, and no cheaper for a paddle that retreats.
+
+    >>> ball, home = BallState.create([-1.5, 0.0, 1.0]), jnp.asarray([-1.5, 0.0, 1.0, 0.0, 0.0])
+    >>> [round(float(reach_cost(ball, home.at[1].set(y), home)), 2) for y in (0.0, 0.1, 0.6, 0.7)]
+    [0.0, 0.41, 5.08, 6.07]
     """
-    apart = ball.position - place[:3]
-    squared = jnp.sum(apart[1:] ** 2)
-    return jnp.exp(-((apart[0] / 0.3) ** 2)) * squared / (0.1**2 + squared)
+    beside = ball.position[1:] - place[1:3]
+    far = jnp.sqrt(1 + jnp.sum(beside**2) / 0.1**2) - 1
+    return jnp.exp(-(((ball.position[0] - home[0]) / 0.3) ** 2)) * far
 
 
 def table_tennis(
@@ -78,7 +86,7 @@ def table_tennis(
         raise ValueError(
             f"world: expected table, net and {len(sides)} driven surfaces in order, got {names}"
         )
-    return fields(
+    made = fields(
         world,
         [[1.55 * side, 0.0, 0.98, 0.0, 0.0] for side in sides],
         [(-side, 0.0, 0.15) for side in sides],
@@ -87,6 +95,9 @@ def table_tennis(
         ball_middle=(0.0, 0.0, 1.0),
         **rest,
     )
+    # The second paddle is the first one turned by half a turn about z, its u and v as well.
+    half = jnp.asarray([[-side, -side, 1.0] for side in sides], made["orientation"].dtype)
+    return made | {"orientation": made["orientation"] * half[:, None]}
 
 
 def out(ball: BallState) -> jax.Array:

@@ -17,7 +17,7 @@ from diffsim.tasks import Serves
 class HitToTargetLoop(PaddleEnv):
     """The closed loop of :class:`diffsim.tasks.HitToTarget`, with a target drawn at each start.
 
-    While the ball comes, each step costs 0.1 times ``court.reach_cost``; the stroke brings
+    While the ball comes, each step costs 0.3 times ``court.reach_cost``; the stroke brings
     ``court.aim_quality``; a landing on the far half 2 / (1 + (error/0.3)²). The episode is
     done when the return lands, or the ball is out: below z = 0.5 m, |x| > 2.4 m or |y| > 1.5 m.
 
@@ -39,7 +39,7 @@ class HitToTargetLoop(PaddleEnv):
         serves: Serves | None = None,
         *,
         targets=((0.6, -0.4), (1.1, 0.4)),
-        reach=(0.3, 0.6, 0.3, 0.6, 0.6),
+        reach=(0.5, 0.8, 0.3, 0.6, 0.6),
         omega: float = 20.0,
         period: float = 0.04,
         limit: int = 60,
@@ -52,7 +52,7 @@ class HitToTargetLoop(PaddleEnv):
 
         >>> env = HitToTargetLoop.create()
         >>> env.reset(jax.random.key(0)).obs.shape
-        (22,)
+        (21,)
         """
         targets = _check.floating("targets", targets, (2, 2))
         return cls(
@@ -63,14 +63,10 @@ class HitToTargetLoop(PaddleEnv):
 
     @property
     def remembered(self) -> tuple[Channel, ...]:
-        return (
-            Channel("target x", "m", 1.0),
-            Channel("target y", "m", 1.0),
-            Channel("struck", "", 1.0),
-        )
+        return court.TARGET
 
     def recall(self, memory):
-        return [memory["target"], memory["struck"]]
+        return [memory["target"]]
 
     def serve(self, key: jax.Array) -> tuple[BallState, dict[str, jax.Array]]:
         serve_key, target_key = jax.random.split(key)
@@ -83,7 +79,9 @@ class HitToTargetLoop(PaddleEnv):
 
     def judge(self, before: EnvState, after: EnvState, rollout: Rollout):
         struck, target = before.memory["struck"], before.memory["target"]
-        reward = jnp.where(struck, 0, -0.1 * court.reach_cost(after.ball, after.place[0]))
+        reward = jnp.where(
+            struck, 0, -0.3 * court.reach_cost(after.ball, after.place[0], self.home[0])
+        )
         strokes = landed = landing_error = jnp.zeros_like(reward)
         over = jnp.asarray(False)
         for valid, surface, met, left in court.events(rollout):

@@ -59,11 +59,16 @@ class PaddleEnv(Env):
         return self.home.shape[0]
 
     @property
+    def played(self) -> int:
+        """How many of the paddles the policy sees and steers at a time, the first ones."""
+        return self.paddles
+
+    @property
     def actions(self) -> tuple[Channel, ...]:
         units = ("m", "m", "m", "rad", "rad")
         return tuple(
             Channel(f"paddle {p + 1} target {axis}", unit, float(scale), float(offset))
-            for p, home in enumerate(np.asarray(self.home))
+            for p, home in enumerate(np.asarray(self.home)[: self.played])
             for axis, unit, scale, offset in zip(AXES, units, np.asarray(self.reach), home)
         )
 
@@ -95,6 +100,10 @@ class PaddleEnv(Env):
         """What the policy sees of the memory."""
         return []
 
+    def steer(self, action: jax.Array, memory: dict[str, jax.Array]) -> jax.Array:
+        """Where an action sends each paddle, relative to home in units of reach, (paddles, 5)."""
+        return action.reshape(self.home.shape)
+
     def observe(self, ball: BallState, place, rate, memory) -> jax.Array:
         """What the policy sees, (observations,)."""
         position, velocity, spin = self.ball_scale
@@ -102,7 +111,7 @@ class PaddleEnv(Env):
             (ball.position - self.ball_middle) / position,
             ball.velocity / velocity,
             ball.spin / spin,
-            ((place - self.home) / self.reach).ravel(),
+            ((place - self.home[: self.played]) / self.reach).ravel(),
             (rate / (self.reach * (self.omega / 2))).ravel(),
             *(jnp.atleast_1d(part).astype(place.dtype) for part in self.recall(memory)),
         ]
@@ -150,7 +159,8 @@ class PaddleEnv(Env):
                 a traced one that is not finite ends the episode with a reward of NaN.
             TypeError: the action is not real.
         """
-        action = _check.floating("action", action, (self.home.size,)).astype(self.home.dtype)
+        count = len(AXES) * self.played
+        action = _check.floating("action", action, (count,)).astype(self.home.dtype)
         action = _check.in_range("action", action)
         # A finished episode is put out of harm's way before the step as well as after it: the
         # derivative of a branch not taken must be finite.
@@ -162,7 +172,7 @@ class PaddleEnv(Env):
 
     def flight(self, state: EnvState, action: jax.Array) -> tuple[Rollout, tuple[Servo, ...]]:
         """What an action leads to in one period, and how the paddles move meanwhile."""
-        targets = self.home + self.reach * jnp.clip(action, -1, 1).reshape(self.home.shape)
+        targets = self.home + self.reach * self.steer(jnp.clip(action, -1, 1), state.memory)
         servos = tuple(
             Servo(state.place[p], state.rate[p], targets[p], self.omega, self.orientation[p])
             for p in range(self.paddles)

@@ -54,6 +54,8 @@ class Trainer:
         self.player: Any = player.bound(settings.filled())
         self._optimizer = settings.optimizer()
         self._applied = jax.jit(self._apply)
+        # Each as one program: operation by operation they are some sixty to compile.
+        self._drawn, self._started = jax.jit(self.player.begin), jax.jit(self._start)
         self._update = self.player.compiled(self._step)
         self.begin(settings)
 
@@ -62,11 +64,14 @@ class Trainer:
         self.settings: Any = settings.filled()
         key, *keys = jax.random.split(jax.random.key(settings.seed), 1 + KEYS)
         self._validation = jax.random.fold_in(key, 1)
-        params, memory = self.player.begin(keys)
+        params, memory = self._drawn(keys)
         if settings.warm_start is not None and not settings.resume:
             params = _taken_over(settings.warm_start, params, type(settings))
+        self.state = sharding.replicated(self._started(params, memory, key))
+
+    def _start(self, params: Tree, memory: Tree, key: jax.Array) -> TrainState:
         step, optimizer = jnp.zeros((), int), self._optimizer.init(params)
-        self.state = sharding.replicated(strong(TrainState(params, optimizer, memory, key, step)))
+        return strong(TrainState(params, optimizer, memory, key, step))
 
     @classmethod
     def restored(cls, folder: Path, kind: type[RunSettings] = Settings) -> "Trainer":

@@ -54,7 +54,7 @@ def test_gymnasium_make_says_when_episodes_are_cut(gym):
     assert made.unwrapped._one.env.limit > 300, "no second limit underneath"
     many = gymnasium.make_vec("diffsim/rally-v0", num_envs=2, max_episode_steps=9)
     assert many.env.limit == 9
-    assert many.action_space.shape == (2, 10)
+    assert many.action_space.shape == (2, 5)
     with pytest.raises(ValueError, match="limit: expected max_episode_steps in its place"):
         gymnasium.make_vec("diffsim/rally-v0", num_envs=2, limit=9)
 

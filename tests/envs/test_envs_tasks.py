@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffsim import envs
-from diffsim.envs.court import events
+from diffsim.envs.court import events, reach_cost
 from diffsim.envs.servo import Servo
 from diffsim.physics import BallState, Paddle, World, simulate
 from diffsim.physics.simulate import Impacts, Rollout
@@ -88,8 +88,8 @@ def test_observation_table_tells_what_is_seen(name):
     np.testing.assert_allclose(seen[:3], state.ball.position, atol=1e-12)
     np.testing.assert_allclose(seen[3:6], state.ball.velocity, atol=1e-12)
     np.testing.assert_allclose(seen[6:9], state.ball.spin, atol=1e-12)
-    count = state.place.size
-    np.testing.assert_allclose(seen[9 : 9 + count], state.place.ravel(), atol=1e-12)
+    count = len(env.actions)
+    np.testing.assert_allclose(seen[9 : 9 + count], state.place.ravel()[:count], atol=1e-12)
     names = [c.name for c in env.observations]
     assert len(set(names)) == len(names)
     assert envs.channel_table(env.observations).count("m/s") == 3 + count * 3 // 5
@@ -240,7 +240,39 @@ def test_rules_of_the_rally(case):
     assert int(metrics["strokes"]) == ("stroke" in case)
     assert int(metrics["bounces"]) == case.startswith("bounce")
     assert np.isfinite(reward)
+    if case == "bounce":  # on at 1 m/s
+        cost = 0.3 * reach_cost(after.ball, after.place[0], env.home[0])
+        np.testing.assert_allclose(reward, 1 / 3 - cost)
     assert len(list(events(rollout))) == 2
+
+
+def test_the_second_paddle_plays_the_game_of_the_first_turned_by_half_a_turn():
+    """Seen from the end of the paddle in turn, the same actions lead to the same, and a stroke."""
+    env, alone = envs.make("rally"), envs.make("hit-to-target")
+    assert (env.observations, env.actions) == (alone.observations, alone.actions)
+    half = jnp.array([-1.0, -1.0, 1.0, 1.0, 1.0])
+    first = env.reset(jax.random.key(0)).replace(
+        ball=BallState.create([-1.45, 0.1, 1.0], [-4.0, 0.3, 0.5], [5.0, 20.0, -9.0]),
+        place=env.home.at[0].add(jnp.array([0.1, 0.05, 0.0, 0.1, -0.2])),
+        memory={"second": jnp.asarray(False), "bounced": jnp.asarray(True)},
+    )
+    second = first.replace(
+        ball=jax.tree.map(lambda vector: vector * half[:3], first.ball),
+        place=first.place[::-1] * half,
+        memory=first.memory | {"second": jnp.asarray(True)},
+    )
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), first, second)
+    action = jnp.tile(jnp.array([0.3, 0.1, 0.05, 0.2, -0.1]), (2, 1))
+
+    def play(state):
+        return jax.lax.scan(lambda s, _: (jax.vmap(env.step)(s, action),) * 2, state, length=6)[1]
+
+    seen = jax.jit(play)(both)
+    assert seen.metrics["strokes"].sum(axis=0).tolist() == [1, 1]
+    for leaf in (seen.obs, seen.reward, seen.done):
+        np.testing.assert_allclose(leaf[:, 0], leaf[:, 1], rtol=1e-9, atol=1e-9)
+    turned = seen.ball.position[:, 1] * half[:3]
+    np.testing.assert_allclose(seen.ball.position[:, 0], turned, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
