@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsim.physics import Air, Ball, BallState, Paddle, Surface, World, floor, simulate
+from diffsim.physics import Air, Ball, BallState, Surface, World, floor, paddle, simulate
 from diffsim.physics.contact.base import impulse_law
 from diffsim.physics.contact.table import CONTACTS, make
 from diffsim.physics.flight import AERODYNAMICS, SpinRatioLift
@@ -127,10 +127,10 @@ def test_a_force_law_keeps_the_contract(name):
     rng = np.random.default_rng(0)
     velocity, spin = (Vector.of(jnp.asarray(rng.normal(size=(3, 50)) * s)) for s in (9.0, 200.0))
     ball, air = Ball.create(), Air.create()
-    push = law(ball, air, velocity, spin)
-    assert np.all(push.dot(velocity) < 0)  # the air never speeds a ball up
+    acceleration = law(ball, air, velocity, spin)
+    assert np.all(acceleration.dot(velocity) < 0)  # the air never speeds a ball up
     turned = law(ball, air, velocity, -spin)
-    lift = (push - turned) * 0.5
+    lift = (acceleration - turned) * 0.5
     np.testing.assert_allclose(lift.dot(velocity), 0, atol=1e-10)
     np.testing.assert_allclose(lift.dot(spin), 0, atol=1e-8)
     still = law(ball, air, velocity * 0, spin).array
@@ -175,19 +175,19 @@ def test_rubber_turns_the_slip_round(turn, friction):
     loss = energy(velocity, spin) - energy(after, spun)
     assert loss == pytest.approx(0, abs=1e-12) if turn == 1 and friction == 5 else loss > 0.01
     np.testing.assert_allclose(momentum(after, spun), momentum(velocity, spin), atol=1e-13)
-    rub = np.linalg.norm((after - velocity).array[:2])
-    assert rub <= friction * 2 * 3.0 + 1e-12
+    tangential = np.linalg.norm((after - velocity).array[:2])
+    assert tangential <= friction * 2 * 3.0 + 1e-12
 
 
 def test_a_rubber_paddle_turns_the_spin_in_a_rollout():
     """Ball of pure spin on a paddle at rest: w⁺ = w (1 − (1 + e_t)/(1 + a))."""
     still = jnp.zeros(3)
     ends = []
-    for paddle in (Paddle(0.5, 0.8, 5.0), rubber_paddle(0.5)):
-        world = World.create([paddle.replace(driven=False)], air=Air.create(0.0))
+    for bat in (paddle(0.5, 0.8, 5.0), rubber_paddle(0.5)):
+        world = World.create([bat.replace(driven=False)], air=Air.create(0.0))
         state = BallState.create([0.0, 0.0, R + 0.1], still, [0.0, 40.0, 0.0])
         rollout = simulate(world, state, duration=0.2)
-        turn = float(paddle.tangential_restitution)
+        turn = float(bat.tangential_restitution)
         assert float(rollout.final.spin[1]) == pytest.approx(40 * (1 - (1 + turn) / (1 + A)))
         ends.append(float(rollout.final.spin[1]))
     assert ends[0] > 0 > ends[1]

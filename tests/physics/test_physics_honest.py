@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import struct
 
-from diffsim.physics import Air, Ball, BallState, Paddle, Pose, Status, Surface, World, simulate
+from diffsim.physics import Air, Ball, BallState, Pose, Status, Surface, World, paddle, simulate
 
 G, R, T = 9.81, 0.02, 0.6
 FAR = {"plate": (-500.0, 0.0, 0.0, 0.0)}
@@ -57,7 +57,7 @@ def run(numbers):
         center=numbers["b_center"], normal=numbers["b_normal"], u=(0.0, 1.0, 0.0), name="b",
         restitution=numbers["b_e"], friction=numbers["friction"],
     )  # fmt: skip
-    plate = Paddle(0.5, numbers["plate_e"], numbers["friction"])
+    plate = paddle(0.5, numbers["plate_e"], numbers["friction"])
     world = World.create(
         [first, second, plate], ball=Ball.create(radius=numbers["radius"]),
         air=Air(numbers["density"]), gravity=numbers["gravity"],
