@@ -238,20 +238,22 @@ def first_contact(
 
 
 def leaving(
-    near: Proximity, own: jax.Array, held: jax.Array
+    near: Proximity, own: jax.Array, held: jax.Array, radius: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """When a resting ball leaves its surface on an arc.
 
     If the surface holds it, over the edge. If not, the ball flies freely from the start of the
-    arc, and is pushed as long as it would go ever faster into the surface.
+    arc, and is pushed as long as it would go ever faster into the surface, without a gap between.
 
     Args:
         near: at the ends of the ``NODES`` sub-intervals, leaves (S, NODES + 1, B).
         own: which surface it rests on, (S, B).
         held: whether that holds it to the end, (B,).
+        radius: of the ball, (B,), m.
 
     Returns:
-        whether it leaves, s in [0, 1], the sub-interval up to which it is not to fall, each (B,).
+        whether it leaves, s in [0, 1] if so, and the sub-interval up to which it is not to fall,
+        each (B,).
     """
     number, own = jnp.arange(NODES + 1)[:, None], own[:, None]
     rate = jnp.sum(jnp.where(own, near.gap_rate, 0), axis=0)
@@ -260,7 +262,9 @@ def leaving(
     def at(values, index):
         return jnp.sum(jnp.where(number == index, values, 0), axis=0)
 
-    last, off = jnp.argmin(rate, axis=0), jnp.argmax(margin < 0, axis=0)
+    gap = jnp.sum(jnp.where(own, near.gap(radius), 0), axis=0)
+    apart = jax.lax.cummax(gap) > radius / 1000
+    last, off = jnp.argmin(jnp.where(apart, jnp.inf, rate), axis=0), jnp.argmax(margin < 0, axis=0)
     before, after = at(margin, off - 1), at(margin, off)
     over = (after < 0) & held
     beyond = float(jnp.finfo(rate.dtype).eps) ** (1 / 3)  # so that it does not rest there again
@@ -269,13 +273,14 @@ def leaving(
     middle = jnp.clip(last, 1, NODES - 1)  # of the parabola through three rates
     low, mid, high = (at(rate, middle + i) for i in (-1, 0, 1))
     curvature, slope = low - 2 * mid + high, (high - low) / 2
-    turn = -slope / jnp.where(curvature > 0, curvature, 1.0)
-    deepest = mid + slope * turn / 2
-    turn += middle.astype(rate.dtype)
+    begin = -middle.astype(rate.dtype)
+    turn = jnp.minimum(-slope / jnp.where(curvature > 0, curvature, 1.0), begin + NODES)
+    deepest = mid + turn * (slope + turn / 2 * curvature)
+    turn -= begin
     lifts = ~held & (curvature > 0) & (turn > 0) & (deepest < -GRAZING_SPEED)
 
     s = jnp.where(over, off.astype(rate.dtype) - 1 + share, turn) / NODES
-    return over | lifts, jnp.clip(s, 0, 1), last
+    return over | lifts, s, last
 
 
 def newton(arc: Arc, s: jax.Array, gap: jax.Array, rate: jax.Array) -> jax.Array:

@@ -231,7 +231,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         own = court.numbers == rest
         face = (own & flat)[:, None] if court.plates else None
         near = court.near(moving, spread(shares), face)[2]
-        leaves, until, node = leaving(near, own, held)
+        leaves, until, node = leaving(near, own, held, radius)
         allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & own)
         allowed = allowed[:, None] & ~(own[:, None] & (jnp.arange(NODES)[:, None] <= node))
         nodes = None
