@@ -193,6 +193,38 @@ def test_a_rubber_paddle_turns_the_spin_in_a_rollout():
     assert ends[0] > 0 > ends[1]
 
 
+NAMED = {  # C_D, density, e and its slope, friction of the table; e and radius of the paddle
+    "ittf": (0.4, 1.204, None, 0.0, 0.25, 0.78, 0.08),
+    "robot-table-tennis": (0.472, 1.225, 0.974, 0.0, 0.1, 0.78, 0.08),
+    "ace": (0.55, 1.204, 0.98, 0.02, 0.25, 0.78, 0.08),
+    "koc": (0.1414 * 2 * 2.7e-3 / (1.204 * np.pi * R**2), 1.204, 0.88, 0.0, 0.25, 0.78, 0.076),
+    "nakashima": (0.4, 1.204, 0.93, 0.0, 0.25, 0.78, 0.08),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_bounces_as_its_source_says(name):
+    """A ball dropped 30 cm in its own air: the speed after, and friction on a ball with spin."""
+    drag, density, e, slope, friction, bat_e, bat_radius = NAMED[name]
+    world = PRESETS[name]()
+    assert float(world.surfaces[-1].restitution) == pytest.approx(bat_e)
+    assert float(world.surfaces[-1].disk_radius) == pytest.approx(bat_radius)
+    ball = world.ball.replace(magnus_coefficient=jnp.asarray(0.0))
+    alone = World.create(world.surfaces[:1], ball=ball, air=world.air)
+    state = BallState.create([0.0, 0.0, 0.76 + R + 0.3], [0.0, 0.0, 0.0], [0.0, 400.0, 0.0])
+    rollout = simulate(alone, state, duration=0.4, step=0.01)
+    hit = jax.tree.map(lambda x: x[0], rollout.impacts)
+    k = 0.5 * density * drag * np.pi * R**2 / 2.7e-3
+    fall = -float(hit.before.velocity[2])
+    assert fall == pytest.approx(np.sqrt(G / k * -np.expm1(-2 * k * 0.3)), rel=1e-6)
+    if e is None:
+        e = np.sqrt(np.expm1(2 * k * 0.23) / -np.expm1(-2 * k * 0.3))
+    e -= slope * fall
+    assert float(hit.after.velocity[2]) == pytest.approx(e * fall, rel=1e-6)
+    gained = float(hit.after.velocity[0] - hit.before.velocity[0])  # it slips
+    assert gained == pytest.approx(friction * (1 + e) * fall, rel=1e-6)
+
+
 def test_the_handbook_drop_holds_in_its_own_air():
     world = PRESETS["ittf"]()
     world = World.create(world.surfaces[:1], ball=world.ball, air=world.air)
