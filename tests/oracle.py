@@ -104,13 +104,13 @@ class _Scene:
             return None
         slip = y[3:6] - self.r * np.cross(y[6:], n) - surface_velocity
         approach = slip @ n
-        push = -(1 + surface.e + surface.e_slope * approach) * approach
-        rub = -(slip - approach * n) / (1 + 1 / self.a)
-        size = np.linalg.norm(rub)
-        if size > surface.mu * push:
-            rub *= surface.mu * push / size
-        twist = np.cross(-n, rub) / (self.a * self.r)
-        return np.concatenate([y[:3], y[3:6] + push * n + rub, y[6:] + twist])
+        normal_impulse = -(1 + surface.e + surface.e_slope * approach) * approach
+        tangential = -(slip - approach * n) / (1 + 1 / self.a)
+        size = np.linalg.norm(tangential)
+        if size > surface.mu * normal_impulse:
+            tangential *= surface.mu * normal_impulse / size
+        turn = np.cross(-n, tangential) / (self.a * self.r)
+        return np.concatenate([y[:3], y[3:6] + normal_impulse * n + tangential, y[6:] + turn])
 
     def saltation(self, surface, t, y, after):
         """Derivative of the state just after the impact's nominal time, as in hybrid systems."""

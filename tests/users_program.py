@@ -17,7 +17,7 @@ from diffsim.gradients import (
 )
 from diffsim.invertible import Chain, Dense, Diagonal, LeakyRelu, invert
 
-world = diffsim.World.create([diffsim.table(), diffsim.net(), diffsim.Paddle(0.08, 0.8, 0.4)])
+world = diffsim.World.create([diffsim.table(), diffsim.net(), diffsim.paddle(0.08, 0.8, 0.4)])
 ball = diffsim.BallState.create([1.3, 0.0, 1.0], [-5.0, 0.0, 1.0])
 key: jax.Array = jax.random.key(0)
 

@@ -6,18 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from diffsim._linalg import safe_sqrt
 from diffsim._types import ArrayLike
 from diffsim.envs.base import Channel
 from diffsim.envs.paddle import fields
-from diffsim.physics import BallState, Paddle, Rollout, World, net, table
-from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
-from diffsim.physics.vector import safe_sqrt
+from diffsim.physics import BallState, Rollout, World, net, paddle, table
+from diffsim.physics.surfaces import NET_CLEARANCE, NET_HEIGHT, TABLE_HEIGHT
 
 LEVEL = TABLE_HEIGHT + 0.02  # of the centre of a ball on the table, m
 TABLE, NET, PADDLE = range(3)  # surfaces of the world in order; the second paddle is the next
 ROOM = ((-2.4, -1.5, 0.5), (2.4, 1.5, 2.0))  # a ball that leaves it, but for upwards, is out, m
 TARGET = (Channel("target x", "m", 1.0), Channel("target y", "m", 1.0))  # as a policy sees it
-OVER_NET = TABLE_HEIGHT + NET_HEIGHT + 0.05  # of a ball that clears the net with 3 cm to spare, m
+OVER_NET = LEVEL + NET_HEIGHT + NET_CLEARANCE  # of a ball that clears the net well, m
 
 
 def aim_quality(ball: BallState, target: jax.Array, gravity: jax.Array) -> jax.Array:
@@ -78,7 +78,7 @@ def table_tennis(
         ValueError: the world is not a table, a net and as many driven paddles, in this order.
     """
     if world is None:
-        paddles = [Paddle(0.08, 0.78, 0.4, name=f"paddle {i + 1}") for i in range(len(sides))]
+        paddles = [paddle(0.08, 0.78, 0.4, name=f"paddle {i + 1}") for i in range(len(sides))]
         world = World.create([table(0.9, 0.25), net(), *paddles])
     names = [surface.name for surface in world.surfaces]
     driven = [surface.driven for surface in world.surfaces]

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim._linalg import safe_sqrt
 from diffsim.envs import court
 from diffsim.envs.base import Channel, EnvState
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.physics import BallState, Rollout, Status, World
-from diffsim.physics.vector import safe_sqrt
 from diffsim.tasks import Serves
 
 

@@ -7,7 +7,7 @@ from flax import struct
 from diffsim import _check
 from diffsim.envs.base import EnvState
 from diffsim.envs.paddle import PaddleEnv, fields
-from diffsim.physics import BallState, Paddle, Rollout, Status, World
+from diffsim.physics import BallState, Rollout, Status, World, paddle
 
 
 @struct.dataclass
@@ -61,7 +61,7 @@ class PaddleJuggle(PaddleEnv):
         >>> state.obs.shape, bool(state.done)
         ((19,), False)
         """
-        world = World.create([Paddle(0.08, 0.78, 0.4)]) if world is None else world
+        world = World.create([paddle(0.08, 0.78, 0.4)]) if world is None else world
         scale = [[0.2] * 3, [1.0, 1.0, 3.0], [20.0] * 3]
         shared = fields(
             world,

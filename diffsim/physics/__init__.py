@@ -7,7 +7,7 @@ from diffsim.physics.contact.smoothed import Smoothed
 from diffsim.physics.flight import ConstantCoefficients, SpinRatioLift
 from diffsim.physics.simulate import Rollout, Status, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
-from diffsim.physics.surfaces import Paddle, Surface, floor, net, net_cord, table, table_edges
+from diffsim.physics.surfaces import Surface, floor, net, net_cord, paddle, table, table_edges
 from diffsim.physics.world import World
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "ConstantCoefficients",
     "Impacts",
     "Impulse",
-    "Paddle",
     "Pose",
     "Rollout",
     "Smoothed",
@@ -29,6 +28,7 @@ __all__ = [
     "floor",
     "net",
     "net_cord",
+    "paddle",
     "simulate",
     "table",
     "table_edges",

@@ -79,19 +79,19 @@ def fly(world: World, state: Body, duration: jax.Array) -> Arc:
     acceleration = jax.jit(world.acceleration)
     h, v0, w0 = duration, state.velocity, state.spin
     decay = 1 / world.ball.spin_decay_time
-    pushes: list[Vector] = []
+    stages: list[Vector] = []
 
     def advance(weights) -> Vector:
-        terms = [push * c for c, push in zip(weights, pushes, strict=True) if c]
+        terms = [stage * c for c, stage in zip(weights, stages, strict=True) if c]
         return sum(terms[1:], start=terms[0])
 
     v1, w1 = v0, w0
     for before, time, row in zip((0.0, *_STAGE_TIMES), _STAGE_TIMES, _DORMAND_PRINCE):
         v1 = v0 + advance(row) if row else v0
         w1 = w0 * jnp.exp(-decay * h * time) if time > before else w1
-        pushes.append(acceleration(v1, w1) * h)
+        stages.append(acceleration(v1, w1) * h)
     mean = advance(_POSITION_WEIGHTS)  # of the velocity over the step, less v0
-    a0, a1, b0, b1 = pushes[0], pushes[-1], w0 * (-decay * h), w1 * (-decay * h)
+    a0, a1, b0, b1 = stages[0], stages[-1], w0 * (-decay * h), w1 * (-decay * h)
     dv, dw = v1 - v0, w1 - w0
     velocity = (
         v0,
@@ -108,7 +108,7 @@ def fly(world: World, state: Body, duration: jax.Array) -> Arc:
 def stable(world: World, state: Body, duration: jax.Array) -> jax.Array:
     """Whether an explicit step of this duration follows the air instead of overshooting, ().
 
-    The push of the air may change by 1.25 of itself over an Euler step h: for drag that is
+    The acceleration by the air may change by 1.25 of itself over an Euler step h: for drag that is
     |a| h ≤ 1.5 |v|, and beyond |a| h = 1.65 |v| the Dormand–Prince step, stable down to −3.3/h,
     makes a ball faster that the air should slow down. A wind makes no difference.
     """
@@ -119,8 +119,8 @@ def stable(world: World, state: Body, duration: jax.Array) -> jax.Array:
     ) -> Vector:  # without gravity, whose rounding would drown a slow ball's
         return world.aerodynamics(world.ball, world.air, velocity, state.spin)
 
-    push = air(state.velocity)
-    change, size = air(state.velocity + push * duration) - push, push.dot(push)
+    start = air(state.velocity)
+    change, size = air(state.velocity + start * duration) - start, start.dot(start)
     return (change.dot(change) < 1.25**2 * size) | (size == 0)  # infinity is not below itself
 
 

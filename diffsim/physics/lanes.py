@@ -82,7 +82,7 @@ class _Call:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Push:
+class _Pushforward:
     """The tangents of a call's real results: of its arguments, then the tangents of some."""
 
     call: Callable
@@ -109,7 +109,7 @@ class _Push:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pull:
+class _Transpose:
     """The transpose of a linear call: of its other arguments, then cotangents of some results."""
 
     call: Callable
@@ -121,7 +121,7 @@ class _Pull:
         fixed, cotangents = args[:count], args[count:]
         size = max((leaf.shape[-1] for leaf in args), default=1)
         zeros = [jnp.zeros((*aval.shape, size), aval.dtype) for aval in self.linear]
-        if isinstance(self.call, _Push):  # at the arguments themselves, not at zero tangents
+        if isinstance(self.call, _Pushforward):  # at the arguments themselves, not at zero tangents
             f, start = self.call.along(fixed)
             zeros = [jnp.broadcast_to(x, z.shape) for x, z in zip(start, zeros, strict=True)]
         else:
@@ -131,8 +131,8 @@ class _Pull:
             out = f(*moved)
             return [out[i] for i in self.seen]
 
-        out, pull = jax.vjp(seen, *zeros)
-        return pull([jnp.broadcast_to(c, o.shape) for c, o in zip(cotangents, out, strict=True)])
+        out, vjp = jax.vjp(seen, *zeros)
+        return vjp([jnp.broadcast_to(c, o.shape) for c, o in zip(cotangents, out, strict=True)])
 
 
 def _one_lane(leaf):
@@ -268,16 +268,16 @@ def _jvp(primals, tangents, *, call, linear, batched, size):
     out = _lanes_p.bind(*primals, call=call, linear=linear, batched=batched, size=size)
     moved = tuple(i for i, t in enumerate(tangents) if type(t) is not ad.Zero)
     real = tuple(i for i, x in enumerate(out) if jnp.issubdtype(x.dtype, jnp.inexact))
-    pushed = _lanes_p.bind(
+    tangents_out = _lanes_p.bind(
         *primals,
         *[tangents[i] for i in moved],
-        call=_Push(call, moved, real),
+        call=_Pushforward(call, moved, real),
         linear=len(moved),
         batched=batched + tuple(batched[i] for i in moved),
         size=size,
     )
     way = [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in out]
-    for index, tangent in zip(real, pushed, strict=True):
+    for index, tangent in zip(real, tangents_out, strict=True):
         way[index] = tangent
     return out, way
 
@@ -292,7 +292,7 @@ def _transpose(cotangents, *args, call, linear, batched, size):
     out = _lanes_p.bind(
         *args[:count],
         *[cotangents[i] for i in seen],
-        call=_Pull(call, ones, seen),
+        call=_Transpose(call, ones, seen),
         linear=len(seen),
         batched=batched[:count] + (size is not None,) * len(seen),
         size=size,

@@ -12,15 +12,15 @@ import math
 from collections.abc import Callable
 
 from diffsim.physics.state import Air, Ball
-from diffsim.physics.surfaces import Paddle, Surface, floor, net, table
+from diffsim.physics.surfaces import Surface, floor, net, paddle, table
 from diffsim.physics.world import World
 
 _AREA, _MASS = math.pi * 0.02**2, 2.7e-3
 
 
-def _world(drag, density, table_, paddle) -> World:
+def _world(drag, density, table_, bat) -> World:
     ball = Ball.create(drag_coefficient=drag)
-    return World.create([table_, net(), floor(), paddle], ball=ball, air=Air.create(density))
+    return World.create([table_, net(), floor(), bat], ball=ball, air=Air.create(density))
 
 
 def ittf() -> World:
@@ -30,7 +30,7 @@ def ittf() -> World:
     """
     k = 0.5 * 1.204 * 0.4 * _AREA / _MASS
     bouncy = math.sqrt(math.expm1(2 * k * 0.23) / -math.expm1(-2 * k * 0.3))
-    return _world(0.4, 1.204, table(bouncy, 0.25), Paddle(0.08, 0.78, 0.4))
+    return _world(0.4, 1.204, table(bouncy, 0.25), paddle(0.08, 0.78, 0.4))
 
 
 def robot_table_tennis() -> World:
@@ -39,7 +39,7 @@ def robot_table_tennis() -> World:
     Source: D'Ambrosio et al., "Robotic table tennis: a case study into a high speed learning
     system", RSS 2023, system identification.
     """
-    return _world(0.472, 1.225, table(0.974, 0.1), Paddle(0.08, 0.78, 0.4))
+    return _world(0.472, 1.225, table(0.974, 0.1), paddle(0.08, 0.78, 0.4))
 
 
 def ace() -> World:
@@ -48,7 +48,7 @@ def ace() -> World:
     Source: the ACE robot table-tennis system, 2026.
     """
     bouncy = table(0.98, 0.25, restitution_slope=0.02)
-    return _world(0.55, 1.204, bouncy, Paddle(0.08, 0.78, 0.4))
+    return _world(0.55, 1.204, bouncy, paddle(0.08, 0.78, 0.4))
 
 
 def koc() -> World:
@@ -59,7 +59,7 @@ def koc() -> World:
     ½ ρ C_D A/m; C_D follows for ρ = 1.204 kg/m³.
     """
     drag = 0.1414 * 2 * _MASS / (1.204 * _AREA)
-    return _world(drag, 1.204, table(0.88, 0.25), Paddle(0.076, 0.78, 0.4))
+    return _world(drag, 1.204, table(0.88, 0.25), paddle(0.076, 0.78, 0.4))
 
 
 def nakashima() -> World:
@@ -68,7 +68,7 @@ def nakashima() -> World:
     Source: A. Nakashima, Y. Ogawa, Y. Kobayashi & Y. Hayakawa, "Modeling of rebound phenomenon of
     a rigid ball with friction and elastic effects", ACC 2010.
     """
-    return _world(0.4, 1.204, table(0.93, 0.25), Paddle(0.08, 0.78, 0.4))
+    return _world(0.4, 1.204, table(0.93, 0.25), paddle(0.08, 0.78, 0.4))
 
 
 def rubber_paddle(radius=0.08) -> Surface:
@@ -80,7 +80,7 @@ def rubber_paddle(radius=0.08) -> Surface:
     >>> round(float(rubber_paddle().tangential_restitution), 2)
     0.76
     """
-    return Paddle(radius, 0.81, 1.0, tangential_restitution=1.9e-3 * 2.5 / _MASS - 1)
+    return paddle(radius, 0.81, 1.0, tangential_restitution=1.9e-3 * 2.5 / _MASS - 1)
 
 
 PRESETS: dict[str, Callable[[], World]] = {

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from diffsim._linalg import safe_sqrt
 from diffsim.physics.state import Body, Pose
 from diffsim.physics.surfaces import Surface
-from diffsim.physics.vector import Vector, safe_sqrt
+from diffsim.physics.vector import Vector
 
 
 @struct.dataclass
@@ -90,7 +91,7 @@ class Proximity:
     """How a ball stands to one surface at one time.
 
     Attributes:
-        distance: of the centre from the plane, signed, or from the skin of a plate, m.
+        distance: of the centre from the plane, signed, or from the outside of a plate, m.
         rate: its time derivative, m/s.
         side: +1, or -1 where the ball is behind a two-sided patch.
         margin: how far inside the patch the contact point lies (negative: outside), m; infinite
@@ -107,6 +108,15 @@ class Proximity:
     local: jax.Array
     normal: jax.Array | None = None
     edge_radius: Any = None
+
+    def gap(self, radius: jax.Array) -> jax.Array:
+        """Signed distance between a ball of that radius and the surface, m."""
+        return self.side * self.distance - radius
+
+    @property
+    def gap_rate(self) -> jax.Array:
+        """Time derivative of the gap, m/s."""
+        return self.side * self.rate
 
     @property
     def over_face(self) -> jax.Array | None:
@@ -193,8 +203,3 @@ def _along(axes, arm):
 def _parts(coordinates: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Centre (3, …) and axes (3, 3, …), one after the other."""
     return coordinates[:3], coordinates[3:].reshape(3, 3, *coordinates.shape[1:])
-
-
-def gap(near: Proximity, radius: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Distance of the ball's skin from the plane on the ball's side, and its rate, m and m/s."""
-    return near.side * near.distance - radius, near.side * near.rate

@@ -11,7 +11,7 @@ from flax import struct
 
 from diffsim.physics.arc import Arc
 from diffsim.physics.lanes import repeat
-from diffsim.physics.proximity import Proximity, gap
+from diffsim.physics.proximity import Proximity
 from diffsim.physics.vector import choose
 
 NODES = 8  # sub-intervals of an arc on which the gap is looked at
@@ -94,9 +94,9 @@ def touch(near: Proximity, radius: jax.Array, size: jax.Array) -> tuple[jax.Arra
         whether it does, the gap where that is negative, and up to which gap it does, m.
     """
     tiny = rounding(size + radius + jnp.sum(jnp.abs(near.local), axis=0))
-    skin = gap(near, radius)[0]
-    touches = (skin <= tiny) & (skin > -radius) & (near.margin >= 0)
-    return touches, jnp.where(touches, jnp.minimum(skin, 0.0), 0.0), tiny
+    gap = near.gap(radius)
+    touches = (gap <= tiny) & (gap > -radius) & (near.margin >= 0)
+    return touches, jnp.where(touches, jnp.minimum(gap, 0.0), 0.0), tiny
 
 
 def crossing(
@@ -120,9 +120,9 @@ def crossing(
     start, end = left.side * left.distance - zero, left.side * right.distance - zero
     slopes = pace * left.rate, pace * right.rate
     if left.edge_radius is not None:  # g + g²/2R = (|x − q|² − R²)/2R: on a straight way a parabola
-        bend = jnp.where(left.edge_radius >= 0, 1 / (zero + left.edge_radius), 0.0)
-        slopes = slopes[0] * (1 + bend * start), slopes[1] * (1 + bend * end)
-        start, end = start + bend / 2 * start**2, end + bend / 2 * end**2
+        curvature = jnp.where(left.edge_radius >= 0, 1 / (zero + left.edge_radius), 0.0)
+        slopes = slopes[0] * (1 + curvature * start), slopes[1] * (1 + curvature * end)
+        start, end = start + curvature / 2 * start**2, end + curvature / 2 * end**2
     cubic = Cubic.through(start, end, *slopes)
     way = jnp.sum(jnp.abs(left.local - right.local)[:2], axis=0)
     near = jnp.maximum(left.margin, right.margin) + way >= 0
@@ -238,29 +238,33 @@ def first_contact(
 
 
 def leaving(
-    near: Proximity, own: jax.Array, held: jax.Array
+    near: Proximity, own: jax.Array, held: jax.Array, radius: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """When a resting ball leaves its surface on an arc.
 
     If the surface holds it, over the edge. If not, the ball flies freely from the start of the
-    arc, and is pushed as long as it would go ever faster into the surface.
+    arc, and is pushed as long as it would go ever faster into the surface, without a gap between.
 
     Args:
         near: at the ends of the ``NODES`` sub-intervals, leaves (S, NODES + 1, B).
         own: which surface it rests on, (S, B).
         held: whether that holds it to the end, (B,).
+        radius: of the ball, (B,), m.
 
     Returns:
-        whether it leaves, s in [0, 1], the sub-interval up to which it is not to fall, each (B,).
+        whether it leaves, s in [0, 1] if so, and the sub-interval up to which it is not to fall,
+        each (B,).
     """
     number, own = jnp.arange(NODES + 1)[:, None], own[:, None]
-    rate = jnp.sum(jnp.where(own, near.side * near.rate, 0), axis=0)
+    rate = jnp.sum(jnp.where(own, near.gap_rate, 0), axis=0)
     margin = jnp.sum(jnp.where(own, near.margin, 0), axis=0)
 
     def at(values, index):
         return jnp.sum(jnp.where(number == index, values, 0), axis=0)
 
-    last, off = jnp.argmin(rate, axis=0), jnp.argmax(margin < 0, axis=0)
+    gap = jnp.sum(jnp.where(own, near.gap(radius), 0), axis=0)
+    apart = jax.lax.cummax(gap) > radius / 1000
+    last, off = jnp.argmin(jnp.where(apart, jnp.inf, rate), axis=0), jnp.argmax(margin < 0, axis=0)
     before, after = at(margin, off - 1), at(margin, off)
     over = (after < 0) & held
     beyond = float(jnp.finfo(rate.dtype).eps) ** (1 / 3)  # so that it does not rest there again
@@ -268,20 +272,21 @@ def leaving(
 
     middle = jnp.clip(last, 1, NODES - 1)  # of the parabola through three rates
     low, mid, high = (at(rate, middle + i) for i in (-1, 0, 1))
-    bend, tilt = low - 2 * mid + high, (low - high) / 2
-    turn = tilt / jnp.where(bend > 0, bend, 1.0)
-    deepest = mid - tilt * turn / 2
-    turn += middle.astype(rate.dtype)
-    lifts = ~held & (bend > 0) & (turn > 0) & (deepest < -GRAZING_SPEED)
+    curvature, slope = low - 2 * mid + high, (high - low) / 2
+    begin = -middle.astype(rate.dtype)
+    turn = jnp.minimum(-slope / jnp.where(curvature > 0, curvature, 1.0), begin + NODES)
+    deepest = mid + turn * (slope + turn / 2 * curvature)
+    turn -= begin
+    lifts = ~held & (curvature > 0) & (turn > 0) & (deepest < -GRAZING_SPEED)
 
     s = jnp.where(over, off.astype(rate.dtype) - 1 + share, turn) / NODES
-    return over | lifts, jnp.clip(s, 0, 1), last
+    return over | lifts, s, last
 
 
-def newton(arc: Arc, s: jax.Array, gap_: jax.Array, rate: jax.Array) -> jax.Array:
+def newton(arc: Arc, s: jax.Array, gap: jax.Array, rate: jax.Array) -> jax.Array:
     """One step of Newton's method on gap(s) = 0; none where the ball only grazes."""
     steep = (jnp.abs(rate) > GRAZING_SPEED) & (arc.duration > 0)
-    return s - jnp.where(steep, gap_ / jnp.where(steep, arc.duration * rate, 1.0), 0.0)
+    return s - jnp.where(steep, gap / jnp.where(steep, arc.duration * rate, 1.0), 0.0)
 
 
 def bracketed(
@@ -295,9 +300,9 @@ def bracketed(
     def step(bracket):
         s, low, high = bracket
         near = near_at(s)
-        skin, rate = gap(near, zero)
-        low, high = jnp.where(skin > 0, s, low), jnp.where(skin > 0, high, s)
-        better = newton(arc, s, skin, rate)
+        gap, rate = near.gap(zero), near.gap_rate
+        low, high = jnp.where(gap > 0, s, low), jnp.where(gap > 0, high, s)
+        better = newton(arc, s, gap, rate)
         inside = (better >= low) & (better <= high) | (jnp.abs(rate) <= GRAZING_SPEED)
         halved = jnp.where(inside, better, 0.5 * (low + high))
         return jnp.where(near.edge_radius >= 0, halved, jnp.clip(better, 0.0, 1.0)), low, high
@@ -309,6 +314,7 @@ def refined(near_at: Callable, zero: jax.Array, arc: Arc, s: jax.Array) -> jax.A
     """The time near ``s`` at which the distance itself is ``zero``: two Newton steps."""
 
     def step(s):
-        return jnp.clip(newton(arc, s, *gap(near_at(s), zero)), 0.0, 1.0)
+        near = near_at(s)
+        return jnp.clip(newton(arc, s, near.gap(zero), near.gap_rate), 0.0, 1.0)
 
     return repeat(2, step, s)

@@ -16,6 +16,7 @@ Path = Callable[[jax.Array], Pose]
 
 TABLE_LENGTH, TABLE_WIDTH, TABLE_HEIGHT = 2.74, 1.525, 0.76
 NET_HEIGHT, NET_OVERHANG = 0.1525, 0.1525
+NET_CLEARANCE = 0.04  # m; between ball and net, less than which costs
 
 
 @struct.dataclass
@@ -263,7 +264,7 @@ def floor(restitution=0.8, friction=0.4, *, height=0.0, name="floor") -> Surface
     )
 
 
-def Paddle(
+def paddle(
     radius=0.08,
     restitution=0.8,
     friction=0.4,
@@ -277,7 +278,7 @@ def Paddle(
 
     With an ``edge_radius``, m, it is that thick on either side, and has a rim to be hit.
 
-    >>> Paddle(radius=0.1, restitution=0.75, friction=0.4).driven
+    >>> paddle(radius=0.1, restitution=0.75, friction=0.4).driven
     True
     """
     return Surface.create(

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from diffsim._linalg import safe_sqrt
+
 
 @jax.tree_util.register_pytree_node_class
 class Vector:
@@ -83,12 +85,6 @@ def _wide(array: jax.Array, axes: int) -> jax.Array:
 def _alike(one: Vector, other: Vector) -> tuple[jax.Array, jax.Array]:
     most = max(one.array.ndim, other.array.ndim) - 1
     return _wide(one.array, most), _wide(other.array, most)
-
-
-def safe_sqrt(squared: jax.Array) -> jax.Array:
-    """√squared, with derivative 0 at zero."""
-    positive = squared > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
 def choose(condition: jax.Array, yes, no):

@@ -8,22 +8,22 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim import _check
+from diffsim._linalg import safe_sqrt
 from diffsim._types import ArrayLike
 from diffsim.motion import BSpline, Generator, Limits, Path, limit_penalty, load
 from diffsim.physics import (
     BallState,
-    Paddle,
     Rollout,
     Status,
     Surface,
     World,
     floor,
     net,
+    paddle,
     simulate,
     table,
 )
-from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
-from diffsim.physics.vector import safe_sqrt
+from diffsim.physics.surfaces import NET_CLEARANCE, NET_HEIGHT, TABLE_HEIGHT
 from diffsim.tasks.randomise import Randomisation, Serve, uniform
 
 # What the paddle may do. Its robot keeps to its side of the net, above the table by the paddle's
@@ -39,7 +39,6 @@ ROBOT = {
     "box": ((-2.4, -1.0, 0.85), (-0.2, 1.0, 1.65)),
 }
 SPIN = 30.0  # rad/s; a usual one
-CLEARANCE = 0.04  # m; over the net, below which a ball's height costs
 # A Bézier curve from rest at home to rest at home, and how long it takes, s.
 SWING: dict[str, Any] = {"control_points": 4, "degree": 7, "returns": True}
 SWING_TIME = 1.6
@@ -183,8 +182,8 @@ class HitToTarget:
         (24, (6,))
         """
         if world is None:
-            paddle = Paddle(radius=0.08, restitution=0.78, friction=0.4)
-            world = World.create([table(0.9, 0.25), net(), floor(), paddle])
+            bat = paddle(radius=0.08, restitution=0.78, friction=0.4)
+            world = World.create([table(0.9, 0.25), net(), floor(), bat])
         if world.driven_count != 1:
             raise ValueError(f"world: expected one driven surface, got {world.driven_count}")
         if generator is None:
@@ -296,13 +295,13 @@ class HitToTarget:
         spare = off_middle - radius  # the centre stands one radius off the plane
         miss = jnp.maximum(spare - 0.5 * self._paddle.disk_radius.astype(weights.dtype), 0.0)
 
-        # Height over the net if the ball flew there in a vacuum, against a radius and 4 cm more.
+        # Height over the net if the ball flew there in a vacuum, against a radius and a clearance.
         vx, vz = met.velocity[0], met.velocity[2]
         forward = vx > 0.5
         time = jnp.where(forward, -met.position[0] / jnp.where(forward, vx, 1.0), 0.0)
         gravity = self.world.gravity[2].astype(weights.dtype)
         height = met.position[2] + vz * time + 0.5 * gravity * time**2
-        low = jnp.maximum(TABLE_HEIGHT + NET_HEIGHT + radius + CLEARANCE - height, 0.0)
+        low = jnp.maximum(TABLE_HEIGHT + NET_HEIGHT + radius + NET_CLEARANCE - height, 0.0)
         off = landing[:2] - self.target.astype(weights.dtype)
         if self.tolerance is not None:
             off = jnp.maximum(jnp.abs(off) - self.tolerance.astype(weights.dtype), 0.0)
@@ -341,8 +340,8 @@ class HitToTarget:
         self, rollout = self.of(start), self.play(weights, start, self.step)
         impacts = rollout.impacts
         names = [surface.name for surface in self.world.surfaces]
-        paddle = next(i for i, surface in enumerate(self.world.surfaces) if surface.driven)
-        hits = _earliest(impacts.valid & (impacts.surface == paddle))
+        bat = next(i for i, surface in enumerate(self.world.surfaces) if surface.driven)
+        hits = _earliest(impacts.valid & (impacts.surface == bat))
         next_one = jnp.concatenate([jnp.zeros(1, bool), hits[:-1]]) & impacts.valid
         position = _first(next_one, impacts.before, rollout.final).position
         on_table = jnp.any(next_one & (impacts.surface == names.index("table")))

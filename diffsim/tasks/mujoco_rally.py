@@ -12,10 +12,9 @@ import numpy as np
 from diffsim.motion.arm import JOINT_SPEED, SCENE, SHARE, ArmGenerator
 from diffsim.physics import BallState
 from diffsim.physics.flight import ConstantCoefficients
-from diffsim.physics.surfaces import NET_HEIGHT, TABLE_HEIGHT
+from diffsim.physics.surfaces import NET_CLEARANCE, NET_HEIGHT, TABLE_HEIGHT
 from diffsim.tasks import mujoco_contact
 from diffsim.tasks.arm import ArmHitsTarget
-from diffsim.tasks.hit_target import CLEARANCE
 
 STEP = 2e-3  # s; of the arm and of free flight
 TERMS = ("landing", "miss", "net", "torque", "limits")
@@ -100,10 +99,10 @@ class MuJoCoRally:
         miss = max(off_middle - radius - 0.5 * numbers["paddle_radius"], 0.0)
         x, z, vx, vz = state[0], state[2], state[7], state[9]
         low = 0.0
-        if hit and vx > 0.5:  # over the net, in a vacuum, by a radius and 4 cm
+        if hit and vx > 0.5:  # over the net, in a vacuum, by a radius and the clearance
             time = -x / vx
             height = z + vz * time + 0.5 * numbers["gravity"][2] * time**2
-            low = max(TABLE_HEIGHT + NET_HEIGHT + radius + CLEARANCE - height, 0.0)
+            low = max(TABLE_HEIGHT + NET_HEIGHT + radius + NET_CLEARANCE - height, 0.0)
         middle, half = self.limits.mean(axis=1), np.ptp(self.limits, axis=1) / 2
         angles = (self.place @ np.r_[1.0, weights] - middle) / half
         rates = self.rate @ np.r_[1.0, weights] / JOINT_SPEED

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from diffsim import BallState, Paddle, World, floor, simulate
+from diffsim import BallState, World, floor, paddle, simulate
 from diffsim.motion import MinimumJerk
 
-world = World.create([floor(0.5, 0.4), Paddle(0.6, 0.8, 0.4)])
-paddle = MinimumJerk.create(
+world = World.create([floor(0.5, 0.4), paddle(0.6, 0.8, 0.4)])
+swing = MinimumJerk.create(
     via_times=[0.6], duration=0.9, home=(-1.5, 0, 1, 0, 0, 0), normal=(1, 0, 0.4)
 )
 bucket = jnp.array([0.6, 0.4])  # x and y on the floor, m
@@ -38,7 +38,7 @@ def serve(key):
 
 # %%
 def loss(weights, start):
-    flight = simulate(world, start, paddle(weights), duration=2.0, step=0.1, max_impacts=4)
+    flight = simulate(world, start, swing(weights), duration=2.0, step=0.1, max_impacts=4)
     landed = flight.impacts.valid & (flight.impacts.surface == 0)
     first = landed & (jnp.cumsum(landed) == 1)
     at = jnp.sum(jnp.where(first[:, None], flight.impacts.before.position, 0.0), axis=0)
@@ -63,7 +63,7 @@ class Network(nnx.Module):
     def __init__(self, rngs):
         self.inner = nnx.Linear(6, 32, rngs=rngs)
         self.outer = nnx.Linear(
-            32, paddle.weight_count, kernel_init=nnx.initializers.zeros, rngs=rngs
+            32, swing.weight_count, kernel_init=nnx.initializers.zeros, rngs=rngs
         )
 
     def __call__(self, x):
@@ -100,7 +100,7 @@ assert losses[-1] < 0.2 * losses[0]
 # %%
 import equinox as eqx  # noqa: E402
 
-network = eqx.nn.MLP(6, paddle.weight_count, 32, 1, jnp.tanh, key=jax.random.key(0))
+network = eqx.nn.MLP(6, swing.weight_count, 32, 1, jnp.tanh, key=jax.random.key(0))
 arrays, rest = eqx.partition(network, eqx.is_array)
 arrays = jax.tree.map(lambda leaf: 0.3 * leaf, arrays)  # begin near the resting paddle
 losses = train(arrays, lambda p: eqx.combine(p, rest))

@@ -14,7 +14,6 @@ from flax import struct
 
 from diffsim import BallState, World, simulate, table
 from diffsim.physics.contact import penalty
-from diffsim.physics.proximity import gap
 
 
 @struct.dataclass
@@ -39,11 +38,11 @@ class Hertz:
     def fly(self, world, plan, state, max_impacts):
         return penalty.fly(self, world, plan, state, max_impacts)
 
-    def push(self, damping, near, ball):
-        skin, rate = gap(near, ball.radius)
-        inside = (skin < 0) & (skin > -ball.radius) & (near.margin >= 0)
-        depth = jnp.where(inside, -skin, 1.0)  # guarded: the root has no slope at zero
-        force = self.stiffness * depth**1.5 * (1 - damping * rate)
+    def normal_force(self, damping, near, ball):
+        gap = near.gap(ball.radius)
+        inside = (gap < 0) & (gap > -ball.radius) & (near.margin >= 0)
+        depth = jnp.where(inside, -gap, 1.0)  # guarded: the root has no slope at zero
+        force = self.stiffness * depth**1.5 * (1 - damping * near.gap_rate)
         return jnp.where(inside, jnp.maximum(force, 0.0), 0.0)
 
 

@@ -8,7 +8,7 @@ import pytest
 from diffsim import envs
 from diffsim.envs.court import events, reach_cost
 from diffsim.envs.servo import Servo
-from diffsim.physics import BallState, Paddle, World, simulate
+from diffsim.physics import BallState, World, paddle, simulate
 from diffsim.physics.simulate import Impacts, Rollout
 
 NAMES = list(envs.ENVS)
@@ -319,7 +319,7 @@ def test_refusals_are_clear():
     with pytest.raises(ValueError, match="expected 1 driven surfaces"):
         envs.make("paddle-juggle", world=World.create())
     with pytest.raises(ValueError, match="expected table, net and 2 driven surfaces"):
-        envs.make("rally", world=World.create([Paddle()]))
+        envs.make("rally", world=World.create([paddle()]))
     with pytest.raises(ValueError, match="limit: expected positive numbers"):
         envs.make("paddle-juggle", limit=0)
     env = envs.make("paddle-juggle")

@@ -25,7 +25,7 @@ from diffsim.identification import (
 from diffsim.identification.arcs import arcs, scatter
 from diffsim.identification.contacts import FreeFlight, between, passes
 from diffsim.identification.fit import get, put
-from diffsim.physics import BallState, Paddle, Surface, World, floor, net, simulate, table
+from diffsim.physics import BallState, Surface, World, floor, net, paddle, simulate, table
 from diffsim.physics.interpolate import states_at
 from reports import identify as report
 from studies.flights import made
@@ -294,7 +294,7 @@ def test_bad_arguments(seen):
     with pytest.raises(ValueError, match="noise: expected a positive number, got -1"):
         identify(seen, WORLD, noise=-1)
     with pytest.raises(ValueError, match="expected fixed surfaces, got 1 driven"):
-        identify(seen, World.create([table(), Paddle()]))
+        identify(seen, World.create([table(), paddle()]))
     with pytest.raises(ValueError, match=r"got 0\.1 s after 0\.1 s at sample 3, the first of 1"):
         Observations.create([[0, 0.1, 0.1, 0.2, 0.3]], np.zeros((1, 5, 3)))
     with pytest.raises(ValueError, match=r"positions: expected shape \(1, 5, 3\)"):

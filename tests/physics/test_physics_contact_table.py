@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsim.physics import Air, Ball, BallState, Paddle, Surface, World, floor, simulate
+from diffsim.physics import Air, Ball, BallState, Surface, World, floor, paddle, simulate
 from diffsim.physics.contact.base import impulse_law
 from diffsim.physics.contact.table import CONTACTS, make
 from diffsim.physics.flight import AERODYNAMICS, SpinRatioLift
@@ -127,10 +127,10 @@ def test_a_force_law_keeps_the_contract(name):
     rng = np.random.default_rng(0)
     velocity, spin = (Vector.of(jnp.asarray(rng.normal(size=(3, 50)) * s)) for s in (9.0, 200.0))
     ball, air = Ball.create(), Air.create()
-    push = law(ball, air, velocity, spin)
-    assert np.all(push.dot(velocity) < 0)  # the air never speeds a ball up
+    acceleration = law(ball, air, velocity, spin)
+    assert np.all(acceleration.dot(velocity) < 0)  # the air never speeds a ball up
     turned = law(ball, air, velocity, -spin)
-    lift = (push - turned) * 0.5
+    lift = (acceleration - turned) * 0.5
     np.testing.assert_allclose(lift.dot(velocity), 0, atol=1e-10)
     np.testing.assert_allclose(lift.dot(spin), 0, atol=1e-8)
     still = law(ball, air, velocity * 0, spin).array
@@ -175,22 +175,54 @@ def test_rubber_turns_the_slip_round(turn, friction):
     loss = energy(velocity, spin) - energy(after, spun)
     assert loss == pytest.approx(0, abs=1e-12) if turn == 1 and friction == 5 else loss > 0.01
     np.testing.assert_allclose(momentum(after, spun), momentum(velocity, spin), atol=1e-13)
-    rub = np.linalg.norm((after - velocity).array[:2])
-    assert rub <= friction * 2 * 3.0 + 1e-12
+    tangential = np.linalg.norm((after - velocity).array[:2])
+    assert tangential <= friction * 2 * 3.0 + 1e-12
 
 
 def test_a_rubber_paddle_turns_the_spin_in_a_rollout():
     """Ball of pure spin on a paddle at rest: w⁺ = w (1 − (1 + e_t)/(1 + a))."""
     still = jnp.zeros(3)
     ends = []
-    for paddle in (Paddle(0.5, 0.8, 5.0), rubber_paddle(0.5)):
-        world = World.create([paddle.replace(driven=False)], air=Air.create(0.0))
+    for bat in (paddle(0.5, 0.8, 5.0), rubber_paddle(0.5)):
+        world = World.create([bat.replace(driven=False)], air=Air.create(0.0))
         state = BallState.create([0.0, 0.0, R + 0.1], still, [0.0, 40.0, 0.0])
         rollout = simulate(world, state, duration=0.2)
-        turn = float(paddle.tangential_restitution)
+        turn = float(bat.tangential_restitution)
         assert float(rollout.final.spin[1]) == pytest.approx(40 * (1 - (1 + turn) / (1 + A)))
         ends.append(float(rollout.final.spin[1]))
     assert ends[0] > 0 > ends[1]
+
+
+NAMED = {  # C_D, density, e and its slope, friction of the table; e and radius of the paddle
+    "ittf": (0.4, 1.204, None, 0.0, 0.25, 0.78, 0.08),
+    "robot-table-tennis": (0.472, 1.225, 0.974, 0.0, 0.1, 0.78, 0.08),
+    "ace": (0.55, 1.204, 0.98, 0.02, 0.25, 0.78, 0.08),
+    "koc": (0.1414 * 2 * 2.7e-3 / (1.204 * np.pi * R**2), 1.204, 0.88, 0.0, 0.25, 0.78, 0.076),
+    "nakashima": (0.4, 1.204, 0.93, 0.0, 0.25, 0.78, 0.08),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_bounces_as_its_source_says(name):
+    """A ball dropped 30 cm in its own air: the speed after, and friction on a ball with spin."""
+    drag, density, e, slope, friction, bat_e, bat_radius = NAMED[name]
+    world = PRESETS[name]()
+    assert float(world.surfaces[-1].restitution) == pytest.approx(bat_e)
+    assert float(world.surfaces[-1].disk_radius) == pytest.approx(bat_radius)
+    ball = world.ball.replace(magnus_coefficient=jnp.asarray(0.0))
+    alone = World.create(world.surfaces[:1], ball=ball, air=world.air)
+    state = BallState.create([0.0, 0.0, 0.76 + R + 0.3], [0.0, 0.0, 0.0], [0.0, 400.0, 0.0])
+    rollout = simulate(alone, state, duration=0.4, step=0.01)
+    hit = jax.tree.map(lambda x: x[0], rollout.impacts)
+    k = 0.5 * density * drag * np.pi * R**2 / 2.7e-3
+    fall = -float(hit.before.velocity[2])
+    assert fall == pytest.approx(np.sqrt(G / k * -np.expm1(-2 * k * 0.3)), rel=1e-6)
+    if e is None:
+        e = np.sqrt(np.expm1(2 * k * 0.23) / -np.expm1(-2 * k * 0.3))
+    e -= slope * fall
+    assert float(hit.after.velocity[2]) == pytest.approx(e * fall, rel=1e-6)
+    gained = float(hit.after.velocity[0] - hit.before.velocity[0])  # it slips
+    assert gained == pytest.approx(friction * (1 + e) * fall, rel=1e-6)
 
 
 def test_the_handbook_drop_holds_in_its_own_air():

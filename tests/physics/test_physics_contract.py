@@ -11,11 +11,11 @@ from diffsim.physics import (
     Ball,
     BallState,
     ConstantCoefficients,
-    Paddle,
     Pose,
     Status,
     Surface,
     World,
+    paddle,
     simulate,
 )
 from diffsim.physics.vector import Vector
@@ -154,10 +154,10 @@ def test_transformations_compose():
             jax.jvp(height, (vs[1],), (jnp.ones(3),))[1],
         )
     )
-    each, summed, push = both(velocities)
+    each, summed, along = both(velocities)
     np.testing.assert_allclose(each, true, rtol=1e-9, atol=1e-10)
     np.testing.assert_allclose(summed, true, rtol=1e-9, atol=1e-10)
-    np.testing.assert_allclose(push, true[1].sum(), rtol=1e-9)
+    np.testing.assert_allclose(along, true[1].sum(), rtol=1e-9)
     count = len(traces)
     both(velocities * 1.01)
     assert len(traces) == count
@@ -171,7 +171,7 @@ def test_new_values_do_not_retrace():
         zero = jnp.zeros(3, time.dtype)
         return Pose(center, jnp.eye(3, dtype=time.dtype), zero, zero)
 
-    world = World.create([Paddle()])
+    world = World.create([paddle()])
     for height in (0.0, 0.1, 0.2):
         state = BallState.create([0.0, 0.0, 0.5 + height])
         path = jax.tree_util.Partial(place, jnp.array([0.0, 0.0, height]))
@@ -191,7 +191,7 @@ CALLS = {
                  ValueError, "duration: expected a positive Python number, got -1.0"),
     "step": (lambda: simulate(World.create(), STATE, duration=1.0, step=float("nan")),
              ValueError, "step: expected a positive Python number, got nan"),
-    "path missing": (lambda: simulate(World.create([Paddle()]), STATE, duration=1.0),
+    "path missing": (lambda: simulate(World.create([paddle()]), STATE, duration=1.0),
                      ValueError, "path: expected one for each of 1 driven surfaces, got 0"),
     "path too many": (lambda: simulate(World.create(), STATE, lambda t: t, duration=1.0),
                       ValueError, "path: expected one for each of 0 driven surfaces, got 1"),

@@ -113,10 +113,12 @@ class Truth:
         v = np.asarray(self.n["velocity"]) + np.asarray(self.n["gravity"]) * t
         w = np.asarray(self.n["spin"])
         slip = v - R * np.cross(w, normal) - moving
-        push = -(1 + self.n["e"]) * (slip @ normal)
-        rub = -(slip - slip @ normal * normal) * (1 + self.n["turn_round"]) / (1 + 1 / A)
-        rub *= min(1, self.n["friction"] * push / max(np.linalg.norm(rub), 1e-300))
-        return v + push * normal + rub, w + np.cross(rub, normal) / (A * R)
+        normal_impulse = -(1 + self.n["e"]) * (slip @ normal)
+        tangential = -(slip - slip @ normal * normal) * (1 + self.n["turn_round"]) / (1 + 1 / A)
+        tangential *= min(
+            1, self.n["friction"] * normal_impulse / max(np.linalg.norm(tangential), 1e-300)
+        )
+        return v + normal_impulse * normal + tangential, w + np.cross(tangential, normal) / (A * R)
 
 
 NET = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])  # across y, its height along z, facing x
@@ -271,10 +273,10 @@ def test_closed_forms():
     assert cord.time[0] == pytest.approx((0.1 - high) / 3.0, abs=1e-12)
     normal = np.array([0.01, 0, high]) / 0.023
     slip = -3.0 * np.array([0, 0, 1]) + 3.0 * normal[2] * normal
-    rub = -slip / np.linalg.norm(slip) * 0.2 * 1.8 * 3.0 * normal[2]
+    tangential = -slip / np.linalg.norm(slip) * 0.2 * 1.8 * 3.0 * normal[2]
     stick = np.linalg.norm(slip) * A / (1 + A)
-    rub *= min(1, stick / np.linalg.norm(rub))
-    expected = [0, 0, -3.0] + 1.8 * 3.0 * normal[2] * normal + rub
+    tangential *= min(1, stick / np.linalg.norm(tangential))
+    expected = [0, 0, -3.0] + 1.8 * 3.0 * normal[2] * normal + tangential
     np.testing.assert_allclose(cord.after.velocity[0], expected, atol=1e-11)
     moments = [
         R * np.cross(normal, state.velocity[0]) + A * R**2 * state.spin[0]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import struct
 
-from diffsim.physics import Air, Ball, BallState, Paddle, Pose, Status, Surface, World, simulate
+from diffsim.physics import Air, Ball, BallState, Pose, Status, Surface, World, paddle, simulate
 
 G, R, T = 9.81, 0.02, 0.6
 FAR = {"plate": (-500.0, 0.0, 0.0, 0.0)}
@@ -18,17 +18,23 @@ FAR = {"plate": (-500.0, 0.0, 0.0, 0.0)}
 
 @struct.dataclass
 class Plate:
-    """Height Σ_k plate[k] tᵏ + shake[0] sin(2π shake[1] t)."""
+    """Height Σ_k (plate[k] tᵏ + later[k] max(t − 0.1, 0)ᵏ) + shake[0] sin(2π shake[1] t)."""
 
     plate: jax.Array
+    later: jax.Array
     shake: jax.Array
 
     def __call__(self, time):
         zero = jnp.zeros_like(time)
 
         def height(t):
-            powers = jnp.stack([jnp.ones_like(t), t, t**2, t**3])
-            return self.plate @ powers + self.shake[0] * jnp.sin(2 * jnp.pi * self.shake[1] * t)
+            since = jnp.maximum(t - 0.1, 0.0)
+            known, new = (jnp.stack([jnp.ones_like(x), x, x**2, x**3]) for x in (t, since))
+            return (
+                self.plate @ known
+                + self.later @ new
+                + self.shake[0] * jnp.sin(2 * jnp.pi * self.shake[1] * t)
+            )
 
         value, rate = jax.jvp(height, (time,), (jnp.ones_like(time),))
         turn = jnp.eye(3, dtype=time.dtype)
@@ -43,7 +49,8 @@ DEFAULT = {
     "gravity": (0.0, 0.0, -G), "radius": R, "density": 0.0,
     "a_center": (0.0, 0.0, 0.0), "a_normal": (0.0, 0.0, 1.0), "a_half": np.inf, "a_e": 0.8,
     "b_center": (0.0, 0.0, -400.0), "b_normal": (0.0, 0.0, 1.0), "b_e": 0.0, "friction": 0.2,
-    "plate": (-500.0, 0.0, 0.0, 0.0), "shake": (0.0, 0.0), "plate_e": 0.9,
+    "plate": (-500.0, 0.0, 0.0, 0.0), "later": (0.0, 0.0, 0.0, 0.0), "shake": (0.0, 0.0),
+    "plate_e": 0.9,
 }  # fmt: skip
 
 
@@ -57,13 +64,15 @@ def run(numbers):
         center=numbers["b_center"], normal=numbers["b_normal"], u=(0.0, 1.0, 0.0), name="b",
         restitution=numbers["b_e"], friction=numbers["friction"],
     )  # fmt: skip
-    plate = Paddle(0.5, numbers["plate_e"], numbers["friction"])
+    plate = paddle(0.5, numbers["plate_e"], numbers["friction"])
     world = World.create(
         [first, second, plate], ball=Ball.create(radius=numbers["radius"]),
         air=Air(numbers["density"]), gravity=numbers["gravity"],
     )  # fmt: skip
     state = BallState.create(numbers["position"], numbers["velocity"], numbers["spin"])
-    return simulate(world, state, Plate(numbers["plate"], numbers["shake"]), duration=T)
+    return simulate(
+        world, state, Plate(*(numbers[key] for key in ("plate", "later", "shake"))), duration=T
+    )
 
 
 def ok(rollout, position, single, double):
@@ -160,6 +169,21 @@ def lifted(rollout, c=30.0):
     ok(rollout, (0, 0, z), 2e-5, 1e-6)
 
 
+def thrown(rollout, speed=2.0, after=0.2):
+    """A plate stops at 0.1 s and the ball goes on, in air: v = v_∞ tan(atan(v₀/v_∞) − g t/v_∞)."""
+    limit = np.sqrt(G / (0.5 * 1.2 * 0.4 * np.pi * R**2 / 2.7e-3))
+    begin = np.arctan(speed / limit)
+    rise = limit**2 / G * np.log(np.cos(begin - G * after / limit) / np.cos(begin))
+    assert rollout.status == Status.OK
+    assert rollout.states.position[6, 2] == pytest.approx(R + 0.1 * speed + rise, abs=2e-5)
+
+
+def caught(rollout):
+    """A plate dips at −50 t² + 1127 t³ and is back where −g t²/2 is within the same step."""
+    times = rollout.impacts.time[rollout.impacts.valid]
+    assert np.abs(times - 0.1 - (50 - G / 2) / 1127).min() < 1e-5
+
+
 def at_the_end(speed):
     def check(rollout):
         assert rollout.impacts.valid[0]
@@ -209,6 +233,12 @@ SCENES = (
                   told(Status.IMPACTS_EXHAUSTED)),
        "lift-off": ({"position": (0, 0, R), "plate": (0, 0, 0, -30.0),
                      "a_center": (0, 0, -450.0)}, lifted),
+       "a plate that stops": (
+           {"position": (0, 0, R), "velocity": (0, 0, 2.0), "plate": (0, 2.0, 0, 0),
+            "later": (0, -2.0, 0, 0), "density": 1.2, "a_center": (0, 0, -450.0)}, thrown),
+       "a plate that dips": (
+           {"position": (0, 0, R), "plate": (0, 0, 0, 0), "later": (0, 0, -50.0, 1127.0),
+            "a_center": (0, 0, -450.0)}, caught),
        "end of an even fall": ({"position": (0, 0, R + T), "velocity": (0, 0, -1.0),
                                 "gravity": (0, 0, 0)}, at_the_end(1.0)),
        "end of a fall": ({"position": (0, 0, R + G / 2 * T**2)}, at_the_end(G * T)),

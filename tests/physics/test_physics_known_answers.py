@@ -220,8 +220,8 @@ def test_ball_stays_on_a_gently_swinging_paddle():
     rollout = simulate(
         start.world, start.state, path, duration=2.0, step=2.0 / STEPS, max_impacts=STEPS
     )
-    skin = rollout.states.position[:, 2] - R - amplitude * jnp.sin(rate * rollout.times)
-    np.testing.assert_allclose(skin, 0, atol=1e-6)
+    gap = rollout.states.position[:, 2] - R - amplitude * jnp.sin(rate * rollout.times)
+    np.testing.assert_allclose(gap, 0, atol=1e-6)
 
 
 def test_fall_with_drag():

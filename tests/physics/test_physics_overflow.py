@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsim.physics import BallState, Paddle, Pose, World, simulate
+from diffsim.physics import BallState, Pose, World, paddle, simulate
 
 
 @pytest.mark.slow
 def test_a_ball_slow_against_a_paddle_whose_path_overflows_in_the_past():
     """Where no impact is found, the search must not look where the path is infinite."""
-    world = World.create([Paddle()])
+    world = World.create([paddle()])
 
     def path(time):
         z = 1e-3 * jnp.exp(-20 * time)  # infinite in single precision 5 s ago

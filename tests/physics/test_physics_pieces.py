@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffsim.motion import GENERATORS
-from diffsim.physics import BallState, Paddle, Pose, Status, World, simulate
+from diffsim.physics import BallState, Pose, Status, World, paddle, simulate
 from diffsim.physics.pieces import boundaries, pieces, rates
 from diffsim.physics.proximity import coordinates
 
@@ -59,5 +59,5 @@ PATHS = {
 def test_a_path_that_is_not_followed_has_a_status(name, dtype):
     height, speed, status = PATHS[name]
     start = BallState.create(jnp.asarray([0.0, 0.0, 0.8], dtype))
-    rollout = simulate(World.create([Paddle()]), start, lifted(height, speed), duration=0.3)
+    rollout = simulate(World.create([paddle()]), start, lifted(height, speed), duration=0.3)
     assert rollout.status == status

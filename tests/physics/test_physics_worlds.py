@@ -70,8 +70,8 @@ def test_gradients_of_a_batch_in_every_number():
 
 
 def linearized(numbers):
-    push = jax.linearize(end, numbers)[1]
-    return jax.vmap(push, out_axes=1)(jnp.eye(len(START)))
+    along = jax.linearize(end, numbers)[1]
+    return jax.vmap(along, out_axes=1)(jnp.eye(len(START)))
 
 
 def sharded(numbers):

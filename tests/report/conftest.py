@@ -11,13 +11,13 @@ import pytest
 from diffsim.physics import (
     BallState,
     Impacts,
-    Paddle,
     Pose,
     Rollout,
     Status,
     World,
     floor,
     net,
+    paddle,
     table,
 )
 
@@ -87,7 +87,7 @@ def rally() -> Rally:
 
     They differ in their y only, the second keeping to y = −0.4 m.
     """
-    world = World.create([table(), net(), floor(), Paddle(0.08, 0.8, 0.4)])
+    world = World.create([table(), net(), floor(), paddle(0.08, 0.8, 0.4)])
     face = jnp.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # normal along x
 
     def path(t):

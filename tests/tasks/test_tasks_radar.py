@@ -10,7 +10,7 @@ import pytest
 
 from diffsim import delay
 from diffsim.delay.radar import Radar, delay_to_range, range_to_delay
-from diffsim.physics import BallState, Paddle, World, table
+from diffsim.physics import BallState, World, paddle, table
 from diffsim.tasks import RadarTracking
 from diffsim.tasks.radar import Ranges
 
@@ -122,7 +122,7 @@ def test_landing_error_is_the_one_predicted_by_the_bound():
 
 
 def test_bad_input():
-    paddled = World.create([table(), Paddle(0.08, 0.8, 0.4)])
+    paddled = World.create([table(), paddle(0.08, 0.8, 0.4)])
     cases = {
         r"world: expected no driven surface, got 1": lambda: RadarTracking.create(paddled),
         r"antennas: expected shape \(A, 3\), got \(3,\)": lambda: tracking(antennas=(0, 0, 1)),

@@ -197,10 +197,10 @@ def impulse_law(
     n = normal
     slip = velocity - ball.radius * spin.cross(n) - moving
     approach = slip.dot(n)
-    push = jnp.where(approach < 0, -(1 + restitution) * approach, 0.0)
+    normal_impulse = jnp.where(approach < 0, -(1 + restitution) * approach, 0.0)
     stick = (slip - approach * n) * (-(1 + tangential_restitution) / (1 + 1 / ball.inertia_factor))
-    size, limit = stick.norm(), friction * push
+    size, limit = stick.norm(), friction * normal_impulse
     sliding = size > limit
-    rub = stick * jnp.where(sliding, limit / jnp.where(sliding, size, 1.0), 1.0)
-    twist = rub.cross(n) * (1 / (ball.inertia_factor * ball.radius))
-    return velocity + push * n + rub, spin + twist, push
+    tangential = stick * jnp.where(sliding, limit / jnp.where(sliding, size, 1.0), 1.0)
+    turn = tangential.cross(n) * (1 / (ball.inertia_factor * ball.radius))
+    return velocity + normal_impulse * n + tangential, spin + turn, normal_impulse

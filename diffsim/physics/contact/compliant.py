@@ -6,7 +6,6 @@ from flax import struct
 
 from diffsim.physics.contact import penalty
 from diffsim.physics.contact.base import Flight
-from diffsim.physics.proximity import gap
 
 
 @struct.dataclass
@@ -54,9 +53,9 @@ class Compliant:
         """See :class:`~diffsim.physics.contact.base.Contact`."""
         return penalty.fly(self, world, plan, state, max_impacts)
 
-    def push(self, damping, near, ball):
+    def normal_force(self, damping, near, ball):
         """Normal force of each surface, N."""
-        skin, rate = gap(near, ball.radius)
-        force = self.stiffness * -skin - damping * rate
-        inside = (skin < 0) & (skin > -ball.radius) & (near.margin >= 0)
+        gap = near.gap(ball.radius)
+        force = self.stiffness * -gap - damping * near.gap_rate
+        inside = (gap < 0) & (gap > -ball.radius) & (near.margin >= 0)
         return jnp.where(inside, jnp.maximum(force, 0.0), 0.0)

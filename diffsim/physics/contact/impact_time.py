@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from diffsim.physics.arc import Arc
 from diffsim.physics.court import shifted
-from diffsim.physics.proximity import gap, proximity
+from diffsim.physics.proximity import proximity
 from diffsim.physics.search import GRAZING_SPEED
 
 
@@ -31,11 +31,12 @@ def _(primals, tangents):
     (_, arc, late, jet, patch, radius), (_, *ways) = primals, tangents
     s = impact_time(*primals)
 
-    def skin(arc, late, jet, radius, patch=patch):
-        return gap(proximity(patch, shifted(jet, late + s * arc.duration), arc(s)), radius)
+    def gap(arc, late, jet, radius, patch=patch):
+        near = proximity(patch, shifted(jet, late + s * arc.duration), arc(s))
+        return near.gap(radius), near.gap_rate
 
-    extents = () if patch.edge_radius is None else (patch,)  # of a plate move its skin
+    extents = () if patch.edge_radius is None else (patch,)  # of a plate move its outside
     ways = (*ways[:3], ways[4], ways[3])[: 4 + len(extents)]
-    (_, rate), (change, _) = jax.jvp(skin, (arc, late, jet, radius, *extents), ways)
+    (_, rate), (change, _) = jax.jvp(gap, (arc, late, jet, radius, *extents), ways)
     steep = (jnp.abs(rate) > GRAZING_SPEED) & (arc.duration > 0)
     return s, jnp.where(steep, -change / jnp.where(steep, arc.duration * rate, 1.0), 0.0)

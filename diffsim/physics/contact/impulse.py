@@ -14,7 +14,7 @@ from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_ro
 from diffsim.physics.contact.impact_time import impact_time
 from diffsim.physics.court import Court, beside, pick, shifted
 from diffsim.physics.lanes import again, full, gathered, lane_count, lanes, sized, where_any
-from diffsim.physics.proximity import contact_frame, gap, proximity
+from diffsim.physics.proximity import contact_frame, proximity
 from diffsim.physics.search import (
     GRAZING_SPEED,
     NODES,
@@ -42,8 +42,8 @@ class Impulse:
 
     Attributes:
         rest_speed: a ball that would rebound more slowly than this, m/s, stays on the surface,
-            slides and rolls there until it is lifted off, pushed off or leaves the patch. The last
-            push of a surface that moves away from it is reported as an impact.
+            slides and rolls there until it is lifted off, thrown off or leaves the patch. The last
+            impulse of a surface that moves away from it is reported as an impact.
 
     >>> from diffsim.physics import BallState, World, simulate
     >>> drop = BallState.create([0.0, 0.0, 1.06])
@@ -219,9 +219,9 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         # A resting ball: the free velocity at the end of the arc, brought back to the surface by
         # a perfectly inelastic impact (Moreau's time stepping).
         (patch, jet, near), free = near_at(one, rest), arc(one)
-        velocity, spin, push = _at_rest(world, patch, jet, near, free)
-        late_rate = gap(near_at(0.98 * one, rest)[2], radius)[1]
-        held = (rest >= 0) & (push > 0) & (gap(near, radius)[1] < late_rate)
+        velocity, spin, impulse = _at_rest(world, patch, jet, near, free)
+        late_rate = near_at(0.98 * one, rest)[2].gap_rate
+        held = (rest >= 0) & (impulse > 0) & (near.gap_rate < late_rate)
         arc = choose(held, slide(arc, velocity, spin), arc)
         flat = flat & held if court.plates else None
 
@@ -231,7 +231,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         own = court.numbers == rest
         face = (own & flat)[:, None] if court.plates else None
         near = court.near(moving, spread(shares), face)[2]
-        leaves, until, node = leaving(near, own, held)
+        leaves, until, node = leaving(near, own, held, radius)
         allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & own)
         allowed = allowed[:, None] & ~(own[:, None] & (jnp.arange(NODES)[:, None] <= node))
         nodes = None
@@ -262,7 +262,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         s = jnp.where(leaves, until, jnp.where(found, s, one))
 
         (patch, jet, near), before = near_at(s, chosen), arc(s)
-        rate = gap(near, radius)[1]
+        rate = near.gap_rate
         restitution = _restitution(patch, rate)
         slow = (restitution * -rate < rest_speed) & (restitution < 1)
         on_patch = near.margin >= 0
@@ -379,14 +379,14 @@ def _restitution(patch, rate):
 def _after(world, tape: Tape, patch, jet, near, before: Body) -> Body:
     """The ball after what the tape says happens at the end of an arc."""
     ball = world.ball
-    (skin, rate), (normal, moving) = gap(near, ball.radius), contact_frame(jet, near, ball.radius)
-    restitution = jnp.where(tape.settles, 0.0, _restitution(patch, rate))
+    normal, moving = contact_frame(jet, near, ball.radius)
+    restitution = jnp.where(tape.settles, 0.0, _restitution(patch, near.gap_rate))
     turn_round = jnp.where(tape.settles, 0.0, patch.tangential_restitution)
     velocity, spin, _ = impulse_law(
         ball, normal, moving, before.velocity, before.spin, restitution, patch.friction, turn_round
     )
     return Body(
-        before.position - normal * jnp.where(tape.stays, skin, 0.0),
+        before.position - normal * jnp.where(tape.stays, near.gap(ball.radius), 0.0),
         choose(tape.hit, velocity, before.velocity),
         choose(tape.hit, spin, before.spin),
     )

@@ -1,4 +1,4 @@
-"""What the penalty models share: springs that push the ball out, and small fixed steps."""
+"""What the penalty models share: springs that drive the ball out, and small fixed steps."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from diffsim.physics import pieces
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, row
 from diffsim.physics.court import Court, beside, pick
 from diffsim.physics.lanes import full, lane_count, lanes, sized
-from diffsim.physics.proximity import Patch, Proximity, contact_frame, gap
+from diffsim.physics.proximity import Patch, Proximity, contact_frame
 from diffsim.physics.state import Ball, Body
 from diffsim.physics.vector import Vector, choose
 
@@ -35,11 +35,11 @@ def substeps(contact, mass, step: float) -> int:
             raise ValueError("substeps: expected a number where the stiffness or mass is traced")
         return contact.substeps
     rate = np.max(np.sqrt(np.asarray(contact.stiffness) / np.asarray(mass)))  # 1/s
-    pull = np.max(np.asarray(damping) / np.asarray(mass))
+    decay = np.max(np.asarray(damping) / np.asarray(mass))
     if contact.substeps is None:
-        wanted = max(rate * STEPS_PER_CONTACT / math.pi, pull)
+        wanted = max(rate * STEPS_PER_CONTACT / math.pi, decay)
         return max(1, math.ceil(step * float(wanted)))
-    least = math.ceil(step * float(max(rate, pull)) / 2)
+    least = math.ceil(step * float(max(rate, decay)) / 2)
     if contact.substeps < least:
         raise ValueError(
             f"substeps: expected at least {least} for this stiffness and damping, "
@@ -125,21 +125,23 @@ def dashpot(contact, patches: Patch, mass):
     return 2 * ratio * jnp.sqrt(contact.stiffness * mass)
 
 
-def rub(ball: Ball, friction, n: Vector, moving, velocity, spin, push, slip_speed) -> Vector:
+def coulomb_friction(
+    ball: Ball, friction, n: Vector, moving, velocity, spin, normal_force, slip_speed
+) -> Vector:
     """Coulomb friction, smooth at rest: −μ N u_t / √(|u_t|² + v_s²), N."""
     slip = velocity - ball.radius * spin.cross(n) - moving
     slip = slip - slip.dot(n) * n
-    return slip * (-friction * push / jnp.sqrt(slip.dot(slip) + slip_speed**2))
+    return slip * (-friction * normal_force / jnp.sqrt(slip.dot(slip) + slip_speed**2))
 
 
 def fly(contact, world, plan: Plan, state, max_impacts: int) -> Flight:
-    """Follow the ball with the forces of ``contact.push`` in classical Runge–Kutta steps.
+    """Follow the ball with the forces of ``contact.normal_force`` in classical Runge–Kutta steps.
 
     A contact is reported, as an impact, when it ends: at the time it began, with the states at
     both ends.
 
     Args:
-        contact: the model; ``push(damping, near, ball)`` is the normal force of each surface, N,
+        contact: the model; ``normal_force(damping, near, ball)`` is that of each surface, N,
             from its dashpot.
     """
     if contact.substeps is None:
@@ -182,14 +184,14 @@ def _flown(contact, world, court: Court, plan: Plan, start, *, max_impacts: int)
         jet, near = nearby(time, state)
         normal, moving = contact_frame(jet, near, ball.radius)
         alike = beside(state)
-        force = contact.push(damping, near, ball)
-        slip = (alike.velocity, alike.spin, force, contact.slip_speed)
-        drag = rub(ball, patches.friction, normal, moving, *slip)
-        pull, twist = normal * force + drag, drag.cross(normal)
+        force = contact.normal_force(damping, near, ball)
+        moves = (alike.velocity, alike.spin, force, contact.slip_speed)
+        friction = coulomb_friction(ball, patches.friction, normal, moving, *moves)
+        total, torque = normal * force + friction, friction.cross(normal)
         return Body(
             state.velocity,
-            world.acceleration(state.velocity, state.spin) + pull.sum() * (1 / ball.mass),
-            twist.sum() * (1 / inertia) - state.spin * (1 / ball.spin_decay_time),
+            world.acceleration(state.velocity, state.spin) + total.sum() * (1 / ball.mass),
+            torque.sum() * (1 / inertia) - state.spin * (1 / ball.spin_decay_time),
         )
 
     def moved(state, rate, time):
@@ -198,8 +200,8 @@ def _flown(contact, world, court: Court, plan: Plan, start, *, max_impacts: int)
     def touched(time, state):
         """Index of the deepest surface in touch, -1 for none."""
         _, near = nearby(time, state)
-        skin = gap(near, ball.radius)[0]
-        depth = jnp.where((skin < 0) & (skin > -ball.radius) & (near.margin >= 0), -skin, 0.0)
+        gap = near.gap(ball.radius)
+        depth = jnp.where((gap < 0) & (gap > -ball.radius) & (near.margin >= 0), -gap, 0.0)
         depth = stop_gradient(jnp.concatenate([jnp.zeros((1, size), dtype), depth]))
         return jnp.argmax(depth, axis=0).astype(jnp.int32) - 1
 

@@ -6,7 +6,6 @@ from flax import struct
 
 from diffsim.physics.contact import penalty
 from diffsim.physics.contact.base import Flight
-from diffsim.physics.proximity import gap
 
 
 @struct.dataclass
@@ -55,11 +54,11 @@ class Smoothed:
         """See :class:`~diffsim.physics.contact.base.Contact`."""
         return penalty.fly(self, world, plan, state, max_impacts)
 
-    def push(self, damping, near, ball):
+    def normal_force(self, damping, near, ball):
         """Normal force of each surface, N."""
         kappa, sigmoid = self.sharpness, jax.nn.sigmoid
-        skin, rate = gap(near, ball.radius)
-        force = self.stiffness * jax.nn.softplus(-kappa * skin) / kappa
-        force = force - damping * rate * sigmoid(-kappa * skin)
+        gap = near.gap(ball.radius)
+        force = self.stiffness * jax.nn.softplus(-kappa * gap) / kappa
+        force = force - damping * near.gap_rate * sigmoid(-kappa * gap)
         force = force * sigmoid(kappa / self.stiffness * force) * sigmoid(kappa * near.margin)
-        return force * jnp.tanh(kappa * jax.nn.relu(skin + ball.radius))
+        return force * jnp.tanh(kappa * jax.nn.relu(gap + ball.radius))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.motion import rotation
-from diffsim.physics import BallState, Compliant, Impulse, Paddle, Pose, Smoothed, World, simulate
+from diffsim.physics import BallState, Compliant, Impulse, Pose, Smoothed, World, paddle, simulate
 
 GRAVITY, RESTITUTION, FRICTION = 9.81, 0.8, 0.4
 HEAVE, RATE, TILT = 0.02, 10 * math.pi, 0.25  # m, rad/s, rad: what a weight of 1 adds
@@ -88,7 +88,7 @@ class KeepUp:
     def __call__(self, weights: jax.Array) -> jax.Array:
         """Squared distance, m², of the ball from half the height of its drop when time is up."""
         height = jnp.asarray(self.height, weights.dtype)
-        world = World.create([Paddle(self.radius, RESTITUTION, FRICTION)])
+        world = World.create([paddle(self.radius, RESTITUTION, FRICTION)])
         zero = jnp.zeros_like(height)
         ball = BallState.create(jnp.stack([zero, zero, world.ball.radius + height]))
         heave, pitch, roll = weights
