@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim.physics.lanes import call
 from diffsim.physics.proximity import coordinates
 from diffsim.physics.state import Pose
 
@@ -93,7 +94,7 @@ def _product(rows, matrix):
     return jnp.matmul(rows, jnp.asarray(matrix, rows.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
-@functools.partial(jax.jit, static_argnames="orders")
+@functools.partial(call, static=(3,))
 def rates(coefficients: jax.Array, x: jax.Array, half: jax.Array, orders: int) -> jax.Array:
     """Coordinates and their first time derivatives, (orders, 12, …, B).
 
