@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax.lax import stop_gradient
 
+from diffsim.physics.lanes import call
 from diffsim.physics.state import Body
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
@@ -52,7 +53,7 @@ class Arc:
     spin: tuple[Vector, ...]
     error: jax.Array
 
-    @jax.jit
+    @call
     def __call__(self, s: jax.Array) -> Body:
         """The ball at s in [0, 1]."""
         path = _horner([c * (1 / (k + 1)) for k, c in enumerate(self.velocity)], s)
@@ -67,7 +68,7 @@ def _horner(coefficients: Sequence[Vector], s: jax.Array) -> Vector:
     return total
 
 
-@jax.jit
+@call
 def fly(world: World, state: Body, duration: jax.Array) -> Arc:
     """Free flight for ``duration``: one Dormand–Prince step with quintic dense output.
 
@@ -76,7 +77,7 @@ def fly(world: World, state: Body, duration: jax.Array) -> Arc:
     (Hairer, Nørsett & Wanner, *Solving Ordinary Differential Equations I*, II.6): its errors are
     O(h⁶) in x and O(h⁵) in v; its error is estimated by the embedded step of order 4.
     """
-    acceleration = jax.jit(world.acceleration)
+    acceleration = call(world.acceleration)
     h, v0, w0 = duration, state.velocity, state.spin
     decay = 1 / world.ball.spin_decay_time
     stages: list[Vector] = []

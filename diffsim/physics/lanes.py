@@ -20,7 +20,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 BLOCK = 512  # lanes of a block on a CPU
-_launches = contextvars.ContextVar("launches", default=False)  # what a device runs costs a launch
+# What the program being traced is for: "cpu", "accelerator", where each step of a loop costs a
+# launch, or nothing in particular.
+_device = contextvars.ContextVar("device", default="")
 
 
 def lane_count(tree: Any) -> int:
@@ -166,9 +168,32 @@ def _in_blocks(*args, size, batched, **params):
     return [jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)[..., :size] for x in out]
 
 
+def call(f: Callable, static: tuple[int, ...] = ()) -> Callable:
+    """A function that stays one in the compiled program on a CPU; some arguments may be static.
+
+    XLA's CPU fusion would copy each producer into every consumer (task gradient: four times as
+    long to run, twice to compile). On a GPU the same would cost a launch, or many, a call. What
+    ``f`` itself calls, ``jnp.where`` for one, is not marked.
+    """
+
+    @functools.wraps(f)
+    def unmarked(*args):
+        with set_xla_metadata(inlineable=None):
+            return f(*args)
+
+    inner = jax.jit(unmarked, static_argnums=static)
+
+    @functools.wraps(f)
+    def marked(*args):
+        with set_xla_metadata(inlineable="false" if _device.get() == "cpu" else None):
+            return inner(*args)
+
+    return marked
+
+
 def repeat(count: int, step: Callable, start):
     """``step`` that many times, for a few short steps: one body on a CPU, one launch on a GPU."""
-    unroll = count if _launches.get() else 1
+    unroll = count if _device.get() == "accelerator" else 1
     return jax.lax.scan(lambda carry, _: (step(carry), None), start, length=count, unroll=unroll)[0]
 
 
@@ -192,7 +217,7 @@ def gathered(items: jax.Array, index: jax.Array) -> jax.Array:
         def put(index, row):
             return jnp.where(number == index, row, 0)
 
-        if _launches.get():
+        if _device.get() == "accelerator":
             return jnp.sum(jax.vmap(put)(index, found), axis=0)
         add = lambda total, each: (total + put(*each), None)  # noqa: E731
         return jax.lax.scan(add, jnp.zeros(items.shape, items.dtype), (index, found))[0]
@@ -207,32 +232,24 @@ def where_any(needed: jax.Array, full: Callable, short: Callable, carry):
 
     Where the host would have to wait for the answer, always the former.
     """
-    if _launches.get():
+    if _device.get() == "accelerator":
         return full(carry)
     return jax.lax.cond(jnp.any(needed), full, short, carry)
 
 
-def again(step: Callable) -> Callable:
-    """A step of a loop whose derivative computes it once more instead of keeping what it needs.
+def _on(device: str, run: Callable) -> Callable:
+    def lowered(*args, **params):
+        token = _device.set(device)
+        try:
+            return run(*args, **params)
+        finally:
+            _device.reset(token)
 
-    On a CPU, which does the loop for one block of balls after the other, that is slower.
-    """
-    return jax.checkpoint(step) if _launches.get() else step
-
-
-def _on_accelerator(*args, **params):
-    token = _launches.set(True)
-    try:
-        return run(*args, **params)
-    finally:
-        _launches.reset(token)
+    return mlir.lower_fun(lowered, multiple_results=True)
 
 
 def _on_cpu(*args, size, **params):
-    # Functions stay calls: XLA's CPU fusion would copy each producer into every consumer. On a GPU
-    # the same would cost a launch, or many, a call.
-    with set_xla_metadata(inlineable="false"):
-        return (run if size is None or size <= BLOCK else _in_blocks)(*args, size=size, **params)
+    return (run if size is None or size <= BLOCK else _in_blocks)(*args, size=size, **params)
 
 
 def _abstract(*avals, **params):
@@ -310,8 +327,8 @@ _lanes_p.def_impl(
     lambda *args, **params: jax.jit(functools.partial(_lanes_p.bind, **params))(*args)
 )
 _lanes_p.def_abstract_eval(_abstract)
-mlir.register_lowering(_lanes_p, mlir.lower_fun(_on_accelerator, multiple_results=True))
-mlir.register_lowering(_lanes_p, mlir.lower_fun(_on_cpu, multiple_results=True), platform="cpu")
+mlir.register_lowering(_lanes_p, _on("accelerator", run))
+mlir.register_lowering(_lanes_p, _on("cpu", _on_cpu), platform="cpu")
 batching.primitive_batchers[_lanes_p] = _batch
 ad.primitive_jvps[_lanes_p] = _jvp
 ad.primitive_transposes[_lanes_p] = _transpose

@@ -1,18 +1,20 @@
 """Paths as data: before the flight, the pose of each driven surface becomes polynomial pieces.
 
 On each interval of time the twelve coordinates of a pose (centre, and the columns of its
-rotation) are Chebyshev series Σ_m c_m T_m(x), x from -1 to 1 along the interval. They come
-from the rates at ``NODES`` Gauss–Chebyshev nodes, integrated term by term, so that surface speeds
-are as exact as the path's own. No code of a path runs inside the flight.
+rotation) are polynomials Σ_m c_m xᵐ, x from -1 to 1 along the interval. They come from the rates at
+``NODES`` Gauss–Chebyshev nodes, interpolated and integrated, so that surface speeds are as exact as
+the path's own. No code of a path runs inside the flight.
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim.physics.lanes import call
 from diffsim.physics.proximity import coordinates
 from diffsim.physics.state import Pose
 
@@ -21,17 +23,9 @@ ROUGH = 1e-6  # m: pieces further from their path than this, and than rounding, 
 _AT = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)[::-1].copy()
 
 
-def _series() -> np.ndarray:
-    """Coefficients 1 to NODES of x ↦ ∫ rate from the rates at the nodes, (NODES, NODES)."""
-    values = np.cos(np.arange(NODES)[:, None] * np.arccos(_AT)) * 2 / NODES
-    values[0] /= 2  # rate = Σ_m values[m] T_m
-    padded = np.vstack([values[:1] * 2, values[1:], np.zeros((2, NODES))])
-    order = np.arange(1, NODES + 1)[:, None]
-    return (padded[:-2] - padded[2:]) / (2 * order)
-
-
-_INTEGRATE = _series()
-_VALUES = np.cos(np.arange(1, NODES + 1) * np.arccos(_AT)[:, None])  # (nodes, 1 to NODES)
+# Coefficients 1 to NODES of x ↦ ∫ rate from the rates at the nodes, and values from them less c_0.
+_INTEGRATE = np.linalg.inv(np.vander(_AT, increasing=True)) / np.arange(1, NODES + 1)[:, None]
+_VALUES = np.vander(_AT, NODES + 1, increasing=True)[:, 1:]
 
 
 def boundaries(paths: tuple[Callable, ...], times: jax.Array) -> tuple[jax.Array, ...]:
@@ -80,7 +74,8 @@ def nodes(begin: jax.Array, end: jax.Array) -> jax.Array:
 def fitted(value: jax.Array, rate: jax.Array, half: jax.Array) -> jax.Array:
     """Series (K, 12, NODES + 1) from coordinates and rates at the nodes, (K, 12, NODES)."""
     rest = _product(half[:, None, None] * rate, _INTEGRATE.T)
-    return jnp.concatenate([jnp.mean(value, axis=-1, keepdims=True), rest], axis=-1)
+    first = jnp.mean(value - _product(rest, _VALUES.T), axis=-1, keepdims=True)
+    return jnp.concatenate([first, rest], axis=-1)
 
 
 def sampled(path, times: jax.Array) -> tuple[jax.Array, ...]:
@@ -93,7 +88,7 @@ def _product(rows, matrix):
     return jnp.matmul(rows, jnp.asarray(matrix, rows.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
-@functools.partial(jax.jit, static_argnames="orders")
+@functools.partial(call, static=(3,))
 def rates(coefficients: jax.Array, x: jax.Array, half: jax.Array, orders: int) -> jax.Array:
     """Coordinates and their first time derivatives, (orders, 12, …, B).
 
@@ -103,20 +98,14 @@ def rates(coefficients: jax.Array, x: jax.Array, half: jax.Array, orders: int) -
         half: half the length of the interval, (B,), s; where it is 0, so are the rates.
         orders: how many, the coordinates themselves included.
     """
-    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
     inverse = jnp.where(half > 0, 1 / jnp.where(half > 0, half, 1.0), 0.0)
-    twice = 2 * jnp.arange(orders).astype(x.dtype).reshape(-1, *[1] * x.ndim)
 
-    # T_{m+1} = 2 x T_m - T_{m-1},  T'_{m+1} = 2 T_m + 2 x T'_m - T'_{m-1}, and so on
-    def add(carry, coefficient):
-        before, now, total = carry
-        total = total + before[:, None] * coefficient
-        lower = jnp.concatenate([zero[None], now[:-1]])
-        return (now, 2 * x * now - before + twice * lower, total), None
+    # Horner's rule for a polynomial and its derivatives over k!: p ← p x + c, p' ← p' x + p
+    def add(found, coefficient):
+        lower = (coefficient, *found[:-1])
+        return tuple(p * x + q for p, q in zip(found, lower, strict=True)), None
 
-    first = jnp.stack([one, *[zero] * (orders - 1)])
-    second = jnp.stack([x, one, *[zero] * (orders - 2)])
     shape = jnp.broadcast_shapes(x.shape, coefficients.shape[2:])
-    start = first, second, jnp.zeros((orders, 12, *shape), x.dtype)
-    found = jax.lax.scan(add, start, jnp.moveaxis(coefficients, 1, 0), unroll=True)[0][2]
-    return jnp.stack([found[0], *[found[k] * inverse**k for k in range(1, orders)]])
+    start = (jnp.zeros((12, *shape), x.dtype),) * orders
+    found = jax.lax.scan(add, start, jnp.moveaxis(coefficients, 1, 0), reverse=True, unroll=True)[0]
+    return jnp.stack([p * (math.factorial(k) * inverse**k) for k, p in enumerate(found)])

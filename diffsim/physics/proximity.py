@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim._linalg import safe_sqrt
+from diffsim.physics.lanes import call
 from diffsim.physics.state import Body, Pose
 from diffsim.physics.surfaces import Surface
 from diffsim.physics.vector import Vector
@@ -124,7 +125,7 @@ class Proximity:
         return None if self.normal is None else jnp.all(self.normal[:2] == 0, axis=0)
 
 
-@jax.jit
+@call
 def proximity(patch: Patch, jet: jax.Array, ball: Body, flat: jax.Array | None = None) -> Proximity:
     """How a ball stands to a patch, or to a plate.
 

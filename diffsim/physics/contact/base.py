@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics.lanes import full, gathered
+from diffsim.physics.lanes import call, full, gathered
 from diffsim.physics.state import Ball, BallState, Body
 from diffsim.physics.surfaces import Path
 from diffsim.physics.vector import Vector
@@ -113,6 +113,11 @@ def row(after: Body, before: Body, time: jax.Array) -> jax.Array:
     return jnp.concatenate([part.array for part in parts] + [time[None]])
 
 
+def end_of(row: jax.Array) -> Body:
+    """The ball at the end of a stretch (16, …)."""
+    return Body(*(Vector.of(row[i : i + 3]) for i in (0, 3, 6)))
+
+
 def below(counts: jax.Array, wanted: jax.Array) -> jax.Array:
     """How many of the rising counts (A, B) are below each of (n, 1), (n, B)."""
     if counts.shape[0] * wanted.shape[0] <= MANY:  # at once: it fuses, and needs no gather
@@ -164,7 +169,7 @@ def collect(
     )
 
 
-@jax.jit
+@call
 def impulse_law(
     ball: Ball,
     normal: Vector,

@@ -10,10 +10,19 @@ from flax import struct
 from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.arc import Arc, coarse, fly, slide, stable
-from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, impulse_law, row
+from diffsim.physics.contact.base import (
+    Flight,
+    Marks,
+    Plan,
+    collect,
+    end_of,
+    impact_rows,
+    impulse_law,
+    row,
+)
 from diffsim.physics.contact.impact_time import impact_time
 from diffsim.physics.court import Court, beside, pick, shifted
-from diffsim.physics.lanes import again, full, gathered, lane_count, lanes, sized, where_any
+from diffsim.physics.lanes import full, gathered, lane_count, lanes, sized, where_any
 from diffsim.physics.proximity import contact_frame, proximity
 from diffsim.physics.search import (
     GRAZING_SPEED,
@@ -157,7 +166,7 @@ def _differentiable_jvp(primals, tangents):
         changed = dict(enumerate(leaves)) | dict(zip(moved, values, strict=True))
         world, court, start, moving = jax.tree.unflatten(tree, changed.values())
         jets = lanes(_jets)(court, moving, plan, record.tape, record.marks) if moving else None
-        return lanes(_replayed)(world, court, start, jets, record.tape)
+        return lanes(_replayed)(world, court, start, jets, record.tape, record.rows)
 
     change = jax.jvp(along, [leaves[i] for i in moved], [ways[i] for i in moved])[1]
     return _differentiable(*primals), change
@@ -327,18 +336,35 @@ def _jets(court: Court, moving, plan: Plan, tape: Tape, marks: Marks):
     return ends, jnp.where(tape.hit[:, None, None], own, still)
 
 
-def _replayed(world, court: Court, start, jets, tape: Tape) -> jax.Array:
+@jax.custom_jvp
+def _known(computed, found):
+    """What was found before, with the derivative of what was computed, which is the same."""
+    return found
+
+
+_known.defjvp(lambda values, ways: (_known(*values), ways[0]))
+
+
+def _replayed(world, court: Court, start, jets, tape: Tape, rows: jax.Array) -> jax.Array:
     """The same rows from a tape, with their derivatives; for lanes.
+
+    No arc waits for the one before it but in its derivative, so that a transpose needs no way
+    forward.
 
     Args:
         jets: of driven surfaces, if there are any, see :func:`_jets`.
     """
     size = lane_count((world, court, start, jets, tape))
-    world, court, start, tape = full((world, court, start, tape), size)
+    world, court, start, tape, rows = full((world, court, start, tape, rows), size)
+    carry = Body.of(start), jnp.zeros(size, start.position.dtype)
+    waits = jnp.where(tape.found, (tape.place + 1) * (tape.length / 2), 0.0)
+    first = row(carry[0], carry[0], carry[1])
+    begins = [jnp.concatenate([x[None], xs[:-1]]) for x, xs in [(first, rows), (carry[1], waits)]]
     still = jnp.zeros((4, 12, size), start.position.dtype)
 
     def step(carry, data):
-        (body, late), (tape, jets) = carry, data
+        (begin, wait), tape, jets = data
+        body, late = _known(carry, (end_of(begin), wait))
         end, own = (still[:2], still) if jets is None else jets
         duration = jnp.where(tape.running, tape.length - late, 0.0)
         arc, one = _arc(world, body, tape.running, duration), jnp.ones_like(duration)
@@ -358,8 +384,8 @@ def _replayed(world, court: Court, start, jets, tape: Tape) -> jax.Array:
         line = row(body, before, tape.begun + late)
         return (body, jnp.where(tape.found, late, 0.0)), line
 
-    carry = Body.of(start), jnp.zeros(size, start.position.dtype)
-    return jax.lax.scan(again(step), carry, (tape, jets))[1]
+    step = jax.checkpoint(step, prevent_cse=False)
+    return jax.lax.scan(step, carry, (begins, tape, jets))[1]
 
 
 def _arc(world, body: Body, running, duration) -> Arc:
