@@ -272,11 +272,11 @@ def leaving(
 
     middle = jnp.clip(last, 1, NODES - 1)  # of the parabola through three rates
     low, mid, high = (at(rate, middle + i) for i in (-1, 0, 1))
-    curvature, slope = low - 2 * mid + high, (high - low) / 2
-    begin = -middle.astype(rate.dtype)
-    turn = jnp.minimum(-slope / jnp.where(curvature > 0, curvature, 1.0), begin + NODES)
-    deepest = mid + turn * (slope + turn / 2 * curvature)
-    turn -= begin
+    curvature, fall = low - 2 * mid + high, (low - high) / 2
+    within = middle.astype(rate.dtype)
+    turn = jnp.minimum(fall / jnp.where(curvature > 0, curvature, 1.0), NODES - within)
+    deepest = mid - turn * (fall - turn / 2 * curvature)
+    turn += within
     lifts = ~held & (curvature > 0) & (turn > 0) & (deepest < -GRAZING_SPEED)
 
     s = jnp.where(over, off.astype(rate.dtype) - 1 + share, turn) / NODES
