@@ -71,16 +71,16 @@ class BSpline(base.Generator):
         rows = jnp.concatenate([still, rows, still[: 2 * self.returns]])
         matrices = jnp.asarray(span_matrices(len(rows), self.degree), weights.dtype)
         near = np.arange(len(matrices))[:, None] + np.arange(self.degree + 1)
-        return Piecewise(
-            jnp.einsum("ikj,ijc->ikc", matrices, self.home + rows[near], precision="highest")
-        )
+        rows = self.home + rows[near]
+        coefficients = jnp.einsum("ikj,ijc->ikc", matrices, rows, precision="highest")
+        return Piecewise(coefficients, start=-0.5)
 
 
 @functools.cache
 def span_matrices(points: int, degree: int) -> np.ndarray:
     """Power-basis coefficients of the clamped uniform B-splines on each of their spans.
 
-    The recursion of Cox and de Boor, run on polynomials in the span's own variable u in [0, 1]:
+    The recursion of Cox and de Boor, run on polynomials in u from -1/2 to 1/2 along the span:
     B_{j,d} = (t − t_j)/(t_{j+d} − t_j) B_{j,d−1}
     + (t_{j+d+1} − t)/(t_{j+d+1} − t_{j+1}) B_{j+1,d−1}.
 
@@ -93,7 +93,7 @@ def span_matrices(points: int, degree: int) -> np.ndarray:
         the coefficient of u^k in basis function i + j on span i.
 
     >>> span_matrices(2, 1).tolist()
-    [[[1.0, 0.0], [-1.0, 1.0]]]
+    [[[0.5, 0.5], [-1.0, 1.0]]]
     """
     spans = points - degree
     knots = np.clip(np.arange(-degree, spans + degree + 1), 0, spans)  # in units of one span
@@ -106,10 +106,10 @@ def span_matrices(points: int, degree: int) -> np.ndarray:
                 total = np.zeros(d + 1)
                 if j in basis:
                     width = knots[j + d] - knots[j]
-                    total += np.convolve(basis[j], [span - knots[j], 1]) / width
+                    total += np.convolve(basis[j], [span + 0.5 - knots[j], 1]) / width
                 if j + 1 in basis:
                     width = knots[j + d + 1] - knots[j + 1]
-                    total += np.convolve(basis[j + 1], [knots[j + d + 1] - span, -1]) / width
+                    total += np.convolve(basis[j + 1], [knots[j + d + 1] - span - 0.5, -1]) / width
                 raised[j] = total
             basis = raised
         matrices[span] = np.stack([basis[span + j] for j in range(degree + 1)], axis=1)

@@ -111,6 +111,26 @@ def test_bspline_against_scipy(points, degree):
     np.testing.assert_allclose(rate, spline(TIMES, 1), atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "generator",
+    [
+        BSpline.create(control_points=4, degree=7, returns=True, **COMMON),
+        BSpline.create(control_points=6, degree=4, **COMMON),
+        MinimumJerk.create(returns=True, **COMMON),
+    ],
+    ids=["degree 7", "degree 4", "minimum-jerk"],
+)
+def test_single_precision_is_lost_nowhere(generator):
+    """Powers of a phase from 0 on cost degree 7 a hundred times that."""
+    weights = 3 * rows(generator.weight_count // 6).ravel()
+    exact = trace(generator, weights, TIMES)
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (generator, weights, TIMES))
+    rounded = trace(*single)
+    for mine, true in zip(rounded, exact, strict=True):
+        assert mine.dtype == jnp.float32
+        np.testing.assert_allclose(mine, true, atol=3e-6 * np.abs(true).max())
+
+
 @pytest.mark.parametrize(("points", "degree"), [(4, 3), (9, 3), (9, 4), (7, 2)])
 def test_bspline_basis_sums_to_one(points, degree):
     total = span_matrices(points, degree).sum(axis=2)
