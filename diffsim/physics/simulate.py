@@ -26,7 +26,8 @@ class Status(enum.IntEnum):
     """How a rollout ended."""
 
     OK = 0
-    IMPACTS_EXHAUSTED = 1
+    IMPACTS_EXHAUSTED = 1  # more than max_impacts; so ends a ball that two surfaces hold at once,
+    # in a corner, a groove or between plate and table: it meets them in turn without end
     NOT_FINITE = 2
     TOO_FAST = 3  # for the step: it stays where drag would throw it back more than stop it
     ROUGH_PATH = 4  # for the step: a path jumps, or moves too fast to be known between its samples
@@ -102,8 +103,9 @@ def simulate(
         step: longest time step, s; the grid is ``duration`` cut into equal steps.
         contact: the contact model, :class:`Impulse` by default.
         max_impacts: room for impacts (several a step are allowed); by default 8 and 10 more for
-            each second. A ball that needs more stops there with status IMPACTS_EXHAUSTED, as one
-            that is too fast for the step does with TOO_FAST (134 m/s at 0.1 s by default).
+            each second. A ball that needs more stops there with status IMPACTS_EXHAUSTED, one held
+            by two surfaces at once too, as one that is too fast for the step does with TOO_FAST
+            (134 m/s at 0.1 s by default).
 
     Raises:
         ValueError: a wrong shape; a duration or step that is not positive; a path missing or

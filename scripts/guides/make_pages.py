@@ -3,12 +3,22 @@
 import re
 from pathlib import Path
 
+import griffe
 import jupytext
 import yaml
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[2]
 GUIDES = Path(__file__).parent
+
+
+class Doctests(griffe.Extension):
+    """Examples in docstrings are code: as plain text, ``>>>`` would be a quotation."""
+
+    def on_object(self, *, obj, **_):
+        if obj.docstring:
+            example = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
+            obj.docstring.value = example.sub(r"```pycon\n\g<0>\n```", obj.docstring.value)
 
 
 def guide(path: Path) -> str:
