@@ -50,7 +50,7 @@ class BraxEnv(BraxBase):
     ...     return put(task, masses), put(jax.tree.map(lambda _: None, task), 0)
     >>> both = brax_envs.training.wrap(BraxEnv(make("rally")), randomization_fn=lighter)
     >>> both.reset(jax.random.split(jax.random.PRNGKey(0), 2)).obs.shape
-    (2, 31)
+    (2, 21)
 
     Args:
         env: the task.

@@ -6,7 +6,7 @@ Importing this file registers ``diffsim/paddle-juggle-v0`` and the others.
 >>> import diffsim.envs.gym_adapter
 >>> envs = gymnasium.make_vec("diffsim/rally-v0", num_envs=3)
 >>> envs.reset(seed=0)[0].shape, envs.single_action_space.shape
-((3, 31), (10,))
+((3, 21), (5,))
 """
 
 import dataclasses

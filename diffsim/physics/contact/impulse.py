@@ -9,21 +9,20 @@ from flax import struct
 
 from diffsim import _check
 from diffsim.physics import pieces
-from diffsim.physics.arc import Arc, coarse, fly, slide, stable
-from diffsim.physics.contact.base import (
-    Flight,
-    Marks,
-    Plan,
-    collect,
-    end_of,
-    impact_rows,
-    impulse_law,
-    row,
+from diffsim.physics.arc import coarse, slide, stable
+from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, row
+from diffsim.physics.contact.tape import (
+    Tape,
+    after_arc,
+    at_rest,
+    free_arc,
+    jets_along,
+    replayed,
+    restitution_at,
 )
-from diffsim.physics.contact.impact_time import impact_time
-from diffsim.physics.court import Court, beside, pick, shifted
-from diffsim.physics.lanes import full, gathered, lane_count, lanes, sized, where_any
-from diffsim.physics.proximity import contact_frame, proximity
+from diffsim.physics.court import Court, beside, pick
+from diffsim.physics.lanes import full, lane_count, lanes, sized, where_any
+from diffsim.physics.proximity import proximity
 from diffsim.physics.search import (
     GRAZING_SPEED,
     NODES,
@@ -89,43 +88,6 @@ class Impulse:
 
 
 @struct.dataclass
-class Tape:
-    """What the search found, for each arc in order: all that its derivative needs of it.
-
-    Leaves (A, B) for A arcs of B balls.
-
-    Attributes:
-        interval: on which of the plan's intervals the arc is.
-        begun: when that begins, s.
-        length: of the interval, s.
-        s: where it ends, as a share of the arc without an impact.
-        place: the same in the coordinate of the interval, from -1 to 1.
-        surface: that it meets there, or rests on.
-        rest: the surface that holds the ball during the arc, -1 for none.
-        flat: whether that holds it by its face, not its edge; None in a world without plates.
-        running: whether there was such an arc.
-        found: whether it ends before the interval does.
-        hit: whether there was an impact.
-        settles: whether that is without a rebound.
-        stays: whether the ball is still held at the end, or pushed for the last time.
-    """
-
-    interval: jax.Array
-    begun: jax.Array
-    length: jax.Array
-    s: jax.Array
-    place: jax.Array
-    surface: jax.Array
-    rest: jax.Array
-    flat: Any
-    running: jax.Array
-    found: jax.Array
-    hit: jax.Array
-    settles: jax.Array
-    stays: jax.Array
-
-
-@struct.dataclass
 class Record:
     """A flight as the search found it.
 
@@ -165,8 +127,8 @@ def _differentiable_jvp(primals, tangents):
     def along(*values):
         changed = dict(enumerate(leaves)) | dict(zip(moved, values, strict=True))
         world, court, start, moving = jax.tree.unflatten(tree, changed.values())
-        jets = lanes(_jets)(court, moving, plan, record.tape, record.marks) if moving else None
-        return lanes(_replayed)(world, court, start, jets, record.tape, record.rows)
+        jets = lanes(jets_along)(court, moving, plan, record.tape, record.marks) if moving else None
+        return lanes(replayed)(world, court, start, jets, record.tape, record.rows)
 
     change = jax.jvp(along, [leaves[i] for i in moved], [ways[i] for i in moved])[1]
     return _differentiable(*primals), change
@@ -210,7 +172,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         steady = stable(world, body, plan.step)
         running = (interval < last) & steady
         duration = jnp.where(running, jnp.maximum(length - late, 0.0), 0.0)
-        arc = _arc(world, body, running, duration)
+        arc = free_arc(world, body, running, duration)
         rough, wild = rough | (running & coarse(arc)), wild | ((interval < last) & ~steady)
         one, coefficients = jnp.ones_like(duration), [pick(c, interval) for c in plan.series]
 
@@ -228,7 +190,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         # A resting ball: the free velocity at the end of the arc, brought back to the surface by
         # a perfectly inelastic impact (Moreau's time stepping).
         (patch, jet, near), free = near_at(one, rest), arc(one)
-        velocity, spin, impulse = _at_rest(world, patch, jet, near, free)
+        velocity, spin, impulse = at_rest(world, patch, jet, near, free)
         late_rate = near_at(0.98 * one, rest)[2].gap_rate
         held = (rest >= 0) & (impulse > 0) & (near.gap_rate < late_rate)
         arc = choose(held, slide(arc, velocity, spin), arc)
@@ -272,7 +234,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
 
         (patch, jet, near), before = near_at(s, chosen), arc(s)
         rate = near.gap_rate
-        restitution = _restitution(patch, rate)
+        restitution = restitution_at(patch, rate)
         slow = (restitution * -rate < rest_speed) & (restitution < 1)
         on_patch = near.margin >= 0
         tape = Tape(
@@ -283,7 +245,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
             stays=on_patch & ((held & ~found) | leaves) & running,
         )  # fmt: skip
         late = late + s * duration
-        body = choose(running, _after(world, tape, patch, jet, near, before), body)
+        body = choose(running, after_arc(world, tape, patch, jet, near, before), body)
         line = row(body, before, begun + late)
         settled = (tape.hit & tape.settles) | tape.stays
         carry = (
@@ -323,96 +285,3 @@ def _rolls_over(near, own: jax.Array) -> jax.Array:
     """Whether a ball held by the edge ``own`` (S, B) of a plate turns about it in one arc, (B,)."""
     turn = jnp.max(jnp.abs(near.normal[:, :, -1] - near.normal[:, :, 0]), axis=0)
     return jnp.any(own & (turn > EVEN), axis=0)
-
-
-def _jets(court: Court, moving, plan: Plan, tape: Tape, marks: Marks):
-    """Where driven surfaces are at the ends of intervals and of arcs, (A, 2 and 4, 12, B)."""
-    rows, lengths = impact_rows(marks, moving[0][0].shape[0]), jnp.diff(plan.boundaries, axis=0)
-    at = [pick(x, rows) for x in (tape.interval, tape.surface, tape.place)]
-    at_impact = court.jets_at([series for series, _ in moving], lengths, *at)
-    ends = court.jets_at_ends([jets for _, jets in moving], tape.interval, tape.rest)
-    still = jnp.concatenate([ends, jnp.zeros_like(ends)], axis=1)
-    own = gathered(at_impact, marks.impacts - 1)
-    return ends, jnp.where(tape.hit[:, None, None], own, still)
-
-
-@jax.custom_jvp
-def _known(computed, found):
-    """What was found before, with the derivative of what was computed, which is the same."""
-    return found
-
-
-_known.defjvp(lambda values, ways: (_known(*values), ways[0]))
-
-
-def _replayed(world, court: Court, start, jets, tape: Tape, rows: jax.Array) -> jax.Array:
-    """The same rows from a tape, with their derivatives; for lanes.
-
-    No arc waits for the one before it but in its derivative, so that a transpose needs no way
-    forward.
-
-    Args:
-        jets: of driven surfaces, if there are any, see :func:`_jets`.
-    """
-    size = lane_count((world, court, start, jets, tape))
-    world, court, start, tape, rows = full((world, court, start, tape, rows), size)
-    carry = Body.of(start), jnp.zeros(size, start.position.dtype)
-    waits = jnp.where(tape.found, (tape.place + 1) * (tape.length / 2), 0.0)
-    first = row(carry[0], carry[0], carry[1])
-    begins = [jnp.concatenate([x[None], xs[:-1]]) for x, xs in [(first, rows), (carry[1], waits)]]
-    still = jnp.zeros((4, 12, size), start.position.dtype)
-
-    def step(carry, data):
-        (begin, wait), tape, jets = data
-        body, late = _known(carry, (end_of(begin), wait))
-        end, own = (still[:2], still) if jets is None else jets
-        duration = jnp.where(tape.running, tape.length - late, 0.0)
-        arc, one = _arc(world, body, tape.running, duration), jnp.ones_like(duration)
-        free = arc(one)
-        patch, jet = court.chosen(tape.rest, end)
-        near = proximity(patch, jet, free, tape.flat)
-        velocity, spin, _ = _at_rest(world, patch, jet, near, free)
-        arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
-
-        patch, jet = court.chosen(tape.surface, own)
-        root = impact_time(tape.s, arc, late, jet, patch, world.ball.radius)
-        s = jnp.where(tape.hit & ~tape.stays, root, tape.s)
-        late = late + s * duration
-        before, jet = arc(s), shifted(jet, late)
-        after = _after(world, tape, patch, jet, proximity(patch, jet, before), before)
-        body = choose(tape.running, after, body)
-        line = row(body, before, tape.begun + late)
-        return (body, jnp.where(tape.found, late, 0.0)), line
-
-    step = jax.checkpoint(step, prevent_cse=False)
-    return jax.lax.scan(step, carry, (begins, tape, jets))[1]
-
-
-def _arc(world, body: Body, running, duration) -> Arc:
-    """Free flight. A ball that has stopped is at rest: a slope of zero times infinity is NaN."""
-    return fly(world, choose(running, body, jax.tree.map(jnp.zeros_like, body)), duration)
-
-
-def _at_rest(world, patch, jet, near, free: Body):
-    contact = contact_frame(jet, near, world.ball.radius)
-    return impulse_law(world.ball, *contact, free.velocity, free.spin, 0.0, patch.friction)
-
-
-def _restitution(patch, rate):
-    return jnp.maximum(patch.restitution + patch.restitution_slope * rate, 0.0)
-
-
-def _after(world, tape: Tape, patch, jet, near, before: Body) -> Body:
-    """The ball after what the tape says happens at the end of an arc."""
-    ball = world.ball
-    normal, moving = contact_frame(jet, near, ball.radius)
-    restitution = jnp.where(tape.settles, 0.0, _restitution(patch, near.gap_rate))
-    turn_round = jnp.where(tape.settles, 0.0, patch.tangential_restitution)
-    velocity, spin, _ = impulse_law(
-        ball, normal, moving, before.velocity, before.spin, restitution, patch.friction, turn_round
-    )
-    return Body(
-        before.position - normal * jnp.where(tape.stays, near.gap(ball.radius), 0.0),
-        choose(tape.hit, velocity, before.velocity),
-        choose(tape.hit, spin, before.spin),
-    )

@@ -1,0 +1,148 @@
+"""What a search of impacts leaves behind, and the derivative of a flight from that."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from diffsim.physics.arc import Arc, fly, slide
+from diffsim.physics.contact.base import Marks, Plan, end_of, impact_rows, impulse_law, row
+from diffsim.physics.contact.impact_time import impact_time
+from diffsim.physics.court import Court, pick, shifted
+from diffsim.physics.lanes import full, gathered, lane_count
+from diffsim.physics.proximity import contact_frame, proximity
+from diffsim.physics.state import Body
+from diffsim.physics.vector import choose
+
+
+@struct.dataclass
+class Tape:
+    """What the search found, for each arc in order: all that its derivative needs of it.
+
+    Leaves (A, B) for A arcs of B balls.
+
+    Attributes:
+        interval: on which of the plan's intervals the arc is.
+        begun: when that begins, s.
+        length: of the interval, s.
+        s: where it ends, as a share of the arc without an impact.
+        place: the same in the coordinate of the interval, from -1 to 1.
+        surface: that it meets there, or rests on.
+        rest: the surface that holds the ball during the arc, -1 for none.
+        flat: whether that holds it by its face, not its edge; None in a world without plates.
+        running: whether there was such an arc.
+        found: whether it ends before the interval does.
+        hit: whether there was an impact.
+        settles: whether that is without a rebound.
+        stays: whether the ball is still held at the end, or pushed for the last time.
+    """
+
+    interval: jax.Array
+    begun: jax.Array
+    length: jax.Array
+    s: jax.Array
+    place: jax.Array
+    surface: jax.Array
+    rest: jax.Array
+    flat: Any
+    running: jax.Array
+    found: jax.Array
+    hit: jax.Array
+    settles: jax.Array
+    stays: jax.Array
+
+
+def jets_along(court: Court, moving, plan: Plan, tape: Tape, marks: Marks):
+    """Where driven surfaces are at the ends of intervals and of arcs, (A, 2 and 4, 12, B)."""
+    rows, lengths = impact_rows(marks, moving[0][0].shape[0]), jnp.diff(plan.boundaries, axis=0)
+    at = [pick(x, rows) for x in (tape.interval, tape.surface, tape.place)]
+    at_impact = court.jets_at([series for series, _ in moving], lengths, *at)
+    ends = court.jets_at_ends([jets for _, jets in moving], tape.interval, tape.rest)
+    still = jnp.concatenate([ends, jnp.zeros_like(ends)], axis=1)
+    own = gathered(at_impact, marks.impacts - 1)
+    return ends, jnp.where(tape.hit[:, None, None], own, still)
+
+
+@jax.custom_jvp
+def _known(computed, found):
+    """What was found before, with the derivative of what was computed, which is the same."""
+    return found
+
+
+_known.defjvp(lambda values, ways: (_known(*values), ways[0]))
+
+
+def replayed(world, court: Court, start, jets, tape: Tape, rows: jax.Array) -> jax.Array:
+    """The same rows from a tape, with their derivatives; for lanes.
+
+    No arc waits for the one before it but in its derivative, so that a transpose needs no way
+    forward.
+
+    Args:
+        jets: of driven surfaces, if there are any, see :func:`jets_along`.
+    """
+    size = lane_count((world, court, start, jets, tape))
+    world, court, start, tape, rows = full((world, court, start, tape, rows), size)
+    carry = Body.of(start), jnp.zeros(size, start.position.dtype)
+    waits = jnp.where(tape.found, (tape.place + 1) * (tape.length / 2), 0.0)
+    first = row(carry[0], carry[0], carry[1])
+    begins = [jnp.concatenate([x[None], xs[:-1]]) for x, xs in [(first, rows), (carry[1], waits)]]
+    still = jnp.zeros((4, 12, size), start.position.dtype)
+
+    def step(carry, data):
+        (begin, wait), tape, jets = data
+        body, late = _known(carry, (end_of(begin), wait))
+        end, own = (still[:2], still) if jets is None else jets
+        duration = jnp.where(tape.running, tape.length - late, 0.0)
+        arc, one = free_arc(world, body, tape.running, duration), jnp.ones_like(duration)
+        free = arc(one)
+        patch, jet = court.chosen(tape.rest, end)
+        near = proximity(patch, jet, free, tape.flat)
+        velocity, spin, _ = at_rest(world, patch, jet, near, free)
+        arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
+
+        patch, jet = court.chosen(tape.surface, own)
+        root = impact_time(tape.s, arc, late, jet, patch, world.ball.radius)
+        s = jnp.where(tape.hit & ~tape.stays, root, tape.s)
+        late = late + s * duration
+        before, jet = arc(s), shifted(jet, late)
+        after = after_arc(world, tape, patch, jet, proximity(patch, jet, before), before)
+        body = choose(tape.running, after, body)
+        line = row(body, before, tape.begun + late)
+        return (body, jnp.where(tape.found, late, 0.0)), line
+
+    step = jax.checkpoint(step, prevent_cse=False)
+    return jax.lax.scan(step, carry, (begins, tape, jets))[1]
+
+
+def free_arc(world, body: Body, running, duration) -> Arc:
+    """Free flight. A ball that has stopped is at rest: a slope of zero times infinity is NaN."""
+    return fly(world, choose(running, body, jax.tree.map(jnp.zeros_like, body)), duration)
+
+
+def at_rest(world, patch, jet, near, free: Body):
+    """What a perfectly inelastic impact makes of a free ball: velocity, spin, impulse per mass."""
+    contact = contact_frame(jet, near, world.ball.radius)
+    return impulse_law(world.ball, *contact, free.velocity, free.spin, 0.0, patch.friction)
+
+
+def restitution_at(patch, rate):
+    """e(u) at the rate at which the gap changes, (B,)."""
+    return jnp.maximum(patch.restitution + patch.restitution_slope * rate, 0.0)
+
+
+def after_arc(world, tape: Tape, patch, jet, near, before: Body) -> Body:
+    """The ball after what the tape says happens at the end of an arc."""
+    ball = world.ball
+    normal, moving = contact_frame(jet, near, ball.radius)
+    restitution = jnp.where(tape.settles, 0.0, restitution_at(patch, near.gap_rate))
+    turn_round = jnp.where(tape.settles, 0.0, patch.tangential_restitution)
+    velocity, spin, _ = impulse_law(
+        ball, normal, moving, before.velocity, before.spin, restitution, patch.friction, turn_round
+    )
+    return Body(
+        before.position - normal * jnp.where(tape.stays, near.gap(ball.radius), 0.0),
+        choose(tape.hit, velocity, before.velocity),
+        choose(tape.hit, spin, before.spin),
+    )
