@@ -215,8 +215,9 @@ def test_a_call_whose_worker_was_killed_once_runs_again(tmp_path):
 
 def test_workers_killed_while_idle_are_replaced_and_close_leaves_none():
     with BlackBox(simulators.pid, method=CentralDifference(), workers=2) as box:
-        first = set(box.results(np.ones((8, 1))))
-        assert len(first) == 2
+        first: set[float] = set()
+        while len(first) < 2:  # the one that starts first may be done before the other has begun
+            first |= set(box.results(np.ones((8, 1))))
         for pid in first:
             os.kill(int(pid), signal.SIGKILL)
         second = set(box.results(np.ones((8, 1))))
