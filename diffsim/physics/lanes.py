@@ -172,8 +172,9 @@ def call(f: Callable, static: tuple[int, ...] = ()) -> Callable:
     """A function that stays one in the compiled program on a CPU; some arguments may be static.
 
     XLA's CPU fusion would copy each producer into every consumer (task gradient: four times as
-    long to run, twice to compile). On a GPU the same would cost a launch, or many, a call. What
-    ``f`` itself calls, ``jnp.where`` for one, is not marked.
+    long to run, and a third longer to compile). XLA compiles a copy for each call all the same. On
+    a GPU a call would cost a launch, or many. What ``f`` itself calls, ``jnp.where`` for one, is
+    not marked.
     """
 
     @functools.wraps(f)
