@@ -50,7 +50,7 @@ def main(options: Options) -> dict[str, Any]:
     found: dict[str, Any] = {"updates": int(trainer.state.step), "measures": measures}
     if options.floor:
         with waiting("compiling and descending"):
-            found["floor"] = spin_floor(player, policy, key, serves=options.floor)
+            found["floor"] = spin_floor(player, serves=options.floor)(policy, key)
         print(f"{options.floor} serves, each with the best answer that descent found")
         for name, text in floor_rows(found["floor"]):
             print(f"{name:22} {text}")

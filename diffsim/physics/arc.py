@@ -77,7 +77,8 @@ def fly(world: World, state: Body, duration: jax.Array) -> Arc:
     (Hairer, Nørsett & Wanner, *Solving Ordinary Differential Equations I*, II.6): its errors are
     O(h⁶) in x and O(h⁵) in v; its error is estimated by the embedded step of order 4.
     """
-    acceleration = call(world.acceleration)
+    # Its transpose computes it again: cheaper than to keep what it went through, at seven stages.
+    acceleration = call(jax.checkpoint(world.acceleration, prevent_cse=False))
     h, v0, w0 = duration, state.velocity, state.spin
     decay = 1 / world.ball.spin_decay_time
     stages: list[Vector] = []

@@ -173,23 +173,27 @@ def call(f: Callable, static: tuple[int, ...] = ()) -> Callable:
 
     XLA's CPU fusion would copy each producer into every consumer (task gradient: four times as
     long to run, and a third longer to compile). XLA compiles a copy for each call all the same. On
-    a GPU a call would cost a launch, or many. What ``f`` itself calls, ``jnp.where`` for one, is
-    not marked.
+    a GPU a call would cost a launch, or many. What ``f`` itself calls, ``jnp.where`` for one, has
+    the other mark, not none: without one, its derivatives take that of what is around them.
     """
 
     @functools.wraps(f)
     def unmarked(*args):
-        with set_xla_metadata(inlineable=None):
+        with set_xla_metadata(inlineable=_mark("true")):
             return f(*args)
 
     inner = jax.jit(unmarked, static_argnums=static)
 
     @functools.wraps(f)
     def marked(*args):
-        with set_xla_metadata(inlineable="false" if _device.get() == "cpu" else None):
+        with set_xla_metadata(inlineable=_mark("false")):
             return inner(*args)
 
     return marked
+
+
+def _mark(word: str) -> str | None:
+    return word if _device.get() == "cpu" else None
 
 
 def repeat(count: int, step: Callable, start):

@@ -1,7 +1,7 @@
 """A training run as a person sees it: a progress bar, a table before and after, and pictures."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,10 @@ from diffsim.report.plots import learning_curves, rallies
 from diffsim.report.replay import animate
 from diffsim.report.stage import QUICK
 from diffsim.tasks import HitToTarget
-from diffsim.training import Settings, Traced, Trainer, floor, train
+from diffsim.training import Settings, Traced, Trainer, train
 from diffsim.training.evaluate import FRESH, rows, summary
+from diffsim.training.floor import rows as told_floor
+from diffsim.training.floor import spin_floor
 from diffsim.training.folder import ready
 from diffsim.training.metrics import read
 from diffsim.training.processes import first
@@ -41,20 +43,35 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any] | 
         pass  # what cannot be is told before it costs anything
     console = console or Console(quiet=not first())
     trainer = Trainer(settings.player(), settings)
+    beside = ThreadPoolExecutor(1)
     with closing(trainer.player):
-        return _run(settings, trainer, console)
+        try:
+            return _run(settings, trainer, console, beside.submit)
+        finally:
+            beside.shutdown(wait=False, cancel_futures=True)
 
 
-def _run(settings: Settings, trainer: Trainer, console: Console) -> dict[str, Any] | None:
-    player, playing = trainer.player, None
-    if first() and isinstance(player.task, HitToTarget):
-        beside = ThreadPoolExecutor(1)  # compiling takes longer than drawing, training yet longer
-        playing = beside.submit(_playing, player.task)
-        beside.shutdown(wait=False)
-    serves = jax.random.key(settings.seed + FRESH)
-    console.print("measuring 1,000 fresh serves before training …")
-    before = summary(player.play(trainer.policy(), serves)) if first() else {}
+def _run(
+    settings: Settings, trainer: Trainer, console: Console, beside: Callable[..., Future]
+) -> dict[str, Any] | None:
+    player, task, serves = (
+        trainer.player,
+        trainer.player.task,
+        jax.random.key(settings.seed + FRESH),
+    )
+    traced, drawn = isinstance(player, Traced), first() and isinstance(task, HitToTarget)
+    # Compiling takes one core: what trains is compiled beside what measures, the rest while it
+    # trains.
+    compiled = beside(trainer.compile) if traced else None
+    playing = beside(_playing, task) if drawn else None
+    floored = first() and traced and settings.floor and settings.objective == "target"
+    floor = beside(spin_floor, player, serves=settings.floor) if floored else None
     with progress.counting("training", settings.steps, console) as tell:
+        console.print("measuring 1,000 fresh serves before training …")
+        before = summary(player.play(trainer.policy(), serves)) if first() else {}
+        if compiled:
+            trainer.measure()
+            compiled.result()
 
         def told(row):
             word = None
@@ -68,26 +85,22 @@ def _run(settings: Settings, trainer: Trainer, console: Console) -> dict[str, An
     if not first():
         return None
     played = player.play(trainer.policy(), serves)
-    table = Table("", "before", "after", title="1,000 fresh serves, 95 % intervals")
+    best = beside(floor.result(), trainer.policy(), serves) if floor else None
+    history = read(settings.out / "metrics.csv")
+    play = playing.result() if playing else None
+    done, replay = pictures(settings, trainer, history, played, play)
     after = summary(played)
     pairs = zip(rows(before), rows(after), strict=True)
     measures = [(name, old, new) for (name, old), (_, new) in pairs]
-    measures += [(name, "", text) for name, text in _floor(settings, trainer, serves)]
+    measures += [(name, "", text) for name, text in told_floor(best.result())] if best else []
+    table = Table("", "before", "after", title="1,000 fresh serves, 95 % intervals")
     for row in measures:
         table.add_row(*row)
     console.print(table)
-    play = playing.result() if playing else None
-    for file in pictures(settings, trainer, measures, played, play):
+    page = pages.training(settings.out / "report.html", settings, history, measures, replay)
+    for file in (*done, page, settings.out / "checkpoints"):
         console.print(f"wrote {file}")
     return {"before": before, "after": after}
-
-
-def _floor(settings: Settings, trainer: Trainer, key: jax.Array) -> list[tuple[str, str]]:
-    """The best landing errors there are, as text, where they are asked for and make sense."""
-    player = trainer.player
-    if not settings.floor or not isinstance(player, Traced) or settings.objective != "target":
-        return []
-    return floor.rows(floor.spin_floor(player, trainer.policy(), key, serves=settings.floor))
 
 
 def _playing(task: HitToTarget) -> Callable:
@@ -105,20 +118,22 @@ def _playing(task: HitToTarget) -> Callable:
 def pictures(
     settings: Settings,
     trainer: Trainer,
-    measures: list[tuple[str, str, str]],
+    history: list[dict[str, float]],
     outcome: dict[str, np.ndarray],
     play: Callable | None,
-) -> list[Path]:
-    """Draw learning curves, some rallies, an animation, and the page, in the run's folder.
+) -> tuple[list[Path], Any]:
+    """Draw learning curves, some rallies and an animation, in the run's folder.
 
     Args:
-        measures: name, before and after.
+        history: rows of metrics.
         outcome: of the serves after training, see :meth:`diffsim.training.Traced.play`.
         play: rallies, where they can be drawn: see :func:`_playing`.
+
+    Returns:
+        the files, and the rallies for :func:`diffsim.report.pages.training`, if there are any.
     """
     task: Any = trainer.player.task
     policy = trainer.policy()
-    history = read(settings.out / "metrics.csv")
     curves = {name: [row[name] for row in history] for name in history[0]}
     out = settings.out
     done = [
@@ -126,8 +141,7 @@ def pictures(
         for suffix in SUFFIXES
     ]
     if play is None:  # its rallies are not the event-driven world's to draw
-        page = pages.training(out / "report.html", settings, history, measures, None)
-        return [*done, page, out / "checkpoints"]
+        return done, None
 
     @partial(jax.jit, compiler_options=QUICK)
     def serve(keys):
@@ -151,9 +165,4 @@ def pictures(
         animate(task.world, played[:2], paths[:2], path=film, targets=target, fps=FPS, slow=slow)
     )
     landings = (outcome["landing"], outcome["legal"])
-    replay = pages.rallies(task.world, played, paths, targets=target, landings=landings)
-    return [
-        *done,
-        pages.training(out / "report.html", settings, history, measures, replay),
-        out / "checkpoints",
-    ]
+    return done, pages.rallies(task.world, played, paths, targets=target, landings=landings)

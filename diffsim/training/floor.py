@@ -1,5 +1,6 @@
 """What an unseen spin costs: the best answers to serves whose spin is known, and to others."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,15 +13,9 @@ from diffsim.training.evaluate import of_legal
 
 
 def spin_floor(
-    player: Any,
-    policy: Any,
-    key: jax.Array,
-    *,
-    serves: int = 16,
-    spins: int = 16,
-    updates: int = 150,
-) -> dict[str, Interval]:
-    """Landing errors of the best answers that descent finds, for each serve alone.
+    player: Any, *, serves: int = 16, spins: int = 16, updates: int = 150
+) -> Callable[..., dict[str, Interval]]:
+    """``find(policy, key)``, compiled: landing errors of the best answers to each serve alone.
 
     min_w E_spin[loss(w, serve, spin)] for an unknown spin, and min_w loss(w, serve, spin) for a
     known one, by Adam from the policy's answer. Each update of the first draws its spins anew, and
@@ -29,28 +24,22 @@ def spin_floor(
 
     Args:
         player: of a :class:`diffsim.tasks.HitToTarget`.
-        policy: observation to trajectory weights.
         serves: how many.
         spins: drawn for each.
         updates: of each answer.
 
     Returns:
-        ``unknown_spin_cm`` and ``known_spin_cm``: mean landing errors of legal returns, over
-        serves, with 95 % intervals.
+        from a policy, observation to trajectory weights, and a key: ``unknown_spin_cm`` and
+        ``known_spin_cm``, mean landing errors of legal returns, over serves, with 95 % intervals.
     """
     task = player.task
-    serve_key, *keys = jax.random.split(key, updates + 3)
-    one = jax.vmap(task.sample)(jax.random.split(serve_key, serves))
-    answer = jax.vmap(lambda start: policy(task.observe(start)))(one)
-    starts, first = jax.tree.map(lambda leaf: jnp.repeat(leaf, spins, axis=0), (one, answer))
     slopes = jax.vmap(jax.grad(task.loss))
     optimizer = optax.adam(optax.cosine_decay_schedule(0.03, updates))
 
-    def drawn(key):
-        noise = jax.random.normal(key, starts.spin.shape, starts.spin.dtype)
-        return starts.replace(spin=task.serves.spin * noise)
+    def sample(key):
+        starts = jax.vmap(task.sample)(jax.random.split(key, serves))
+        return jax.tree.map(lambda leaf: jnp.repeat(leaf, spins, axis=0), starts)
 
-    @jax.jit
     def update(weights, state, starts, known):
         slope = slopes(weights, starts)
         mean = jnp.mean(slope.reshape(serves, spins, -1), axis=1)
@@ -59,17 +48,35 @@ def spin_floor(
             change, state = optimizer.update(slope, state)
             return optax.apply_updates(weights, change), state
 
-    found = {}
-    for known in (False, True):
-        weights, state, faced = first, optimizer.init(first), drawn(keys[-1])
-        for each in keys[:updates]:
-            weights, state = update(weights, state, faced if known else drawn(each), known)
-        played = player.outcomes(weights, faced)
-        errors = 100 * played["landing_error"].reshape(serves, spins)
-        legal = played["legal"].reshape(serves, spins)
-        means = [np.mean(row[good]) for row, good in zip(errors, legal) if good.any()]
-        found["known_spin_cm" if known else "unknown_spin_cm"] = mean_interval(np.array(means))
-    return found
+    starts = jax.eval_shape(sample, jax.random.key(0))
+    kind = jnp.result_type(*jax.tree.leaves(starts))
+    weights = jax.ShapeDtypeStruct((serves * spins, task.weight_count), kind)
+    shapes = weights, jax.eval_shape(optimizer.init, weights), starts
+    descend = jax.jit(update).lower(*shapes, jax.ShapeDtypeStruct((), bool)).compile()
+
+    def find(policy, key):
+        serve_key, *keys = jax.random.split(key, updates + 3)
+        starts = sample(serve_key)
+        first = jax.vmap(lambda start: policy(task.observe(start)))(starts)
+
+        def drawn(key):
+            noise = jax.random.normal(key, starts.spin.shape, starts.spin.dtype)
+            return starts.replace(spin=task.serves.spin * noise)
+
+        found = {}
+        for known in (False, True):
+            weights, state, faced = first, optimizer.init(first), drawn(keys[-1])
+            for each in keys[:updates]:
+                seen = faced if known else drawn(each)
+                weights, state = descend(weights, state, seen, jnp.asarray(known))
+            played = player.outcomes(weights, faced)
+            errors = 100 * played["landing_error"].reshape(serves, spins)
+            legal = played["legal"].reshape(serves, spins)
+            means = [np.mean(row[good]) for row, good in zip(errors, legal) if good.any()]
+            found["known_spin_cm" if known else "unknown_spin_cm"] = mean_interval(np.array(means))
+        return found
+
+    return find
 
 
 def rows(found: dict[str, Interval]) -> list[tuple[str, str]]:

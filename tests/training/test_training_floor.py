@@ -18,6 +18,7 @@ class Line:
     """A ball that lands at w + LEVER spin on a line, to be aimed at 0."""
 
     serves = types.SimpleNamespace(spin=SPIN)
+    weight_count = 1
 
     def sample(self, key):
         return BallState.create(jax.random.normal(key, (3,)))
@@ -37,7 +38,7 @@ class Line:
 
 def test_the_unseen_spin_costs_its_mean_size_and_a_seen_one_nothing():
     policy = lambda seen: 0.3 + 0.0 * seen[:1]  # noqa: E731
-    found = spin_floor(Traced(Line()), policy, jax.random.key(0), serves=32, spins=32, updates=300)
+    found = spin_floor(Traced(Line()), serves=32, spins=32, updates=300)(policy, jax.random.key(0))
     # The best w is 0, and E|LEVER s| = LEVER SPIN sqrt(2/π): 8 cm, by 1024 draws to 2.4 %.
     exact = 100 * LEVER * SPIN * np.sqrt(2 / np.pi)
     assert found["unknown_spin_cm"].value == pytest.approx(exact, rel=0.1)
