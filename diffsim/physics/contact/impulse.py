@@ -190,8 +190,10 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         # A resting ball: the free velocity at the end of the arc, brought back to the surface by
         # a perfectly inelastic impact (Moreau's time stepping).
         def hold(arc):
-            velocity, spin, impulse = at_rest(world, *near_at(one, rest), arc(one))
-            node = pushed(each(lambda s: near_at(s, rest)[2].gap_rate, looks))
+            found = each(lambda s: near_at(s, rest), looks)
+            end = jax.tree.map(lambda leaf: leaf[-1], found)
+            velocity, spin, impulse = at_rest(world, *end, arc, arc(one))
+            node = pushed(found[2].gap_rate)
             held = (impulse > 0) & (node > NODES)
             return choose(held, slide(arc, velocity, spin), arc), held, node
 

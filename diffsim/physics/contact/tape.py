@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics.arc import Arc, fly, slide
+from diffsim.physics.arc import Arc, accelerated, fly, slide
 from diffsim.physics.contact.base import Marks, Plan, end_of, impact_rows, impulse_law, row
 from diffsim.physics.contact.impact_time import impact_time
 from diffsim.physics.court import Court, pick, shifted
@@ -97,7 +97,7 @@ def replayed(world, court: Court, start, jets, tape: Tape, rows: jax.Array) -> j
         free = arc(one)
         patch, jet = court.chosen(tape.rest, end)
         near = proximity(patch, jet, free, tape.face)
-        velocity, spin, _ = at_rest(world, patch, jet, near, free)
+        velocity, spin, _ = at_rest(world, patch, jet, near, arc, free)
         arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
 
         patch, jet = court.chosen(tape.surface, own)
@@ -120,10 +120,17 @@ def free_arc(world, body: Body, running, duration) -> Arc:
     return fly(world, choose(running, body, jax.tree.map(jnp.zeros_like, body)), duration)
 
 
-def at_rest(world, patch, jet, near, free: Body):
-    """What a perfectly inelastic impact makes of a free ball: velocity, spin, impulse per mass."""
-    contact = contact_frame(jet, near, world.ball.radius)
-    return impulse_law(world.ball, *contact, free.velocity, free.spin, 0.0, patch.friction)
+def at_rest(world, patch, jet, near, arc: Arc, free: Body):
+    """What a perfectly inelastic impact makes of a free ball: velocity, spin, impulse per mass.
+
+    The air is that of the way along the surface: a free ball falls, and that has drag and lift.
+    """
+    normal, moving = contact_frame(jet, near, world.ball.radius)
+    falls = (arc.velocity[0] + free.velocity) * 0.5
+    along = falls - normal * normal.dot(falls - moving)
+    air = accelerated(world, along, free.spin) - accelerated(world, falls, free.spin)
+    velocity = free.velocity + air * arc.duration
+    return impulse_law(world.ball, normal, moving, velocity, free.spin, 0.0, patch.friction)
 
 
 def restitution_at(patch, rate):
