@@ -124,12 +124,13 @@ def at_rest(world, patch, jet, near, arc: Arc, free: Body):
     """What a perfectly inelastic impact makes of a free ball: velocity, spin, impulse per mass.
 
     The air is that of the way along the surface: a free ball falls, and that has drag and lift.
+    What grows with s or s² is on average 3/4 of what it is at s = 2/3.
     """
     normal, moving = contact_frame(jet, near, world.ball.radius)
-    falls = (arc.velocity[0] + free.velocity) * 0.5
+    falls = arc.velocity[0] * (1 / 3) + free.velocity * (2 / 3)
     along = falls - normal * normal.dot(falls - moving)
     air = accelerated(world, along, free.spin) - accelerated(world, falls, free.spin)
-    velocity = free.velocity + air * arc.duration
+    velocity = free.velocity + air * (0.75 * arc.duration)
     return impulse_law(world.ball, normal, moving, velocity, free.spin, 0.0, patch.friction)
 
 
