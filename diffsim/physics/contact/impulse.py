@@ -207,7 +207,9 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         near = court.near(moving, spread(shares), faces)[2]
         leaves, until = leaving(near, own, held, node)
         allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & own)
-        allowed = allowed[:, None] & ~(own[:, None] & (jnp.arange(NODES, dtype=jnp.int32)[:, None] <= node))
+        allowed = allowed[:, None] & ~(
+            own[:, None] & (jnp.arange(NODES, dtype=jnp.int32)[:, None] <= node)
+        )
         nodes = None
         if court.plates:
             twice = beside(spread)
