@@ -191,8 +191,8 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         # a perfectly inelastic impact (Moreau's time stepping).
         def hold(arc):
             found = each(lambda s: near_at(s, rest), looks)
-            end = jax.tree.map(lambda leaf: leaf[-1], found)
-            velocity, spin, impulse = at_rest(world, *end, arc, arc(one))
+            patch, jet, near = jax.tree.map(lambda leaf: leaf[-1], found)
+            velocity, spin, impulse = at_rest(world, patch, jet, near, arc, arc(one))
             node = pushed(found[2].gap_rate)
             held = (impulse > 0) & (node > NODES)
             return choose(held, slide(arc, velocity, spin), arc), held, node
