@@ -107,13 +107,13 @@ class Court:
         rests = index >= self.fixed
         return where_any(rests, picked, lambda _: jnp.zeros(none.shape, none.dtype), jets)
 
-    def near(self, moving: list[jax.Array], ball: Body, flat=None):
+    def near(self, moving: list[jax.Array], ball: Body, face=None):
         """All surfaces, their jets, and how balls (n, B) stand to them; leaves (…, S, n, B).
 
         Args:
             moving: jets of the driven surfaces, (2, 12, n, B).
             ball: (n, B), or a place of its own for each surface, (S, n, B).
-            flat: see :func:`~diffsim.physics.proximity.proximity`, (S, n, B).
+            face: see :func:`~diffsim.physics.proximity.proximity`, (S, n, B).
 
         Returns:
             Patch, jets, Proximity.
@@ -126,7 +126,7 @@ class Court:
         if moving:
             jet = jnp.concatenate([jet[:, :, : self.fixed], jnp.stack(moving, axis=2)], axis=2)
         patch = Patch(rows[:-12])
-        return patch, jet, proximity(patch, jet, ball, flat)
+        return patch, jet, proximity(patch, jet, ball, face)
 
 
 def shifted(jet: jax.Array, time: jax.Array) -> jax.Array:

@@ -202,6 +202,11 @@ def repeat(count: int, step: Callable, start):
     return jax.lax.scan(lambda carry, _: (step(carry), None), start, length=count, unroll=unroll)[0]
 
 
+def each(f: Callable, rows):
+    """``f`` of each row: one after the other, as one body, on a CPU; all at once on a GPU."""
+    return jax.vmap(f)(rows) if _device.get() == "accelerator" else jax.lax.map(f, rows)
+
+
 def gathered(items: jax.Array, index: jax.Array) -> jax.Array:
     """Rows of items (K, …, B) for each lane of index (n, B): (n, …, B).
 

@@ -62,8 +62,11 @@ def pieces(
     value, rate = (x.reshape(*at.shape, 12).swapaxes(1, 2) for x in sampled(path, jnp.ravel(at)))
     series = fitted(value, rate, (end - begin) / 2)
     miss = jnp.abs(value - series[..., :1] - _product(series[..., 1:], _VALUES.T))
-    rounding = 50 * float(jnp.finfo(at.dtype).eps) * (1 + jnp.max(jnp.abs(value)))
-    return series, jax.lax.stop_gradient(jnp.max(miss) - rounding)
+    epsilon = 50 * float(jnp.finfo(at.dtype).eps)
+    miss = jnp.max(miss) - epsilon * (1 + jnp.max(jnp.abs(value)))
+    if epsilon > ROUGH:  # then the last coefficient, as T_N begins with 2^(N-1) x^N, tells more
+        miss = jnp.maximum(miss, jnp.max(jnp.abs(series[..., -1])) / (4 * 2 ** (NODES - 1)))
+    return series, jax.lax.stop_gradient(miss)
 
 
 def nodes(begin: jax.Array, end: jax.Array) -> jax.Array:

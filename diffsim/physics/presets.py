@@ -2,7 +2,9 @@
 
 Ball and table sizes are those of the ITTF Handbook, Laws of Table Tennis: 2.7 g, 40 mm; table
 2.74 m × 1.525 m × 0.76 m; net 0.1525 m high and as far over each side; a ball dropped from 30 cm
-rebounds 23 cm, which is e ≈ √(23/30) = 0.876 in a vacuum and more in air.
+rebounds 23 cm, which is e ≈ √(23/30) = 0.876 in a vacuum and more in air. What a source does not
+give is an estimate here, not measured: μ 0.25 of the table, e 0.78 (as :func:`koc`), μ 0.4 and
+radius 0.08 m of the paddle, C_M, net and floor.
 
 >>> [round(float(preset().ball.drag_coefficient), 3) for preset in PRESETS.values()]
 [0.4, 0.472, 0.55, 0.505, 0.4]
@@ -74,7 +76,8 @@ def nakashima() -> World:
 def rubber_paddle(radius=0.08) -> Surface:
     """A paddle with rubber that turns the spin round: e 0.81, k_p 1.9e-3 kg.
 
-    There J_t = −k_p u_t without a limit, so μ is 1 here, and e_t = k_p (1 + 1/a)/m − 1 = 0.76.
+    There J_t = −k_p u_t without a limit, so μ is 1 here, an estimate, as is the radius; and
+    e_t = k_p (1 + 1/a)/m − 1 = 0.76.
     Source: A. Nakashima, Y. Ogawa, Y. Kobayashi & Y. Hayakawa, as for :func:`nakashima`.
 
     >>> round(float(rubber_paddle().tangential_restitution), 2)

@@ -120,20 +120,23 @@ class Proximity:
         return self.side * self.rate
 
     @property
-    def over_face(self) -> jax.Array | None:
-        """Whether the face of a plate is what is nearest, () bool; None without plates."""
-        return None if self.normal is None else jnp.all(self.normal[:2] == 0, axis=0)
+    def face(self) -> jax.Array:
+        """On which side of the plane the ball is, 1 or -1; 0 where an edge is nearest."""
+        if self.normal is None:
+            return self.side
+        return jnp.where(jnp.all(self.normal[:2] == 0, axis=0), self.normal[2], 0.0)
 
 
 @call
-def proximity(patch: Patch, jet: jax.Array, ball: Body, flat: jax.Array | None = None) -> Proximity:
+def proximity(patch: Patch, jet: jax.Array, ball: Body, face: jax.Array | None = None) -> Proximity:
     """How a ball stands to a patch, or to a plate.
 
     With R the rotation of the surface and c its centre: local = Rᵀ (x − c).
 
     Args:
         jet: coordinates of the surface and their rates, (2, 12, …).
-        flat: where a plate counts as its face alone, bool.
+        face: on which side it counts as its face alone, however deep the ball is in it: 1 or -1;
+            0 where it counts as it is.
     """
     (center, axes), (moving, turning) = _parts(jet[0]), _parts(jet[1])
     offset = (ball.position - Vector.of(center)).array
@@ -141,14 +144,16 @@ def proximity(patch: Patch, jet: jax.Array, ball: Body, flat: jax.Array | None =
     speed = (ball.velocity - Vector.of(moving)).array
     rate = _along(jnp.unstack(turning[2]), offset) + _along(jnp.unstack(axes[2]), speed)
     distance = local[2]
-    side = jnp.where(patch.two_sided & (distance < 0), -1.0, 1.0).astype(distance.dtype)
+    behind = patch.two_sided & (distance < 0)
+    behind = behind if face is None else jnp.where(face == 0, behind, face < 0)
+    side = jnp.where(behind, -1.0, 1.0).astype(distance.dtype)
     in_rectangle = jnp.min(patch.half_extents - jnp.abs(local[:2]), axis=0)
     in_disk = patch.disk_radius - safe_sqrt(jnp.sum(local[:2] ** 2, axis=0))
     near = Proximity(distance, rate, side, jnp.minimum(in_rectangle, in_disk), local)
     if patch.edge_radius is None:
         return near
     moves = [_along(jnp.unstack(turning, axis=1), offset), _along(jnp.unstack(axes, axis=1), speed)]
-    return _plate(patch, near, sum(moves), False if flat is None else flat)
+    return _plate(patch, near, sum(moves), jnp.asarray(False) if face is None else face != 0)
 
 
 def _plate(patch: Patch, near: Proximity, moves: jax.Array, flat) -> Proximity:
@@ -167,13 +172,14 @@ def _plate(patch: Patch, near: Proximity, moves: jax.Array, flat) -> Proximity:
     arm = jnp.concatenate([jnp.where(flat, 0.0, planar - inner), height[None]])
     size = safe_sqrt(jnp.sum(arm**2, axis=0))
     normal = arm / jnp.where(size > 0, size, 1.0)
-    face = jnp.stack([jnp.zeros_like(near.side), jnp.zeros_like(near.side), near.side])
-    normal = jnp.where(round_ & (size > 0), normal, face)
+    up = jnp.stack([jnp.zeros_like(near.side), jnp.zeros_like(near.side), near.side])
+    normal = jnp.where(round_ & ~flat & (size > 0), normal, up)
+    size = jnp.where(flat, near.side * height, size)
     return Proximity(
         distance=jnp.where(round_, size - radius, near.distance),
         rate=jnp.where(round_, jnp.sum(normal * moves, axis=0), near.rate),
         side=jnp.where(round_, 1.0, near.side),
-        margin=jnp.where(round_ & ~jnp.asarray(flat), jnp.inf, near.margin),
+        margin=jnp.where(round_ & ~flat, jnp.inf, near.margin),
         local=near.local,
         normal=normal,
         edge_radius=radius,

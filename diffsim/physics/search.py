@@ -91,12 +91,12 @@ def touch(near: Proximity, radius: jax.Array, size: jax.Array) -> tuple[jax.Arra
         size: of its coordinates, m.
 
     Returns:
-        whether it does, the gap where that is negative, and up to which gap it does, m.
+        whether it does, the gap where it does, and what is rounding, m.
     """
     tiny = rounding(size + radius + jnp.sum(jnp.abs(near.local), axis=0))
     gap = near.gap(radius)
-    touches = (gap <= tiny) & (gap > -radius) & (near.margin >= 0)
-    return touches, jnp.where(touches, jnp.minimum(gap, 0.0), 0.0), tiny
+    touches = (gap <= tiny / 25) & (gap > -radius) & (near.margin >= 0)
+    return touches, jnp.where(touches, gap, 0.0), tiny
 
 
 def crossing(
@@ -237,34 +237,41 @@ def first_contact(
     return found if nodes is None else (*found, within)
 
 
+def pushed(rate: jax.Array) -> jax.Array:
+    """Up to which of rising times a ball that flies freely goes ever faster into a surface, (B,).
+
+    Args:
+        rate: of the gap at those times, (n, B), m/s.
+    """
+    turns = jnp.concatenate([jnp.diff(rate, axis=0) >= 0, jnp.ones_like(rate[:1], bool)])
+    return jnp.argmax(turns, axis=0).astype(jnp.int32)
+
+
 def leaving(
-    near: Proximity, own: jax.Array, held: jax.Array, radius: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    near: Proximity, own: jax.Array, held: jax.Array, last: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """When a resting ball leaves its surface on an arc.
 
     If the surface holds it, over the edge. If not, the ball flies freely from the start of the
-    arc, and is pushed as long as it would go ever faster into the surface, without a gap between.
+    arc, and is pushed as long as it would go ever faster into the surface.
 
     Args:
         near: at the ends of the ``NODES`` sub-intervals, leaves (S, NODES + 1, B).
         own: which surface it rests on, (S, B).
         held: whether that holds it to the end, (B,).
-        radius: of the ball, (B,), m.
+        last: node up to which it is pushed, (B,).
 
     Returns:
-        whether it leaves, s in [0, 1] if so, and the sub-interval up to which it is not to fall,
-        each (B,).
+        whether it leaves, and s in [0, 1] if so, each (B,).
     """
-    number, own = jnp.arange(NODES + 1)[:, None], own[:, None]
+    number, own = jnp.arange(NODES + 1, dtype=jnp.int32)[:, None], own[:, None]
     rate = jnp.sum(jnp.where(own, near.gap_rate, 0), axis=0)
     margin = jnp.sum(jnp.where(own, near.margin, 0), axis=0)
 
     def at(values, index):
         return jnp.sum(jnp.where(number == index, values, 0), axis=0)
 
-    gap = jnp.sum(jnp.where(own, near.gap(radius), 0), axis=0)
-    apart = jax.lax.cummax(gap) > radius / 1000
-    last, off = jnp.argmin(jnp.where(apart, jnp.inf, rate), axis=0), jnp.argmax(margin < 0, axis=0)
+    off = jnp.argmax(margin < 0, axis=0).astype(jnp.int32)
     before, after = at(margin, off - 1), at(margin, off)
     over = (after < 0) & held
     beyond = float(jnp.finfo(rate.dtype).eps) ** (1 / 3)  # so that it does not rest there again
@@ -280,7 +287,7 @@ def leaving(
     lifts = ~held & (curvature > 0) & (turn > 0) & (deepest < -GRAZING_SPEED)
 
     s = jnp.where(over, off.astype(rate.dtype) - 1 + share, turn) / NODES
-    return over | lifts, s, last
+    return over | lifts, s
 
 
 def newton(arc: Arc, s: jax.Array, gap: jax.Array, rate: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ so that each precision is one compiled batch. There is no air: the ball's way is
 """
 
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -428,3 +429,19 @@ def test_edges_in_a_scene_file():
                  "kind = 'disk'\nradius = 0.1\nedge_radius = -1\n"):  # fmt: skip
         with pytest.raises(scenes.SceneError, match=r"^surface\[0\]\.edge_radius: "):
             scenes.loads(BALL + text)
+
+
+def test_the_scene_with_edges_is_met_and_drawn(tmp_path):
+    from diffsim.report import plots
+
+    scene = scenes.load(Path(__file__).parents[2] / "data" / "edges.toml")
+    rollout = scenes.run(scene)
+    result = scenes.describe(scene, rollout)
+    assert result["status"] == "ok"
+    met = [impact["surface"] for impact in result["impacts"]]
+    assert met == ["table", "net_cord", "table", "paddle"]
+    cord = result["impacts"][1]["position"]
+    arm = np.hypot(cord[0], cord[2] - (0.76 + 0.1525 - 0.003))
+    assert arm == pytest.approx(R + 0.003, abs=1e-5)
+    path = plots.scene(scene.world, rollout, scene.paths, path=tmp_path / "edges.png")
+    assert path.stat().st_size > 10_000

@@ -102,7 +102,7 @@ def in_contact(start):
 
 
 def shaken(frequency):
-    """Met where the plate is, or a status."""
+    """Met where the plate is, and answered at its speed, or a status."""
     times = np.linspace(0, T, 100_001)
     height = 0.5 - R - 0.1 - G / 2 * times**2 - 0.005 * np.sin(2 * np.pi * frequency * times)
     true = times[np.argmax(height < 0)]
@@ -110,6 +110,9 @@ def shaken(frequency):
     def check(rollout):
         if rollout.status == Status.OK:
             assert rollout.impacts.time[0] == pytest.approx(true, abs=2e-5)
+            speed = 0.01 * np.pi * frequency * np.cos(2 * np.pi * frequency * true)
+            answer = speed + 0.9 * (speed + G * true)
+            assert rollout.impacts.after.velocity[0, 2] == pytest.approx(answer, abs=5e-4)
         else:
             assert rollout.status in (Status.ROUGH_PATH, Status.IMPACTS_EXHAUSTED)
             assert frequency > 10
@@ -169,6 +172,26 @@ def lifted(rollout, c=30.0):
     ok(rollout, (0, 0, z), 2e-5, 1e-6)
 
 
+def carried(rollout, a=20.0):
+    """On a plate at a t² that rises by more than a radius in a step: one impact, to lie down."""
+    ok(rollout, (0, 0, R + a * T**2), 1e-5, 1e-9)
+    assert rollout.impacts.valid.tolist()[:2] == [True, False]
+
+
+def flung(rollout, amplitude=0.045, frequency=11.6):
+    """From a plate that turns back, and is at its lowest before the step ends."""
+    w = 2 * np.pi * frequency
+    t = np.arcsin(G / (amplitude * w**2)) / w
+    rise = amplitude * (np.sin(w * t) + w * np.cos(w * t) * (T - t)) - G / 2 * (T - t) ** 2
+    ok(rollout, (0, 0, R + rise), 1e-3, 1e-3)  # 8 looks at the plate in a step of 0.6 of a turn
+
+
+def slid(rollout, speed=2.0):
+    """Without friction drag alone slows a ball: x = ln(1 + k v t)/k, whatever lift its spin has."""
+    k = 0.5 * 1.2 * 0.4 * np.pi * R**2 / 2.7e-3
+    ok(rollout, (np.log1p(k * speed * T) / k, 0, R), 2e-4, 2e-4)  # of order 2 in the step
+
+
 def thrown(rollout, speed=2.0, after=0.2):
     """A plate stops at 0.1 s and the ball goes on, in air: v = v_∞ tan(atan(v₀/v_∞) − g t/v_∞)."""
     limit = np.sqrt(G / (0.5 * 1.2 * 0.4 * np.pi * R**2 / 2.7e-3))
@@ -217,7 +240,7 @@ SCENES = (
        for h in (1e3, 1e5, 1e6)}
     | {f"plate at {f} Hz": (
         {"plate": (0.1, 0, 0, 0), "shake": (0.005, f)}, shaken(f))
-       for f in (3.0, 20.0, 60.0, 100.0, 200.0)}
+       for f in (3.0, 20.0, 26.0, 60.0, 100.0, 200.0)}
     | {f"drag at {v} m/s": (
         {"velocity": (v, 0, 0), "gravity": (0, 0, 0), "density": 1.2}, dragged(v))
        for v in (5.0, 15.0, 25.0, 40.0, 80.0, 120.0)}
@@ -233,6 +256,16 @@ SCENES = (
                   told(Status.IMPACTS_EXHAUSTED)),
        "lift-off": ({"position": (0, 0, R), "plate": (0, 0, 0, -30.0),
                      "a_center": (0, 0, -450.0)}, lifted),
+       "on a plate that is thrown up": (
+           {"position": (0, 0, R), "plate": (0, 0, 20.0, 0), "a_center": (0, 0, -450.0)}, carried),
+       "flung by a plate": (
+           {"position": (0, 0, R), "velocity": (0, 0, 0.045 * 2 * np.pi * 11.6),
+            "shake": (0.045, 11.6), "plate": (0, 0, 0, 0), "a_center": (0, 0, -450.0)}, flung),
+       "slides in air": (
+           {"position": (0, 0, R), "velocity": (2.0, 0, 0), "spin": (0, 150.0, 0),
+            "friction": 0.0, "density": 1.2}, slid),
+       "touches slowly": (
+           {"position": (0, 0, R + 1e-6), "velocity": (0, 0, -3e-6)}, above((0, 0, 1))),
        "a plate that stops": (
            {"position": (0, 0, R), "velocity": (0, 0, 2.0), "plate": (0, 2.0, 0, 0),
             "later": (0, -2.0, 0, 0), "density": 1.2, "a_center": (0, 0, -450.0)}, thrown),

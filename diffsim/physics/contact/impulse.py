@@ -1,10 +1,10 @@
 """Impacts as events: located exactly in time, the impulse law applied there, then fresh forces."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from diffsim import _check
@@ -21,7 +21,7 @@ from diffsim.physics.contact.tape import (
     restitution_at,
 )
 from diffsim.physics.court import Court, beside, pick
-from diffsim.physics.lanes import full, lane_count, lanes, sized, where_any
+from diffsim.physics.lanes import each, full, lane_count, lanes, sized, where_any
 from diffsim.physics.proximity import proximity
 from diffsim.physics.search import (
     GRAZING_SPEED,
@@ -30,6 +30,7 @@ from diffsim.physics.search import (
     first_contact,
     leaving,
     nearest,
+    pushed,
     refined,
 )
 from diffsim.physics.state import Body
@@ -162,11 +163,13 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
     size = lane_count((world, court, plan, start, rest_speed))
     world, court, start, rest_speed = full((world, court, start, rest_speed), size)
     last, dtype, radius = plan.grid[-1], start.position.dtype, world.ball.radius
-    shares = full(jnp.arange(NODES + 1).astype(dtype)[:, None] / NODES, size)
+    even = np.arange(NODES + 1) / NODES
+    shares, looks = (
+        full(jnp.asarray(s, dtype)[:, None], size) for s in (even, np.insert(even, NODES, 0.98))
+    )
 
     def search(carry):
-        body, interval, late, (rest, was_flat), gone, (rough, wild), impacts = carry
-        flat: Any = was_flat
+        body, interval, late, (rest, face), gone, (rough, wild), impacts = carry
         begun = pick(plan.boundaries, interval)
         length = pick(plan.boundaries, jnp.minimum(interval + 1, last)) - begun
         steady = stable(world, body, plan.step)
@@ -179,45 +182,47 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         half = jnp.where(length > 0, length, 1.0) / 2
         place = lambda s: late / half - 1 + s * (duration / half)  # noqa: E731  on the interval
 
-        def on_face(index):
-            return flat & (index == rest) if court.plates else None
-
         def near_at(s, index):
             moving = pieces.rates(court.own(index, coefficients), place(s), length / 2, 2)
             patch, jet = court.chosen(index, moving)
-            return patch, jet, proximity(patch, jet, arc(s), on_face(index))
+            return patch, jet, proximity(patch, jet, arc(s), jnp.where(index == rest, face, 0.0))
 
         # A resting ball: the free velocity at the end of the arc, brought back to the surface by
         # a perfectly inelastic impact (Moreau's time stepping).
-        (patch, jet, near), free = near_at(one, rest), arc(one)
-        velocity, spin, impulse = at_rest(world, patch, jet, near, free)
-        late_rate = near_at(0.98 * one, rest)[2].gap_rate
-        held = (rest >= 0) & (impulse > 0) & (near.gap_rate < late_rate)
-        arc = choose(held, slide(arc, velocity, spin), arc)
-        flat = flat & held if court.plates else None
+        def hold(arc):
+            found = each(lambda s: near_at(s, rest), looks)
+            patch, jet, near = jax.tree.map(lambda leaf: leaf[-1], found)
+            velocity, spin, impulse = at_rest(world, patch, jet, near, arc, arc(one))
+            node = pushed(found[2].gap_rate)
+            held = (impulse > 0) & (node > NODES)
+            return choose(held, slide(arc, velocity, spin), arc), held, node
+
+        arc, held, node = where_any(rest >= 0, hold, lambda arc: (arc, no, rest), arc)
 
         moving = [pieces.rates(c[:, :, None], place(shares), length / 2, 2) for c in coefficients]
         bare = dataclasses.replace(arc, spin=arc.spin[:1])  # does not matter there
         spread = beside(bare)
         own = court.numbers == rest
-        face = (own & flat)[:, None] if court.plates else None
-        near = court.near(moving, spread(shares), face)[2]
-        leaves, until, node = leaving(near, own, held, radius)
+        faces = jnp.where(own, face, 0.0)[:, None]
+        near = court.near(moving, spread(shares), faces)[2]
+        leaves, until = leaving(near, own, held, node)
         allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & own)
-        allowed = allowed[:, None] & ~(own[:, None] & (jnp.arange(NODES)[:, None] <= node))
+        allowed = allowed[:, None] & ~(
+            own[:, None] & (jnp.arange(NODES, dtype=jnp.int32)[:, None] <= node)
+        )
         nodes = None
         if court.plates:
             twice = beside(spread)
 
-            def each(s):  # surface at a time of its own
+            def around(s):  # each surface at a time of its own
                 at = [place(s[court.fixed + i])[None] for i in range(len(coefficients))]
                 moving = [
                     pieces.rates(c[:, :, None], p, length / 2, 2) for c, p in zip(coefficients, at)
                 ]
-                return court.near(moving, twice(s[:, None]), face)[2]
+                return court.near(moving, twice(s[:, None]), faces)[2]
 
-            rough |= _rolls_over(near, own & ~flat & held)
-            near, nodes = nearest(near, each, duration, radius)
+            rough |= _rolls_over(near, own & (face == 0) & held)
+            near, nodes = nearest(near, around, duration, radius)
         far = jnp.sum(jnp.abs(body.position.array), axis=0)
         found, s, chosen, depth, *within = first_contact(
             near, duration, radius, far, allowed, nodes
@@ -239,7 +244,8 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         on_patch = near.margin >= 0
         tape = Tape(
             interval=interval, begun=begun, length=length, s=s, place=place(s), surface=chosen,
-            rest=jnp.where(held, rest, NO_SURFACE), flat=flat, running=running, found=found,
+            rest=jnp.where(held, rest, NO_SURFACE),
+            face=jnp.where(held | (chosen == rest), face, 0.0), running=running, found=found,
             hit=found & on_patch & ~(held & leaves),
             settles=slow | (-rate < GRAZING_SPEED) | leaves,
             stays=on_patch & ((held & ~found) | leaves) & running,
@@ -252,10 +258,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
             body,
             interval + (running & ~found).astype(jnp.int32),
             jnp.where(found | ~running, late, 0.0),
-            (
-                jnp.where(settled, chosen, jnp.where(running, NO_SURFACE, rest)),
-                jnp.where(settled, near.over_face, flat) if court.plates else None,
-            ),
+            (jnp.where(settled, chosen, NO_SURFACE), near.face),
             gone | jnp.where(tape.hit & patch.once, jnp.left_shift(1, chosen), 0),
             (rough, wild),
             impacts + tape.hit.astype(jnp.int32),
@@ -263,8 +266,8 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         return carry, (line, tape, court.named(chosen))
 
     def wait(carry):
-        body, interval, late, (rest, flat), *_ = carry
-        tape = Tape(interval, late, late, late, late, rest, rest, flat, no, no, no, no, no)
+        body, interval, late, (rest, face), *_ = carry
+        tape = Tape(interval, late, late, late, late, rest, rest, face, no, no, no, no, no)
         return carry, (row(body, body, late), tape, rest)
 
     def step(carry, _):
@@ -274,7 +277,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
     zero, number = jnp.zeros(size, dtype), jnp.zeros(size, jnp.int32)
     body = Body.of(start)
     no = jnp.zeros(size, bool)
-    rest = number + NO_SURFACE, no if court.plates else None
+    rest = number + NO_SURFACE, zero
     carry = (body, number, zero, rest, number, (no, no), number)
     count = plan.boundaries.shape[0] - 1 + max_impacts
     carry, (rows, tape, marks) = jax.lax.scan(step, carry, length=count)

@@ -1,12 +1,10 @@
 """What a search of impacts leaves behind, and the derivative of a flight from that."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics.arc import Arc, fly, slide
+from diffsim.physics.arc import Arc, accelerated, fly, slide
 from diffsim.physics.contact.base import Marks, Plan, end_of, impact_rows, impulse_law, row
 from diffsim.physics.contact.impact_time import impact_time
 from diffsim.physics.court import Court, pick, shifted
@@ -30,7 +28,7 @@ class Tape:
         place: the same in the coordinate of the interval, from -1 to 1.
         surface: that it meets there, or rests on.
         rest: the surface that holds the ball during the arc, -1 for none.
-        flat: whether that holds it by its face, not its edge; None in a world without plates.
+        face: by which face that does, or did before the ball left, 1 or -1; 0 by an edge or none.
         running: whether there was such an arc.
         found: whether it ends before the interval does.
         hit: whether there was an impact.
@@ -45,7 +43,7 @@ class Tape:
     place: jax.Array
     surface: jax.Array
     rest: jax.Array
-    flat: Any
+    face: jax.Array
     running: jax.Array
     found: jax.Array
     hit: jax.Array
@@ -98,8 +96,8 @@ def replayed(world, court: Court, start, jets, tape: Tape, rows: jax.Array) -> j
         arc, one = free_arc(world, body, tape.running, duration), jnp.ones_like(duration)
         free = arc(one)
         patch, jet = court.chosen(tape.rest, end)
-        near = proximity(patch, jet, free, tape.flat)
-        velocity, spin, _ = at_rest(world, patch, jet, near, free)
+        near = proximity(patch, jet, free, tape.face)
+        velocity, spin, _ = at_rest(world, patch, jet, near, arc, free)
         arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
 
         patch, jet = court.chosen(tape.surface, own)
@@ -107,7 +105,8 @@ def replayed(world, court: Court, start, jets, tape: Tape, rows: jax.Array) -> j
         s = jnp.where(tape.hit & ~tape.stays, root, tape.s)
         late = late + s * duration
         before, jet = arc(s), shifted(jet, late)
-        after = after_arc(world, tape, patch, jet, proximity(patch, jet, before), before)
+        face = jnp.where((tape.rest < 0) | (tape.rest == tape.surface), tape.face, 0.0)
+        after = after_arc(world, tape, patch, jet, proximity(patch, jet, before, face), before)
         body = choose(tape.running, after, body)
         line = row(body, before, tape.begun + late)
         return (body, jnp.where(tape.found, late, 0.0)), line
@@ -121,10 +120,18 @@ def free_arc(world, body: Body, running, duration) -> Arc:
     return fly(world, choose(running, body, jax.tree.map(jnp.zeros_like, body)), duration)
 
 
-def at_rest(world, patch, jet, near, free: Body):
-    """What a perfectly inelastic impact makes of a free ball: velocity, spin, impulse per mass."""
-    contact = contact_frame(jet, near, world.ball.radius)
-    return impulse_law(world.ball, *contact, free.velocity, free.spin, 0.0, patch.friction)
+def at_rest(world, patch, jet, near, arc: Arc, free: Body):
+    """What a perfectly inelastic impact makes of a free ball: velocity, spin, impulse per mass.
+
+    The air is that of the way along the surface: a free ball falls, and that has drag and lift.
+    What grows with s or s² is on average 3/4 of what it is at s = 2/3.
+    """
+    normal, moving = contact_frame(jet, near, world.ball.radius)
+    falls = arc.velocity[0] * (1 / 3) + free.velocity * (2 / 3)
+    along = falls - normal * normal.dot(falls - moving)
+    air = accelerated(world, along, free.spin) - accelerated(world, falls, free.spin)
+    velocity = free.velocity + air * (0.75 * arc.duration)
+    return impulse_law(world.ball, normal, moving, velocity, free.spin, 0.0, patch.friction)
 
 
 def restitution_at(patch, rate):
