@@ -307,8 +307,9 @@ def _unframed(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """The text on one printable line of at most 1000 characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())
+    """The text on one printable line of at most 1000 characters, its end among them."""
+    text = text if len(text) <= 1000 else f"{text[:600]} … {text[-397:]}"
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _warned(message, category, filename, lineno, file=None, line=None) -> None:
