@@ -107,7 +107,8 @@ def grouped(
     try:
         with group.connected():
             settings = _parsed(kind, (default or kind)(), description, Group)
-            with hinting(again.format(out=settings.out)):
+            kept = settings.out / "checkpoints" if "--resume" in again else None
+            with hinting(again.format(out=settings.out), kept):
                 return run(settings)
     except BaseException as error:
         if group.coordinator is None:
@@ -162,12 +163,13 @@ def _hearing() -> Iterator[None]:
 
 
 @contextmanager
-def hinting(again: str) -> Iterator[None]:
-    """Within, an interrupt is told with how to go on after it."""
+def hinting(again: str, kept: Path | None = None) -> Iterator[None]:
+    """Within, an interrupt is told with how to go on after it, if there is something ``kept``."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(again)
+        some = kept is None or any(kept.glob("[0-9]*"))
+        interrupt.add_note(again if some else "nothing is kept yet: start again")
         raise
 
 
