@@ -107,7 +107,8 @@ def grouped(
     try:
         with group.connected():
             settings = _parsed(kind, (default or kind)(), description, Group)
-            with hinting(again.format(out=settings.out)):
+            kept = settings.out / "checkpoints" if "--resume" in again else None
+            with hinting(again.format(out=settings.out), kept):
                 return run(settings)
     except BaseException as error:
         if group.coordinator is None:
@@ -162,12 +163,13 @@ def _hearing() -> Iterator[None]:
 
 
 @contextmanager
-def hinting(again: str) -> Iterator[None]:
-    """Within, an interrupt is told with how to go on after it."""
+def hinting(again: str, kept: Path | None = None) -> Iterator[None]:
+    """Within, an interrupt is told with how to go on after it, if there is something ``kept``."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(again)
+        some = kept is None or any(kept.glob("[0-9]*"))
+        interrupt.add_note(again if some else "nothing is kept yet: start again")
         raise
 
 
@@ -307,8 +309,9 @@ def _unframed(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """The text on one printable line of at most 1000 characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())
+    """The text on one printable line of at most 1000 characters, its end among them."""
+    text = text if len(text) <= 1000 else f"{text[:600]} … {text[-397:]}"
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _warned(message, category, filename, lineno, file=None, line=None) -> None:

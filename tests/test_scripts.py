@@ -216,6 +216,10 @@ def test_debug_shows_where_it_happened(monkeypatch, capsys):
     assert said.endswith("error: no luck\n")
 
 
+def test_a_long_error_says_what_was_got():
+    assert _entry._line(f"expected {'one of many, ' * 200} got 'foo'").endswith("got 'foo'")
+
+
 @pytest.mark.filterwarnings("default")
 def test_a_warning_is_one_line(monkeypatch, capsys):
     assert ended(monkeypatch, lambda: warnings.warn("mind\nthe gap", stacklevel=1)) == 0

@@ -57,10 +57,14 @@ def test_a_bad_flag_is_explained(monkeypatch, capsys, flags, message):
     assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
+def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys, tmp_path):
     def run(settings):
         raise KeyboardInterrupt
 
+    monkeypatch.chdir(tmp_path)
+    assert grouped_ended(monkeypatch, run, "--out", "there") == 130
+    assert capsys.readouterr().err == "\ninterrupted; nothing is kept yet: start again\n"
+    (tmp_path / "there" / "checkpoints" / "5").mkdir(parents=True)
     assert grouped_ended(monkeypatch, run, "--out", "there") == 130
     assert capsys.readouterr().err == "\ninterrupted; go on with --resume --out there\n"
 

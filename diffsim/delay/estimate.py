@@ -40,8 +40,9 @@ class DelayEstimate:
             times √``misfit``.
         misfit: (K,) 1 where noise explains what is left around the echo. Above 1 the echo has not
             the shape of the pulse: how much larger the delay's variance is if all that is left in
-            the eight resolution cells around it has moved it. A change of shape that is itself a
-            delay, such as a filter's, leaves nothing behind and is not seen.
+            the eight resolution cells around it has moved it, and, as another shape has another
+            phase, its envelope alone tells where it is. A change of shape that is itself a delay,
+            such as a filter's, leaves nothing behind and is not seen.
         subspace_error: (K,) deviation that the same windows' ESPRIT has without refinement
             (:func:`hankel_variance`), s; takes no account of missing frequencies.
         mask: (K,) true for echoes found.
@@ -260,4 +261,7 @@ def _misfit(samples, fit, noise):
     rounding = (100 * jnp.finfo(noise.dtype).eps) ** 2 * jnp.mean(jnp.abs(problem.data) ** 2)
     share = jnp.clip(jnp.where(noise > rounding, floor / jnp.where(noise > 0, noise, 1), 1), 0, 1)
     shown = fit.mask & (energy > _MISFIT * cells.size * share.astype(energy.dtype))
+    if samples.real_amplitudes:
+        free = evaluate(replace(samples, real_amplitudes=False), delays, fit.mask).information
+        energy *= jnp.diagonal(_linalg.inv(free)) / jnp.diagonal(_linalg.inv(fit.information))
     return jax.lax.stop_gradient(jnp.where(shown, 2 * energy, 1))

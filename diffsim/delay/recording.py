@@ -24,6 +24,11 @@ EVEN = 0.05  # of a step, by which an evenly sampled clock may be rounded
 _NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
 _ROW = re.compile(r"""[\s",;]*[-+.(]*\s*(\d|(nan|inf|infinity)\b)""", re.I)  # one of numbers
 
+_BESIDE = re.compile(r"[^,]*,[^,]*,,\s*(?=[-+.\d])")
+_LONE = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.I)  # a number with a decimal comma
+_TIME = re.compile(r"(time|zeit|t)(?![a-z])", re.I)
+_FREQUENCY = re.compile(r"freq|f(?![a-z])|(.*[^a-z])?[kmg]?hz\b", re.I)
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -108,13 +113,18 @@ def _table(path: Path, trace: int) -> Recording:
     notes = [line for line in lines if line[:1] in ("#", "%")]
     body = [(n, re.split("[#%]", line)[0].strip()) for n, line in enumerate(lines, 1)]
     body = [(n, line) for n, line in body if line]
+    if body and all(map(_BESIDE.match, (line for _, line in body))):  # Tektronix: notes at the left
+        notes += [line for _, line in body]
+        body = [(n, _BESIDE.sub("", line)) for n, line in body]
     start = next((i for i, (_, line) in enumerate(body) if _ROW.match(line)), None)
     if start is None:
         raise ValueError("expected rows of numbers, got none")
     header, rows = [line for _, line in body[:start]], body[start:]
     mark = next((mark for mark in "\t;" if mark in rows[0][1]), None)
     if mark is None:
-        mark = "," if "," in rows[0][1] and not re.search(r"\d,\d+\s+\S", rows[0][1]) else None
+        lone = header and "," not in header[-1] and all(_LONE.fullmatch(row) for _, row in rows)
+        spaced = re.search(r"\d,\d+\s+\S", rows[0][1])
+        mark = "," if "," in rows[0][1] and not (lone or spaced) else None
     table = np.array(_numbers(rows, mark))
     table = table if table.imag.any() else table.real
     names = [
@@ -127,8 +137,12 @@ def _table(path: Path, trace: int) -> Recording:
     if step is None and len(columns) > 1:
         titles = [cells[: len(columns)] for cells in names[: len(header)][-2:]]
         clock = columns.pop(_clock(titles))
-        first, step = _even(table[:, clock].real * _unit(names, clock))
-    if columns[0] == 0 and len(columns) > 1 and np.allclose(np.diff(table[:, 0].real), 1):
+        times, unit = table[:, clock].real, _unit(names, clock)
+        called = any(_TIME.match(cell) for cells in titles for cell in cells)
+        first, step = _even(times * (unit or 1.0))
+        if not (unit or called) and np.all(np.diff(times) == 1):
+            first = step = None  # they count samples
+    if columns[0] == 0 and len(columns) > 1 and _rises(table[:, 0].real, (1.0, step)):
         columns.pop(0)
     place = _chosen(columns, trace)
     label = next((cells[place] for cells in names if len(cells) > place), "")
@@ -176,15 +190,15 @@ def _clock(titles: list[list[str]]) -> int:
     """Which column is time: the one called so, or the first."""
     for cells in titles:
         for place, cell in enumerate(cells):
-            if re.match(r"(time|zeit|t)(?![a-z])", cell, re.I):
+            if _TIME.match(cell):
                 return place
-        if re.match("freq", cells[0], re.I):
-            raise ValueError(f"time: expected a column of times, got {short(cells[0])!r}")
+            if _FREQUENCY.match(cell):
+                raise ValueError(f"time: expected a column of times, got {short(cell)!r}")
     return 0
 
 
-def _unit(names: list[list[str]], clock: int) -> float:
-    """Of a column, in s: (ns), [ns], time_ns, time in ns, or the bare unit; seconds if unsaid."""
+def _unit(names: list[list[str]], clock: int) -> float | None:
+    """Of a column, in s: (ns), [ns], time_ns, time in ns, or the bare unit; None if unsaid."""
     for cells in names:
         cell = cells[clock] if len(cells) > clock else ""
         found = re.search(r"(?:^|^time\b.*\s|[(\[/_,])\s*([a-zµμ]+)\s*[)\]]?$", cell, re.I)
@@ -193,7 +207,12 @@ def _unit(names: list[list[str]], clock: int) -> float:
             return UNITS[word]
         if found and found[0][0] in "([":
             raise ValueError(f"time: expected a unit among s, ms, us, ns, ps, got {word!r}")
-    return 1.0
+    return None
+
+
+def _rises(column: np.ndarray, steps: tuple[float | None, ...]) -> bool:
+    """Whether a column beside a stated step is none of values, but counts samples or tells time."""
+    return any(step and np.allclose(np.diff(column) / step, 1, rtol=EVEN) for step in steps)
 
 
 def _even(clock: np.ndarray) -> tuple[float, float]:

@@ -71,8 +71,10 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
         if max_episode_steps is not None:
             if "limit" in settings:
                 raise ValueError("limit: expected max_episode_steps in its place")
-            if not max_episode_steps > 0:
-                raise ValueError(f"max_episode_steps: expected above 0, got {max_episode_steps}")
+            if not (isinstance(max_episode_steps, (int, np.integer)) and max_episode_steps > 0):
+                raise ValueError(
+                    f"max_episode_steps: expected an integer above 0, got {max_episode_steps!r}"
+                )
         if num_envs < 1:
             raise ValueError(f"num_envs: expected at least 1, got {num_envs}")
         if render_mode not in (None, *MODES):
@@ -174,13 +176,19 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
         return np.array(rows, dtype)
 
     def _checked(self, actions: ArrayLike) -> np.ndarray:
-        actions = np.asarray(actions)
-        if actions.shape != self.action_space.shape:
+        shape = self.action_space.shape
+        try:
+            actions = np.asarray(actions)
+        except ValueError:  # NumPy's says nothing of actions
+            raise ValueError(f"actions: expected shape {shape}, got rows of many lengths") from None
+        if actions.shape != shape:
             raise ValueError(
-                f"actions: expected shape {self.action_space.shape}, one row an env, "
-                f"got {actions.shape}"
+                f"actions: expected shape {shape}, one row an env, got {actions.shape}"
             )
-        actions = actions.astype(self._state.obs.dtype)
+        if actions.dtype.kind not in "fiub":
+            raise TypeError(f"actions: expected real numbers, got {actions.dtype}")
+        with np.errstate(over="ignore"):  # of what is not finite in the env's precision, below
+            actions = actions.astype(self._state.obs.dtype)
         if not np.isfinite(actions).all():
             wrong = np.flatnonzero(~np.isfinite(actions).all(axis=1)).tolist()
             raise ValueError(f"actions: expected finite numbers, got others in rows {wrong}")
@@ -191,6 +199,7 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
 
         Raises:
             ValueError: actions of another shape, or not finite.
+            TypeError: actions that are no real numbers.
             gymnasium.error.ResetNeeded: before a reset; with autoreset disabled, also after an end.
         """
         if self._state is None:

@@ -164,7 +164,11 @@ def check_gradient(
     found: list[str] = []
     coordinates: list[tuple[str, tuple[int, ...], float, float]] = []
     mismatch = np.inf  # the least of the failing leaves, relative to the gradient given
-    failing = {c.leaf: (c, line) for c, (_, line) in zip(checks, lines) if c.diagnosis in FAILED}
+    failing = {
+        check.leaf: (check, line)
+        for check, (_, line) in zip(checks, lines)
+        if check.diagnosis in FAILED and any(check is kept for kept in directions)
+    }
     for name, (check, line) in failing.items():
         if name not in leaves:
             continue
@@ -282,13 +286,15 @@ def _settled(
     checks: Sequence[taylor.DirectionCheck], silent: Sequence[str], least: float
 ) -> list[taylor.DirectionCheck]:
     """What is left to say: of two lines in one leaf, one that passed speaks for one that could
-    not tell; a leaf without gradient that f does not react to is right beside others that it
-    reacts to.
+    not tell, or that took for noise what is none on the other; a leaf without gradient that f does
+    not react to is right beside others that it reacts to.
     """
-    passed = {check.leaf for check in checks if check.diagnosis in PASSED}
+    passed = {check.leaf: check.noise for check in checks if check.diagnosis in PASSED}
     reach = max(check.change for check in checks)
     settled = []
     for check in checks:
+        if check.leaf in passed and 100 * passed[check.leaf] < check.noise:
+            continue
         if check.diagnosis in (taylor.NOISE, taylor.SMALL, taylor.NOT_FINITE):
             if check.leaf in passed:
                 continue

@@ -51,12 +51,13 @@ class Line:
         wider = round(2 * np.log10(self.most / self.least))
         return np.concatenate([fine[0] * 10.0 ** (0.5 * np.arange(wider, 0, -1)), fine])
 
-    def noise(self) -> float:
+    def noise(self, spacing: float | None = None) -> float:
         """Noise of one evaluation, by difference tables of two spacings, lest one is in step with
         it, on either side of x, since a kink there is none.
         """
         epsilon = self.epsilon
-        spacing = self.least * max(min(epsilon**0.5, 1e-4), epsilon ** (2 / 3))
+        if spacing is None:
+            spacing = self.least * max(min(epsilon**0.5, 1e-4), epsilon ** (2 / 3))
 
         def table(move):
             values = np.array([self.at(self.point + k * move) for k in range(1, 10)])

@@ -206,12 +206,14 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
     def answer(condition, method, reason):
         return Recommendation(method, condition, reason, probes)
 
-    if probes["fine_noise"] and probes.get("mismatch", 1.0) > 0.3:
+    blind = probes.get("mismatch", 1.0) > 0.3
+    if probes["fine_noise"] and blind:
         why = f"noise of {probes['fine_noise']:.2g} of its variation at 1e-4 σ"
         if dimension <= 16:
             return answer("noisy", CentralDifference(sigma), f"{why}: difference over σ instead")
         return answer("noisy", smoothed, f"{why}: derivatives see only that, values do not")
-    if probes["turns"] > POINTS / 8 and probes["residue"] > 0.01:
+    wiggly = probes["turns"] > POINTS / 8 and probes["residue"] > 0.01
+    if wiggly and (blind or probes["jump"] <= 0.02):  # a sawtooth turns as often, but by jumps
         why = (
             f"{probes['turns']:.0f} turns a line of {POINTS} points, wiggles of "
             f"{probes['residue']:.0%} of its variation: derivatives grow without meaning"

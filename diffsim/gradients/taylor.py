@@ -1,5 +1,7 @@
 """One claimed slope against difference quotients over a sweep of steps."""
 
+from dataclasses import replace
+
 import numpy as np
 from flax import struct
 
@@ -27,6 +29,7 @@ class DirectionCheck:
             gradient, 1 for a wrong one, NaN where all there is to see is rounding.
         change: the largest |f(x ± hv) − f(x)| of the sweep.
         steps: the sweep, largest first.
+        noise: of one evaluation of f, that the verdict rests on.
     """
 
     leaf: str
@@ -38,6 +41,7 @@ class DirectionCheck:
     order: float
     change: float
     steps: tuple[float, ...]
+    noise: float
 
     def __str__(self) -> str:
         return (
@@ -47,6 +51,7 @@ class DirectionCheck:
         )
 
 
+@np.errstate(invalid="ignore")  # f may overflow far out, and ∞ − ∞ does not count
 def examine(
     leaf: str,
     line: Line,
@@ -79,50 +84,61 @@ def examine(
     slope = float(given @ line.direction)
     if len(steps) < 3:  # the rest is below the last digit of x
         nothing = (slope, np.nan, np.inf, np.nan, np.nan, 0.0)
-        return DirectionCheck(leaf, SMALL, *nothing, tuple(float(h) for h in steps))
+        return DirectionCheck(leaf, SMALL, *nothing, tuple(float(h) for h in steps), 0.0)
     up = np.array([line.at(line.point + move) for move in moves])
     down = np.array([line.at(line.point - move) for move in moves])
     claimed = moves @ given
     near = np.abs([*up[-3:], *down[-3:], value])
-    least = rounding * np.max(near, initial=0, where=np.isfinite(near))
-    noise = max(2 * line.noise(), least, random, TINY)  # a table of 9 is rough
+    least = max(rounding * np.max(near, initial=0, where=np.isfinite(near)), random, TINY)
     turned = np.linalg.norm(moves / steps[:, None] - line.direction, axis=1)
-    off, error, step = _mismatch((up - down) / 2 - claimed, steps, turned, noise, up - value)
-    measured = slope + off
-
     moved = np.abs([up - value, down - value])
-    seen = np.where(np.isfinite(moved) & (moved > 100 * noise), moved, 0)
-    nearby = float(np.max(seen / steps, initial=0))
-    scale = max(abs(slope), abs(measured), float(np.linalg.norm(given * line.direction)))
-    least_allowed = min(30 * rounding, 0.1 * tolerance) * nearby
-    allowed = tolerance * scale + least_allowed + 3 * error + 4 * standard_error
-    sides = _kink(up, down, value, steps, noise)
-    if not np.isfinite(error):
-        diagnosis = NOT_FINITE
-    elif sides == (-np.inf, np.inf):
-        diagnosis = JUMP
-    elif sides is not None:
-        inside = sides[0] - allowed <= slope <= sides[1] + allowed
-        diagnosis = KINK if inside else WRONG
-    elif abs(off) > allowed:
-        diagnosis = BIASED if biased else WRONG
-    elif 3 * error <= max(0.05, tolerance) * scale and standard_error <= 0.05 * scale:
-        diagnosis = CORRECT
-    elif max(3 * error, 4 * standard_error, scale) <= max(0.01, tolerance) * nearby:
-        diagnosis = CORRECT  # a stationary point: no slope to speak of beside those nearby
-    else:
-        diagnosis = NOISE if noise > max(100 * least, TINY) or standard_error > error else SMALL
-    return DirectionCheck(
-        leaf,
-        diagnosis,
-        slope,
-        measured,
-        error,
-        step,
-        order=_order(steps, 2 * np.abs((up - down) / 2 - claimed), noise),
-        change=float(np.max(moved, initial=0, where=np.isfinite(moved))),
-        steps=tuple(float(h) for h in steps),
-    )
+    change = float(np.max(moved, initial=0, where=np.isfinite(moved)))
+
+    def judged(noise: float) -> DirectionCheck:
+        off, error, step = _mismatch((up - down) / 2 - claimed, steps, turned, noise, up - value)
+        measured = slope + off
+        seen = np.where(np.isfinite(moved) & (moved > 100 * noise), moved, 0)
+        nearby = float(np.max(seen / steps, initial=0))
+        scale = max(abs(slope), abs(measured), float(np.linalg.norm(given * line.direction)))
+        least_allowed = min(30 * rounding, 0.1 * tolerance) * nearby
+        allowed = tolerance * scale + least_allowed + 3 * error + 4 * standard_error
+        sides = _kink(up, down, value, steps, noise)
+        if not np.isfinite(error):
+            diagnosis = NOT_FINITE
+        elif sides == (-np.inf, np.inf):
+            diagnosis = JUMP
+        elif sides is not None:
+            inside = sides[0] - allowed <= slope <= sides[1] + allowed
+            diagnosis = KINK if inside else WRONG
+        elif abs(off) > allowed:
+            diagnosis = BIASED if biased else WRONG
+        elif 3 * error <= max(0.05, tolerance) * scale and standard_error <= 0.05 * scale:
+            diagnosis = CORRECT
+        elif max(3 * error, 4 * standard_error, scale) <= max(0.01, tolerance) * nearby:
+            diagnosis = CORRECT  # a stationary point: no slope to speak of beside those nearby
+        else:
+            noisy = noise > 100 * least or random or standard_error > error
+            diagnosis = NOISE if noisy else SMALL
+        order = _order(steps, 2 * np.abs((up - down) / 2 - claimed), noise)
+        lengths = tuple(float(h) for h in steps)
+        return DirectionCheck(
+            leaf, diagnosis, slope, measured, error, step, order, change, lengths, noise
+        )
+
+    noise = max(2 * line.noise(), least)  # a table of 9 is rough
+    check = judged(noise)
+    if noise > max(100 * least, 0.01 * change):
+        # All that f does is noise there, or a wave, which finer steps see and noise withstands.
+        fine = max(2 * line.noise(steps[-1]), least)
+        again = judged(fine)
+        steep = float(np.linalg.norm(given * line.direction)) * steps[-1] > 0.01 * noise
+        if check.diagnosis == CORRECT and again.diagnosis in (WRONG, BIASED):
+            return replace(check, diagnosis=NOISE)
+        if check.diagnosis in (WRONG, BIASED, JUMP):
+            unseen = (fine > 0.01 * noise and steep) or again.order > 2
+            told = again.diagnosis == CORRECT or not unseen
+            return again if told else replace(check, diagnosis=NOISE)
+    return check
 
 
 def _mismatch(differences, steps, turned, noise, rises) -> tuple[float, float, float]:

@@ -60,6 +60,30 @@ def arcs(observations: Observations, sigma: float) -> list[list[np.ndarray]]:
     ]
 
 
+def accelerations(
+    observations: Observations, pieces: list[list[np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each flight's longest arc its mean acceleration, (n, 3), m/s²; NaN without an arc.
+
+    Also the standard error that 1 m of noise gives it, (n,), 1/s²: √(720/k)/T² of k samples over T.
+
+    >>> t = np.arange(40) / 100
+    >>> fall = Observations.create(t[None], np.stack([t, 0 * t, -4.9 * t**2], -1)[None])
+    >>> found, error = accelerations(fall, arcs(fall, 1e-3))
+    >>> found.round(2).tolist(), error.round().tolist()
+    ([[0.0, 0.0, -9.8]], [28.0])
+    """
+    found, error = np.full((len(pieces), 3), np.nan), np.full(len(pieces), np.nan)
+    for i, flight in enumerate(pieces):
+        if flight:
+            rows = max(flight, key=len)
+            times = observations.times[i, rows] - observations.times[i, rows[0]]
+            found[i] = 2 * np.polyfit(times / times[-1], observations.positions[i, rows], 2)[0]
+            found[i] /= times[-1] ** 2
+            error[i] = np.sqrt(720 / len(rows)) / times[-1] ** 2
+    return found, error
+
+
 def _pieces(times: np.ndarray, positions: np.ndarray, variance: float) -> list[np.ndarray]:
     whole = _whole(positions)
     kept = whole[:: -(-len(whole) // _SAMPLES)]

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
+from diffsim._text import short
 from diffsim.identification.observations import Observations
 from diffsim.identification.parameters import BOUNDS, get, parameter_names, put
 from diffsim.identification.residuals import FlightResiduals, least_squares
-from diffsim.identification.start import first_look
+from diffsim.identification.start import FAR, first_look
 from diffsim.physics.state import BallState
 from diffsim.physics.world import World
 
@@ -36,6 +37,8 @@ class Identified:
             freedom: near 1 if world and flights agree; NaN without a reference.
         contradicted: of each flight, what the world has that it did not meet, or lacks that it
             met; "" for none. Such flights are not fitted.
+        adrift: flights that are not explained between contacts either, whatever their start,
+            (n,) bool: their units, their axes, or the world's air, gravity or ball.
         guess: the values that the given world had, (p,).
         converged: whether the fit ended at a minimum.
         message: how it ended.
@@ -53,6 +56,7 @@ class Identified:
     reference: float
     chi_square: float
     contradicted: tuple[str, ...]
+    adrift: np.ndarray
     guess: np.ndarray
     converged: bool
     message: str
@@ -63,7 +67,7 @@ class Identified:
         """Root mean square of each flight's residuals, (n,), m."""
         return np.sqrt(np.nanmean(self.residuals**2, axis=(1, 2)))
 
-    def unexplained(self, times: float = 4.0) -> tuple[str, ...]:
+    def unexplained(self, times: float = FAR) -> tuple[str, ...]:
         """The flights that the world contradicts, or leaves with above ``times`` the reference."""
         reference = self.reference if np.isfinite(self.reference) else np.median(self.sizes)
         far = self.sizes > times * reference
@@ -127,9 +131,10 @@ def identify(
     look = first_look(everything, names, noise)
     contradicted = np.array([reason != "" for reason in look.contradicted])
     if contradicted.all():
+        reasons = zip(observations.names, look.contradicted)
+        said = "; ".join(f"trajectory {name} {why}" for name, why in reasons)
         raise ValueError(
-            f"world: expected one that a flight can be fitted in, but trajectory "
-            f"{observations.names[0]} {look.contradicted[0]}"
+            f"world: expected one that a flight can be fitted in, but {short(said, 400)}"
         )
     problem = everything.of(~contradicted)
     sigma = look.sigma
@@ -198,6 +203,7 @@ def identify(
         reference=reference,
         chi_square=float(np.nansum((misfit / reference) ** 2) / freedom),
         contradicted=look.contradicted,
+        adrift=look.adrift,
         guess=np.array([float(get(world, name)) for name in names]),
         converged=fit.status > 0,
         message=fit.message,

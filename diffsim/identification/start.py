@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from diffsim.identification.arcs import arcs, scatter
+from diffsim.identification.arcs import accelerations, arcs, scatter
 from diffsim.identification.contacts import Bounce, FreeFlight, between, passes
 from diffsim.identification.observations import Observations
 from diffsim.identification.parameters import BOUNDS, get, put
@@ -15,6 +15,10 @@ from diffsim.identification.residuals import FlightResiduals, least_squares, par
 from diffsim.physics.world import World
 
 _NOISE = 5e-3  # m, where neither given nor told by the samples
+# Times gravity, that arcs in m and s never accelerate by: a smash is slowed by some 20 times it, a
+# ball that rolls by some hundredths. Of inches and of times in frames it is 39 and below 1/500.
+_LEAST, _MOST = 1 / 500, 30.0
+FAR = 4.0  # times the noise: what is not explained
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Look:
         starts: of each flight, (n, 9).
         until: the time up to which each start is fitted, (n,), s.
         contradicted: of each flight, what speaks against the world; "" for nothing.
+        adrift: flights with an arc that no start explains, (n,) bool, surfaces or none.
         scatter: of the samples, m; NaN if not told.
         sigma: noise to begin with, m.
     """
@@ -35,6 +40,7 @@ class Look:
     starts: np.ndarray
     until: np.ndarray
     contradicted: tuple[str, ...]
+    adrift: np.ndarray
     scatter: float
     sigma: float
 
@@ -45,6 +51,7 @@ def first_look(problem: FlightResiduals, names: Sequence[str], noise: float | No
     scattered = scatter(observations)
     sigma = noise if noise is not None else scattered if scattered > 0 else _NOISE
     pieces = arcs(observations, sigma)
+    _check_units(observations, pieces, sigma, float(np.linalg.norm(world.gravity)))
     found: list[list[FreeFlight]] = [[] for _ in pieces]
     flown = world
     if any(pieces):
@@ -62,7 +69,24 @@ def first_look(problem: FlightResiduals, names: Sequence[str], noise: float | No
         if flight and flight[0].times[0] == 0:
             starts[i], until[i] = flight[0].states[0], flight[0].times[-1]
     theta = [_guess(name, contacts, float(get(flown, name))) for name in names]
-    return Look(np.array(theta), starts, until, tuple(contradicted), scattered, sigma)
+    adrift = np.array([any(arc.sigma > FAR * sigma for arc in flight) for flight in found])
+    return Look(np.array(theta), starts, until, tuple(contradicted), adrift, scattered, sigma)
+
+
+def _check_units(
+    observations: Observations, pieces: list[list[np.ndarray]], sigma: float, gravity: float
+) -> None:
+    """Before work: with times in ms the first simulation would take hours."""
+    found, error = accelerations(observations, pieces)
+    size, doubt = np.linalg.norm(found, axis=1), 5 * sigma * error
+    if not gravity or np.isnan(size).all():
+        return
+    low, high = np.nanmedian(size + doubt) / gravity, np.nanmedian(size - doubt) / gravity
+    if low < _LEAST or high > _MOST:
+        raise ValueError(
+            f"observations: expected m and s, got arcs that accelerate by {np.nanmedian(size):.3g} "
+            f"m/s² (median) where gravity is {gravity:.3g} m/s²"
+        )
 
 
 def _cut(observations: Observations, pieces: list[list[np.ndarray]]) -> Observations:

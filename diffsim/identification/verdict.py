@@ -7,8 +7,8 @@ import numpy as np
 
 from diffsim._text import short
 from diffsim.identification.fit import Identified
+from diffsim.identification.parameters import BOUNDS
 
-FAR = 4.0  # times the reference noise: a flight that is not explained
 _CHI_SQUARE = 2.0  # of the whole fit: twice the variance that the noise allows
 _ALIKE, _SURE = 0.3, 4.0  # correlation of neighbours, and how many standard errors from none
 _STILL = 1e-6  # relative; a smaller move is none
@@ -38,7 +38,7 @@ class FlightFit:
 
 def flight_fits(found: Identified) -> list[FlightFit]:
     """Every flight's."""
-    far, fits = found.unexplained(FAR), []
+    far, fits = found.unexplained(), []
     for name, left, rms, reason in zip(
         found.flights, found.residuals, found.sizes, found.contradicted
     ):
@@ -70,6 +70,11 @@ def fit_warnings(found: Identified) -> list[str]:
             f"noise is {1e3 * found.reference:.2f} mm"
         )
     lines += [f"flight {fit.name} {fit.reason}; it is left out" for fit in fits if fit.reason]
+    if found.adrift.any() and not explains(found):
+        lines.append(
+            f"{found.adrift.sum()} of {len(fits)} flights are not explained between contacts "
+            "either: check their units and axes, and the world's air, gravity and ball"
+        )
     if named["patterned"]:
         lines.append(
             f"residuals follow a pattern, so that the standard errors are too small, in flights "
@@ -82,8 +87,12 @@ def fit_warnings(found: Identified) -> list[str]:
     for name, value, error, guess in zip(found.names, found.values, found.errors, found.guess):
         if math.isinf(error):
             lines.append(f"{name} is not determined by these observations")
-        elif abs(value - guess) <= _STILL * abs(guess):
+            continue
+        if abs(value - guess) <= _STILL * abs(guess):
             lines.append(f"{name} did not move from its first value, {guess:g}")
+        for bound in BOUNDS[name.rpartition(".")[2]]:
+            if np.isclose(value, bound, rtol=_STILL, atol=_STILL):
+                lines.append(f"{name} ended where its range does, at {bound:g}")
         if name.endswith("restitution") and value > 1:
             lines.append(f"{name} is above 1, {value:.3f}: a bounce that gains energy")
     return lines

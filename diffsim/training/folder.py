@@ -23,7 +23,8 @@ def ready(settings: Any) -> Iterator[Checkpoints]:
     """The run's checkpoints, in a folder that is this run's alone meanwhile.
 
     Raises:
-        FileExistsError: it has checkpoints and ``resume`` is off, or another run has it.
+        FileExistsError: it has checkpoints and ``resume`` is off, a ``metrics.csv`` that no run
+            wrote, or another run has it.
         FileNotFoundError: there is nothing to resume.
         ValueError: what is there was made with other settings.
         OSError: the folder cannot be written.
@@ -85,6 +86,9 @@ def _check(settings: Any) -> None:
         raise FileExistsError(
             f"{checkpoints.folder}: has checkpoints; expected --resume or another --out"
         )
+    others = settings.out / "metrics.csv"
+    if others.exists() and not (settings.out / "settings.json").exists():
+        raise FileExistsError(f"{others}: of no run of ours; expected another --out")
     if settings.resume:
         if not steps:
             raise FileNotFoundError(

@@ -21,6 +21,8 @@ from diffsim.delay import (
 )
 from diffsim.delay.recording import Recording, load
 
+EXACT = "the errors take the pulse as exact: what delays it, such as a filter, is in the delays"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -78,10 +80,15 @@ def run(options: Options) -> tuple[str, dict[str, Any]]:
     said = []
     if recording.ricker_delay and options.pulse is None:
         said.append("the delays include the pulse's own; give --pulse ricker:HZ")
+    said += _one_or_two(samples, estimate)
     found = {"record": recording.name} | as_json(estimate, said)
     lines = [f"read {recording.name}"] if recording.name else []
+    lines.append(text_table(estimate))
+    if options.pulse is not None:
+        lines.append(EXACT)
+        found["errors"] = EXACT
     said += warnings(estimate)
-    text = "\n".join([*lines, text_table(estimate), *(f"warning: {line}" for line in said)])
+    text = "\n".join([*lines, *(f"warning: {line}" for line in said)])
     return text, found
 
 
@@ -170,6 +177,19 @@ def warnings(estimate: DelayEstimate) -> list[str]:
     ]:
         lines.append(f"not resolved: {', '.join(blurred)}")
     return lines
+
+
+def _one_or_two(samples: FrequencySamples, estimate: DelayEstimate) -> list[str]:
+    """Of echoes that only the shape of the pulse keeps apart: that they may be one."""
+    if np.all(samples.pulse == 1):
+        return []
+    delays = np.asarray(estimate.delays)[: int(estimate.count)]
+    close = np.flatnonzero(np.diff(delays) * samples.step * samples.weight.size < 1)
+    return [
+        f"{delays[k]:.4e} s and {delays[k + 1]:.4e} s are closer than one over the bandwidth: if "
+        "the pulse is not exactly as given, they may be one echo of another shape"
+        for k in close
+    ]
 
 
 def as_json(estimate: DelayEstimate, said: list[str]) -> dict[str, Any]:

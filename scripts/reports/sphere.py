@@ -145,6 +145,12 @@ def _angles(options: Options) -> tuple[tuple[np.ndarray, np.ndarray] | None, boo
         raise ValueError("theta, phi: expected finite angles, got some that are not")
     said = []
     if np.abs(theta).max() > np.pi + ANGLE or np.abs(phi).max() > 2 * np.pi + ANGLE:
+        for name, angles, whole in (("theta", theta, np.pi), ("phi", phi, 2 * np.pi)):
+            if np.isclose(np.ptp(angles), whole, rtol=1e-3):
+                raise ValueError(
+                    "theta, phi: expected both in degrees or both in rad, got one in degrees and "
+                    f"{name} over {np.ptp(angles):.6g}"
+                )
         theta, phi = np.deg2rad(theta), np.deg2rad(phi)
         said.append("taken as degrees: theta and phi")
     if theta.min() < -np.pi / 2 - ANGLE:

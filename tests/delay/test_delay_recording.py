@@ -297,6 +297,35 @@ def test_a_clock_may_be_rounded_by_a_twentieth_of_a_step(tmp_path):
         load(file)
 
 
+def test_columns_that_are_no_clock(tmp_path):
+    """Counts of samples, frequencies, and decimal commas under one title; notes at the left."""
+    file = tmp_path / "wave.csv"
+    rows = "".join(f"{k + 1},{v}\n" for k, v in enumerate(WAVE))
+    for title in ("", "Sample,CH1\n", "index,value\n"):
+        file.write_text(title + rows)
+        found = load(file)
+        assert (found.sample_rate, found.start) == (None, 0.0), title
+        np.testing.assert_array_equal(found.values, WAVE)
+    file.write_text("Temps (ms),U\n" + rows)
+    assert load(file).sample_rate == pytest.approx(1e3), "a unit makes it a clock"
+    for title in ("f,re", "Hz,dB", "Frequency_Hz,dB", "dB,Freq (GHz)", "f (kHz),dB"):
+        file.write_text(f"{title}\n{rows}")
+        with pytest.raises(ValueError, match="time: expected a column of times, got '"):
+            load(file)
+    file.write_text("U in V\n" + "".join(f"{v}\n" for v in WAVE).replace(".", ","))
+    np.testing.assert_array_equal(load(file).values, WAVE)
+    notes = ["Record Length,5,,", "Sample Interval,1e-6,,", ",,,", ",,,", ",,,"]  # Tektronix
+    clock = "".join(f"{note}{1e-6 * k - 2e-6:.9f},{v},\n"
+                    for k, (note, v) in enumerate(zip(notes, WAVE)))  # fmt: skip
+    file.write_text(clock)
+    found = load(file)
+    assert (found.sample_rate, found.start) == (pytest.approx(1e6), -2e-6)
+    np.testing.assert_array_equal(found.values, WAVE)
+    file.write_text("Time(s),CH1,CH2,t0 = -2e-6, tInc = 1e-6,\n" + "".join(
+        f"{1e-6 * k - 2e-6},{v},{-v},\n" for k, v in enumerate(WAVE)))  # fmt: skip
+    np.testing.assert_array_equal(load(file, 1).values, -np.array(WAVE), "time beside a tInc")
+
+
 def test_touchstone_frequencies_rise_in_equal_steps(tmp_path):
     pytest.importorskip("skrf")
     file = tmp_path / "cable.s1p"

@@ -138,6 +138,14 @@ def test_gymnasium_envs_refuse_what_they_cannot_play(gym):
             env.step(np.zeros((rows, 5)))
     with pytest.raises(ValueError, match=r"finite numbers, got others in rows \[1\]"):
         env.step(np.tile([[0], [np.nan], [0]], 5))
+    with pytest.raises(ValueError, match=r"shape \(3, 5\), got rows of many lengths"):
+        env.step([[0.0] * 5, [0.0], [0.0] * 5])
+    for bad in (np.zeros((3, 5), complex), [["left"] * 5] * 3, np.empty((3, 5), object)):
+        with pytest.raises(TypeError, match="actions: expected real numbers, got "):
+            env.step(bad)
+    for most in (0, 1.5, "9"):
+        with pytest.raises(ValueError, match=rf"expected an integer above 0, got {most!r}"):
+            gym.GymVectorEnv("paddle-juggle", 3, max_episode_steps=most)
     np.testing.assert_allclose(env.reset(seed=5)[0], first)
     for mask, error in (
         ([True] * 3, TypeError),

@@ -76,6 +76,29 @@ def test_kink_and_jump():
     assert (jump.diagnosis, jump.passed) == ("jump", False)
 
 
+@pytest.mark.parametrize(("size", "dtype"), [(1e10, "float64"), (1e3, "float32"), (1e6, "float32")])
+def test_a_wave_far_finer_than_x_is_no_noise(size, dtype):
+    """cos x at 10¹⁰ was called wrong, by the slope 0 that coarse steps see; nothing is told at
+    10⁶ in float32, whose digits end at a sixteenth of a radian."""
+    x = jnp.asarray(size * np.array([0.3, -1.2, 0.7]), dtype)
+    wave, told = lambda x: jnp.sum(jnp.sin(x)), size < 1e5 or dtype == "float64"
+    assert check_gradient(wave, x).diagnosis == ("correct" if told else "noise")
+    assert not check_gradient(wave, x, jnp.zeros_like).passed
+    assert check_gradient(wave, x, lambda x: -jnp.cos(x)).diagnosis == (
+        "wrong gradient" if told else "noise"
+    )
+
+
+def test_entries_of_many_sizes_in_one_leaf():
+    """The wave in x₁ is below the digits of x₂ where both move alike."""
+    x = jnp.array([1.0, 1e-3, 1e4], "float32")
+    waves = lambda x: jnp.sum(jnp.sin(x * jnp.array([1, 1e3, 1e-4], x.dtype)))  # noqa: E731
+    assert check_gradient(waves, x).diagnosis == "correct"
+    for entry in range(3):
+        bad = check_gradient(waves, x, lambda x, i=entry: jax.grad(waves)(x).at[i].multiply(1.5))
+        assert bad.diagnosis == "wrong gradient"
+
+
 def test_noise_is_not_blamed_on_the_gradient():
     generator = np.random.default_rng(0)
     report = check_gradient(lambda x: wave(x) + 0.1 * generator.random(), X, right)

@@ -161,6 +161,8 @@ ADVICE = {
                         jnp.ones(100), "discontinuous", "EvolutionStrategies"),
     "fine stairs": (stairs(1e-3), jnp.array([0.3, 0.7]), "discontinuous", "MeasureValued"),
     "coarse stairs": (stairs(0.1), jnp.array([0.33, 0.71, 0.18]), "discontinuous", "MeasureValued"),
+    "sawtooth": (lambda x: jnp.sum(30 * x - jnp.floor(30 * x)), jnp.array([0.3]),
+                 "discontinuous", "MeasureValued"),
     "multiplied noise": (lambda x: jnp.sum(x**2) * (1 + 0.1 * jnp.sin(1e7 * x[0])), jnp.ones(2),
                          "noisy", "CentralDifference"),
     "noisy": (noisy, jnp.ones(2), "noisy", "Pathwise"),

@@ -141,10 +141,22 @@ def test_a_fit_says_what_it_does_not_explain(found):
     assert fit_warnings(still) == [f"drag did not move from its first value, {found.values[0]:g}"]
     lively = dataclasses.replace(found, values=found.values + np.array([0, 0, 0.2, 0]))
     assert "table.restitution is above 1" in fit_warnings(lively)[0]
+    bound = dataclasses.replace(found, values=np.where([1, 0, 0, 0], 1e-10, found.values))
+    assert fit_warnings(bound) == ["drag ended where its range does, at 0"]
+    astray = dataclasses.replace(loud, adrift=np.arange(count) < 3)
+    assert "3 of 8 flights are not explained between contacts either" in fit_warnings(astray)[1]
     blind = dataclasses.replace(found, reference=np.nan, chi_square=np.nan)
     assert "do not tell their noise" in fit_warnings(blind)[0]
     assert not explains(blind)
     assert json.loads(json.dumps(report.as_json(blind), allow_nan=False))["chi_square"] is None
+
+
+@pytest.mark.parametrize(("metre", "second"), [(1e3, 1), (39.37, 1), (1, 1e3), (1, 83), (1e-3, 1)])
+def test_other_units_than_m_and_s_are_refused_before_work(seen, metre, second):
+    """Millimetres, inches, times in ms or in frames, kilometres: by how fast arcs accelerate."""
+    other = Observations.create(second * seen.times[:3], metre * seen.positions[:3])
+    with pytest.raises(ValueError, match=r"expected m and s, got arcs that accelerate by .* 9\.81"):
+        identify(other, WORLD, NAMES)
 
 
 def parabola(start, velocity, times, gravity=(0, 0, -9.81)):

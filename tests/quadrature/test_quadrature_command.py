@@ -225,6 +225,11 @@ def test_a_grid_by_its_name():
             },
             "got -180 to 180°, great circles",
         ),
+        (
+            ["f.npy", "--theta", "t.npy", "--phi", "p.npy"],
+            {"f": _table()[0], "t": _table()[1], "p": np.rad2deg(_table()[2])},
+            "expected both in degrees or both in rad, got one in degrees and theta over 3.14159",
+        ),
         (["f.npy"], {"f": np.ones((2, 8))}, "n_theta: expected at least 3 rings, got 2"),
         (["f.npy"], {"f": np.ones(8)}, "samples: expected (rings, meridians), got shape (8,)"),
         (["f.npy", "--grid", "simpson"], {"f": np.ones((9, 8))}, "rule: expected one of"),

@@ -4,6 +4,7 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import script
 
@@ -169,6 +170,19 @@ def test_verdicts_of_bias_intervals(low, high, error, verdict):
     assert (found["seconds_to_tenth"] is None) == (verdict == "wrong")
     ranked = sweep.judged({**record, "objective": "rank-shaped"}, reference)
     assert (ranked["verdict"], ranked["seconds_to_tenth"]) == (None, None)
+    flat = sweep.judged(record, {"gradient": [0.0, 0.0], "error": 0.0})
+    assert flat["verdict"] == "cannot tell", "there is no gradient to be a tenth of"
+
+
+def test_no_method_is_its_own_judge(easy, tmp_path):
+    assert all(sweep.judge_of(name) != name for name in sweep.METHODS)
+    quick = {"replications": 8, "reference_samples": 20_000}
+    store = sweep.Store(tmp_path / "finished.json")
+    setting = sweep.Setting(samples=64)
+    rows = list(sweep.sweep([setting], ["measure-valued", "pathwise"], store, **quick))
+    first, second = (np.asarray(row["reference_norm"]) for row in rows)
+    assert first != second
+    assert abs(first - second) < 4 * np.hypot(*(row["reference_error"] for row in rows))
 
 
 @pytest.fixture

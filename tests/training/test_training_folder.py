@@ -232,6 +232,14 @@ def test_two_runs_in_one_folder_are_refused_and_stale_locks_are_not(tmp_path):
     assert (tmp_path / "run.lock").read_text() == ""
 
 
+def test_metrics_that_no_run_wrote_are_kept(tmp_path):
+    file = tmp_path / "metrics.csv"
+    file.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"metrics\.csv: of no run of ours; .* --out"):
+        train(Trainer(Traced(Point()), settings(tmp_path)))
+    assert file.read_text() == "mine"
+
+
 def test_a_cut_last_row_is_dropped_and_other_damage_told(tmp_path):
     path = tmp_path / "metrics.csv"
     with MetricsWriter(tmp_path) as metrics:

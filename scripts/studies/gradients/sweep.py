@@ -20,6 +20,7 @@ from diffsim.gradients.compare import compare
 from diffsim.gradients.laws import Gaussian
 from diffsim.gradients.measure_valued import MeasureValued
 from diffsim.gradients.registry import METHODS, make
+from diffsim.gradients.score_function import ScoreFunction
 from studies.gradients import keep_up
 
 LEFT_OUT = ("complex-step",)  # the simulator is not written for complex numbers
@@ -139,7 +140,8 @@ def judged(record: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
     deviation to a tenth by more or fewer samples, None where it is wrong. All three are None for a
     rank-shaped objective.
     """
-    size = float(np.linalg.norm(reference["gradient"]))
+    # A gradient of exactly 0, as of a loss that is flat there, leaves no unit to measure in.
+    size = float(np.linalg.norm(reference["gradient"])) or math.nan
     shaped = record["objective"] == "rank-shaped"  # another objective: only its direction compares
     low = (record["bias_low"] - 2 * reference["error"]) / size
     high = (record["bias_high"] + 2 * reference["error"]) / size
@@ -160,11 +162,20 @@ def judged(record: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
     }
 
 
-def reference(setting: Setting, *, seed: int, samples: int) -> dict[str, Any]:
-    """The gradient of the smoothed loss and its standard error, by measure-valued derivatives:
-    of values alone, and none of the methods that are judged by default.
+def judge_of(name: str) -> str:
+    """Who makes a method's reference, of values alone: never the method itself.
+
+    >>> judge_of("pathwise"), judge_of("measure-valued")
+    ('measure-valued', 'score-function')
     """
-    record = MeasureValued(setting.sigma, samples=max(2, samples // (2 * len(keep_up.WEIGHTS))))
+    return "score-function" if name == "measure-valued" else "measure-valued"
+
+
+def reference(setting: Setting, judge: str, *, seed: int, samples: int) -> dict[str, Any]:
+    """The gradient of the smoothed loss and its standard error, by a method of its own."""
+    record: Method = ScoreFunction(Gaussian(setting.sigma), samples=samples)
+    if judge == "measure-valued":
+        record = MeasureValued(setting.sigma, samples=max(2, samples // (2 * len(keep_up.WEIGHTS))))
     key = jax.random.fold_in(jax.random.key(seed), 1)
     gradient, variance = _referee(_loss)(record, jnp.array(keep_up.WEIGHTS), setting.task(), key)
     return {"gradient": np.asarray(gradient).tolist(), "error": float(variance) ** 0.5}
@@ -209,11 +220,13 @@ def sweep(
     precision = jnp.result_type(float).name
     for point in points:
         smooth = dataclasses.asdict(point) | {"samples": 0}  # whatever the samples
-        marks = json.dumps([smooth, seed, reference_samples, precision, "measure-valued"])
-        truth = store.get(
-            f"reference {marks}", partial(reference, point, seed=seed, samples=reference_samples)
-        )
         for name in methods:
+            judge = judge_of(name)
+            marks = json.dumps([smooth, seed, reference_samples, precision, judge])
+            truth = store.get(
+                f"reference {marks}",
+                partial(reference, point, judge, seed=seed, samples=reference_samples),
+            )
             record = store.get(
                 f"{name} × {point.samples}, {replications} times, {marks}",
                 partial(
