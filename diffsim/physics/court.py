@@ -31,8 +31,8 @@ class Court:
 
     @classmethod
     def of(cls, world: World) -> "Court":
-        """For one ball: without lanes."""
-        known = world.surfaces or (_nothing(world),)
+        """Of a world that has surfaces, for one ball: without lanes."""
+        known = world.surfaces
         edged = any(surface.edge_radius is not None for surface in known)
         order = sorted(range(len(known)), key=lambda i: known[i].driven)
         rows = [jnp.append(Patch.of(known[i], edged).rows, _still(known[i])) for i in order]
@@ -149,13 +149,6 @@ def pick(rows: jax.Array, index: jax.Array) -> jax.Array:
     flat = index.reshape(-1, 1, index.shape[-1])
     found = jnp.take_along_axis(wide, flat, axis=0, mode="promise_in_bounds")
     return found.reshape(*index.shape[:-1], *rows.shape[1:-1], found.shape[-1])
-
-
-def _nothing(world: World) -> Surface:
-    """A surface without an inside."""
-    one = Surface.create(half_extents=(jnp.inf, jnp.inf))
-    one = jax.tree.map(lambda x: x if x.dtype == bool else x.astype(world.gravity.dtype), one)
-    return one.replace(half_extents=-one.half_extents)
 
 
 def _still(surface: Surface) -> jax.Array:

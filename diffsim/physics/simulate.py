@@ -15,6 +15,7 @@ from flax import struct
 from diffsim import _show
 from diffsim.physics import pieces
 from diffsim.physics.contact.base import Contact, Impacts, Plan
+from diffsim.physics.contact.free import fly_freely
 from diffsim.physics.contact.impulse import Impulse
 from diffsim.physics.court import Court
 from diffsim.physics.state import BallState, Body
@@ -183,17 +184,21 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
         still = jax.lax.stop_gradient(paths)  # contact models that need a derivative ask again
         series = [pieces.pieces(path, ends[:-1], ends[1:]) for path in still]
         plan = Plan(ends, grid, times[1], tuple(one for one, _ in series), paths)
-        flight = contact.fly(world, plan, state, max_impacts)
+        fly = contact.fly if world.surfaces else fly_freely
+        flight = fly(world, plan, state, max_impacts)
         cut = jnp.where(flight.too_fast, Status.TOO_FAST, Status.IMPACTS_EXHAUSTED)
         status = jnp.where(flight.finished, Status.OK, cut)
-        doubts = {Status.STARTS_INSIDE: inside(world, state, [one[0] for one, _ in series])}
+        doubts = {}
+        if world.surfaces:
+            doubts[Status.STARTS_INSIDE] = inside(world, state, [one[0] for one, _ in series])
         if paths:
             doubts[Status.ROUGH_PATH] = (
                 jnp.max(jnp.stack([miss for _, miss in series])) > pieces.ROUGH
             )
         doubts[Status.COARSE_STEP] = flight.coarse
-        known = float(jnp.finfo(times.dtype).eps) * jnp.max(jnp.abs(flight.states.position))
-        doubts[Status.TOO_FAR] = bool(world.surfaces) & (known > world.ball.radius / 100)
+        if world.surfaces:
+            known = float(jnp.finfo(times.dtype).eps) * jnp.max(jnp.abs(flight.states.position))
+            doubts[Status.TOO_FAR] = known > world.ball.radius / 100
         for doubt, holds in doubts.items():
             status = jnp.where((status == Status.OK) & holds, doubt, status)
         seen = (flight.final, [one for one, _ in series])

@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffsim.physics import Air, Ball, presets
+from diffsim.physics import (
+    Air,
+    Ball,
+    BallState,
+    Compliant,
+    Impulse,
+    Status,
+    World,
+    presets,
+    simulate,
+)
 from diffsim.physics.flight import SpinRatioLift
 from diffsim.physics.vector import Vector
 
@@ -50,6 +60,31 @@ def test_drag_beside_the_lift_is_the_balls_own():
     drag = SpinRatioLift()(Ball.create(drag_coefficient=0.5), Air.create(1.2), v, still).array
     size = 0.5 * 1.2 * math.pi * 0.02**2 * 0.5 / 2.7e-3 * 5
     np.testing.assert_allclose(drag, [-3 * size, -4 * size, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("contact", [Impulse(), Compliant.create(1e4)])
+def test_drag_alone_is_a_logarithm_where_there_is_nothing_to_meet(contact):
+    """dv/dt = −k v²: x = ln(1 + k v₀ t)/k, with its derivatives in v₀, forward and reverse."""
+    world = World.create([], gravity=(0.0, 0.0, 0.0))
+    ball, times = world.ball, np.linspace(0.0, 0.5, 11)
+    k = 0.5 * 1.204 * 0.4 * math.pi * 0.02**2 / 2.7e-3
+    assert float(ball.drag_coefficient) == 0.4
+
+    def fly(speed):
+        start = BallState.create([0.0, 0.0, 0.0], jnp.stack([speed, 0.0, 0.0]))
+        return simulate(world, start, duration=0.5, step=0.05, contact=contact)
+
+    def place(speed):
+        return fly(speed).states.position[:, 0]
+
+    slowed, v = 1 + k * 5.0 * times, jnp.asarray(5.0)
+    np.testing.assert_allclose(place(v), np.log(slowed) / k, atol=1e-7)
+    np.testing.assert_allclose(jax.jacrev(place)(v), times / slowed, atol=1e-6)
+    bend = jax.jacfwd(jax.jacfwd(place))(v)
+    np.testing.assert_allclose(bend, -k * times**2 / slowed**2, atol=1e-6)
+    ends = jax.vmap(fly)(jnp.array([5.0, 500.0, jnp.nan]))
+    assert ends.status.tolist() == [Status.OK, Status.TOO_FAST, Status.NOT_FINITE]
+    assert not ends.impacts.valid.any() and ends.final.position[1, 0] == 0.0
 
 
 # C_D, air density, kg/m³; table e, its fall with speed, s/m, and μ; paddle radius, m, e and μ.
