@@ -73,7 +73,7 @@ class BSpline(base.Generator):
         near = np.arange(len(matrices))[:, None] + np.arange(self.degree + 1)
         rows = self.home + rows[near]
         coefficients = jnp.einsum("ikj,ijc->ikc", matrices, rows, precision="highest")
-        return Piecewise(coefficients, start=-0.5)
+        return Piecewise(coefficients)
 
 
 @functools.cache

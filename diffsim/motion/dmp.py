@@ -134,7 +134,7 @@ class DMP(base.Generator):
         place, slope = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[ends]]), start, later)
         _, bend = rates((place, slope), forcing[:: 2 * _STEPS])
         nodes = jnp.stack([place, slope, bend], axis=1)
-        return Piecewise(quintic_segments(nodes, _STEPS * step), start=-0.5)
+        return Piecewise(quintic_segments(nodes, _STEPS * step))
 
     def basis(self, phase: jax.Array) -> jax.Array:
         """x ψ_k(x) / Σ ψ(x) at a phase, (basis_count,)."""

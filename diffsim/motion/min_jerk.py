@@ -111,7 +111,7 @@ class MinimumJerk(base.Generator):
         nodes = nodes.at[1:, 0].add(self.home).at[-1, 0].add(rows[-1])
         if vias:
             nodes = _least_jerk(nodes, given, jnp.diff(knots))
-        return Piecewise(quintic_segments(nodes, jnp.diff(knots)), knots, start=-0.5)
+        return Piecewise(quintic_segments(nodes, jnp.diff(knots)), knots)
 
 
 def _least_jerk(nodes, given, widths):

@@ -4,27 +4,23 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
-
-# Coefficients of u − 1/2 from those of u, degree 5.
-_MIDDLE = np.array([[math.comb(m, k) * 0.5 ** max(m - k, 0) for m in range(6)] for k in range(6)])
 
 
 @struct.dataclass
 class Piecewise:
-    """q(s) = Σ_k c[i, k] u^k on segment i, with u running from ``start`` to start + 1 along it.
+    """q(s) = Σ_k c[i, k] u^k on segment i, with u running from -1/2 to 1/2 along it.
+
+    So the powers are small and their sum rounds least: in single precision a spline of degree 7
+    from 0 is off by 1e-5 of itself.
 
     Attributes:
         coefficients: c, (segments, degree + 1, axes), lowest power first.
         knots: phases of the segment ends, (segments + 1,), from 0 to 1; None spaces them evenly.
-        start: of u. From -1/2 the powers are small and their sum rounds least: in single precision
-            a spline of degree 7 from 0 is off by 1e-5 of itself.
     """
 
     coefficients: jax.Array
     knots: jax.Array | None = None
-    start: float = struct.field(pytree_node=False, default=0.0)
 
     @property
     def breaks(self) -> jax.Array:
@@ -38,7 +34,7 @@ class Piecewise:
         """Coordinates (axes,) at a phase in [0, 1]."""
         segments = self.coefficients.shape[0]
         if segments == 1:
-            return _polynomial(self.coefficients[0], phase + self.start)
+            return _polynomial(self.coefficients[0], phase - 0.5)
         if self.knots is None:
             index = jnp.clip((phase * segments).astype(int), 0, segments - 1)
             local = phase * segments - index.astype(phase.dtype)
@@ -46,7 +42,18 @@ class Piecewise:
             index = jnp.sum(phase >= self.knots[1:-1])
             begin = self.knots[index]
             local = (phase - begin) / (self.knots[index + 1] - begin)
-        return _polynomial(self.coefficients[index], local + self.start)
+        return _polynomial(self.coefficients[index], local - 0.5)
+
+
+def centred(coefficients: jax.Array) -> jax.Array:
+    """Coefficients of u from those of u + 1/2, along the last axis but one, lowest power first.
+
+    >>> centred(jnp.array([[0.0], [0.0], [1.0]])).ravel().tolist()  # (u + 1/2)²
+    [0.25, 1.0, 1.0]
+    """
+    powers = range(coefficients.shape[-2])
+    matrix = [[math.comb(m, k) * 0.5 ** max(m - k, 0) for m in powers] for k in powers]
+    return jnp.matmul(jnp.asarray(matrix, coefficients.dtype), coefficients, precision="highest")
 
 
 def quintic_segments(nodes: jax.Array, widths: jax.Array | float) -> jax.Array:
@@ -57,7 +64,7 @@ def quintic_segments(nodes: jax.Array, widths: jax.Array | float) -> jax.Array:
         widths: of the segments, in phase, (segments,), or one for all.
 
     Returns:
-        Coefficients for a :class:`Piecewise` with start -1/2, (segments, 6, axes).
+        Coefficients for a :class:`Piecewise`, (segments, 6, axes).
     """
     width = jnp.asarray(widths, nodes.dtype).reshape(-1, 1)
     start, slope, bend = nodes[:-1, 0], width * nodes[:-1, 1], width**2 * nodes[:-1, 2]
@@ -72,8 +79,7 @@ def quintic_segments(nodes: jax.Array, widths: jax.Array | float) -> jax.Array:
         -15 * gap + 7 * slope_gap - bend_gap,
         6 * gap - 3 * slope_gap + bend_gap / 2,
     ]
-    middle = jnp.asarray(_MIDDLE, nodes.dtype)
-    return jnp.einsum("km,msa->ska", middle, jnp.stack(from_zero), precision="highest")
+    return centred(jnp.stack(from_zero, axis=1))
 
 
 def _polynomial(coefficients, local):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.motion import base
-from diffsim.motion.piecewise import Piecewise
+from diffsim.motion.piecewise import Piecewise, centred
 
 
 @struct.dataclass
@@ -56,4 +56,4 @@ class Polynomial(base.Generator):
     def curve(self, weights: jax.Array) -> Piecewise:
         rows = self.displacements(weights)
         still = jnp.zeros((int(self.at_rest), self.axes), weights.dtype)
-        return Piecewise(jnp.concatenate([self.home[None], still, rows])[None])
+        return Piecewise(centred(jnp.concatenate([self.home[None], still, rows]))[None])
