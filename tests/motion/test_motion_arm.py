@@ -92,7 +92,7 @@ def test_velocities_of_a_path_are_the_derivatives_of_its_pose(swing, weights):
     np.testing.assert_allclose(turning, change.rotation, atol=1e-12)
     _, acceleration = path.rates(time)
     np.testing.assert_allclose(change.velocity, acceleration.velocity, rtol=1e-12)
-        np.testing.assert_allclose(path(0.0).velocity, 0, atol=1e-15)  # it starts at rest, at home
+    np.testing.assert_allclose(path(0.0).velocity, 0, atol=1e-15)  # it starts at rest, at home
     np.testing.assert_allclose(swing(0 * weights)(1.0).position, [-1.6, 0, 0.98], atol=1e-3)
 
 
