@@ -65,14 +65,14 @@ def test_the_clocks_count_updates_alone_and_go_on_when_resumed(tmp_path, monkeyp
         return next(ticks) * np.array([1.0, 10.0])
 
     monkeypatch.setattr("diffsim.training.loop._clocks", clocks)
-    trainer = Trainer(Traced(Point()), settings(tmp_path, steps=6, log_every=2))
+    trainer = Trainer(Traced(Point()), settings(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         train(trainer, progress=stop_at(3, KeyboardInterrupt()))
     trainer.begin(dataclasses.replace(trainer.settings, resume=True))
     train(trainer)
     rows = read(tmp_path / "metrics.csv")
-    assert [row["seconds"] for row in rows] == [0, 2, 4, 6]
-    assert [row["cpu_seconds"] for row in rows] == [0, 20, 40, 60]
+    assert [row["seconds"] for row in rows] == [0, 4, 8, 12, 16, 20]
+    assert [row["cpu_seconds"] for row in rows] == [0, 40, 80, 120, 160, 200]
 
 
 def test_training_reduces_the_loss(tmp_path):
