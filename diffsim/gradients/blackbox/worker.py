@@ -62,12 +62,11 @@ def go_on_in_a_child(connection: Connection) -> None:
         if told in ready and signal.SIGTERM in os.read(told, 512):
             break
         code = _ended(child)
-    for kill in (os.kill, os.killpg):
-        with contextlib.suppress(ProcessLookupError):
-            kill(child, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            for pid in _children():
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
+    with contextlib.suppress(PermissionError):  # of another user, as by sudo: not ours to end
+        while children := _children():
+            for pid in children:
                 os.kill(pid, signal.SIGKILL)
             os.wait()
     _end_as(-signal.SIGKILL if code is None else code)
@@ -89,7 +88,7 @@ def _ended(child: int) -> int | None:
 
 
 def _children() -> list[int]:
-    """Of this process; their own come to it when they end."""
+    """Of this process, those that ended among them; their own come to it when they end."""
     found = []
     for place in glob.glob("/proc/[0-9]*/stat"):
         with contextlib.suppress(OSError), open(place, "rb") as file:
