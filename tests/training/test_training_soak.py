@@ -37,7 +37,7 @@ def ended(started):
 
 
 def orphaned(error):
-    """Python's own word of a worker just started, whose program was killed before it spoke to it."""
+    """Python's own word of a worker just started, whose program was killed before it spoke."""
     return error.count("Traceback") == 1 and error.endswith("EOFError: Ran out of input\n")
 
 
