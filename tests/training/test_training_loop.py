@@ -73,6 +73,9 @@ def test_the_clocks_count_updates_alone_and_go_on_when_resumed(tmp_path, monkeyp
     rows = read(tmp_path / "metrics.csv")
     assert [row["seconds"] for row in rows] == [0, 4, 8, 12, 16, 20]
     assert [row["cpu_seconds"] for row in rows] == [0, 40, 80, 120, 160, 200]
+    trainer.begin(trainer.settings)
+    train(trainer)  # a run that is done is left as it is
+    assert repr(read(tmp_path / "metrics.csv")) == repr(rows)
 
 
 def test_training_reduces_the_loss(tmp_path):
