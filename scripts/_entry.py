@@ -240,16 +240,21 @@ def _configured(words: list[str]) -> list[str]:
     if at + 1 == len(joined):
         raise ValueError("--config: expected a file, got none")
     file, rest = Path(joined[at + 1]), joined[:at] + joined[at + 2 :]
-    text = file.read_text(encoding="utf-8")
-    try:
-        values = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except ValueError as error:
-        kind = "JSON" if file.suffix == ".json" else "TOML"
-        raise ValueError(f"{file}: expected {kind}: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{file}: expected names and values, got {text[:40]!r}")
+    values = _values(file)
     leading = next((i for i, word in enumerate(rest) if word.startswith("-")), len(rest))
     return rest[:leading] + list(_flags(values)) + rest[leading:]
+
+
+def _values(file: Path) -> dict[str, Any]:
+    """The names and values in a JSON or TOML file; ValueError for anything else."""
+    kind, read = ("JSON", json.loads) if file.suffix == ".json" else ("TOML", tomllib.loads)
+    try:
+        values: Any = read(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: expected {kind}: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: expected names and values, got {str(values)[:40]!r}")
+    return values
 
 
 def _is_config(word: str) -> bool:

@@ -133,12 +133,29 @@ class Behind:
         self.tell(os.getpid())
         if self.how == "sleep":
             self.tell(subprocess.Popen(["sleep", "300"]).pid)
-        elif os.fork() == 0:  # holds the worker's pipe open, too
-            self.tell(os.getpid())
+        elif self.how == "session":
+            self.tell(subprocess.Popen(["sleep", "300"], start_new_session=True).pid)
+        elif self.how == "daemon":
+            self.daemon()
+        elif child := os.fork():  # holds the worker's pipe open, too
+            self.tell(child)
+        else:
             time.sleep(300)
         if self.how == "exit":
             os._exit(3)
         ctypes.PyDLL(None).sleep(300)  # C code that keeps the interpreter lock
+
+    def daemon(self):
+        """An orphan of a session of its own."""
+        if (child := os.fork()) == 0:
+            os.setsid()
+            if os.fork() == 0:
+                self.tell(os.getpid())
+                time.sleep(300)
+            os._exit(0)
+        os.waitpid(child, 0)
+        while len(list(self.folder.iterdir())) < 2:
+            time.sleep(0.01)
 
     def tell(self, pid):
         (self.folder / str(pid)).touch()

@@ -14,11 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import _entry
 from diffsim.delay import recording
 from diffsim.identification import observations
 from diffsim.physics import scene
 from diffsim.training import LoopSettings, Settings, metrics
 from reports import sphere
+from studies.gradients import sweep
 from studies.training import plan
 
 DATA = Path(__file__).parent / "physics" / "scenes"
@@ -63,6 +65,19 @@ def seen() -> bytes:
     return table(*rows, header=",".join(observations.HEADER))
 
 
+def swept() -> bytes:
+    names = ("bias", "bias_low", "bias_high", "variance", "evaluations", "seconds", "samples")
+    record = {"objective": "plain"} | dict.fromkeys(names, 2.0)
+    return json.dumps({"reference a": {"gradient": [3.0, 4.0], "error": 0.1}, "b": record}).encode()
+
+
+def judged(path):
+    """As a sweep that finds all it wants in its file."""
+    done = sweep.Store(path).done
+    if done.keys() == {"reference a", "b"}:
+        sweep.judged(done["b"], done["reference a"])
+
+
 class Reader(NamedTuple):
     read: Callable[[Path], object]
     suffix: str
@@ -94,6 +109,9 @@ READERS = {
         plan.finished, ".json",
         [b'{"compile_seconds": 1.5, "final": {"hit_rate": [0.5, 0.4, 0.6]}}'], NESTED,
     ),
+    "sweep": Reader(judged, ".json", [swept()], NESTED),
+    "flags": Reader(_entry._values, ".json", [stored(Settings)], NESTED),
+    "flags in TOML": Reader(_entry._values, ".toml", [b"steps = 3\nhidden = [4, 5]\n"], NESTED),
 }  # fmt: skip
 
 

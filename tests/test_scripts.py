@@ -87,8 +87,9 @@ def test_a_table_in_a_file_gives_names_and_values(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("steps = ", "expected TOML"), (None, "No such file"), ("stepz = 1\n", "stepz")],
-)
+    [("steps = ", "expected TOML"), (None, "No such file"), ("stepz = 1\n", "stepz"),
+     ("steps = " + "[" * 5000, "expected TOML: maximum recursion"), ("\0", "expected TOML")],
+)  # fmt: skip
 def test_a_file_that_cannot_be_used_is_told(text, told, scene, tmp_path, capsys):
     config = tmp_path / "bad.toml"
     if text is not None:

@@ -21,7 +21,7 @@ def gone(behind):
     return not behind.alive()
 
 
-@pytest.mark.parametrize("how", ["sleep", "fork"])
+@pytest.mark.parametrize("how", ["sleep", "fork", "session", "daemon"])
 def test_a_timeout_ends_the_children_too_though_c_code_holds_the_lock(tmp_path, how):
     behind = simulators.Behind(tmp_path, how)
     with BlackBox(behind, workers=1, timeout=1.0) as box:
@@ -44,7 +44,7 @@ def test_a_worker_that_dies_takes_its_children_along(tmp_path):
     assert gone(behind)
 
 
-@pytest.mark.parametrize("how", ["sleep", "fork"])
+@pytest.mark.parametrize("how", ["sleep", "fork", "daemon"])
 def test_a_killed_parent_leaves_nothing_behind(tmp_path, how):
     body = f"""
 from pathlib import Path

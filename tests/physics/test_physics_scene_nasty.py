@@ -1,6 +1,7 @@
 """Scene files made to break the reader: one short line, within a second, or a scene."""
 
 import os
+import sys
 import time
 
 import numpy as np
@@ -45,7 +46,8 @@ def told(text):
         line = str(error)
         assert line.isprintable(), line
         assert 5 < len(line) < 450, line
-        assert time.process_time() - begun < 1
+        slowly = sys.gettrace() is not None  # as where the lines that run are written down
+        assert time.process_time() - begun < (10 if slowly else 1)
         return line
     return None
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from drift import Drift
 from jax.flatten_util import ravel_pytree
 
@@ -156,6 +157,15 @@ def test_td_lambda_between_its_ends():
     full = td_lambda(rewards, values, ended, 0.9, 1.0)
     np.testing.assert_allclose(full[0], rewards[:3] @ 0.9 ** np.arange(3))
     np.testing.assert_allclose(full[3], rewards[3:] @ 0.9 ** np.arange(3) + 0.9**3 * values[5])
+
+
+def test_a_command_s_log_probability_is_the_normal_law_s():
+    actor, params = Actor.create(3, 2, (4,), jax.random.key(0))
+    params |= {"log_deviation": jnp.log(jnp.array([0.3, 2.0]))}  # a mean of zero at first
+    command = np.array([-0.5, 1.5])
+    expected = scipy.stats.norm.logpdf(command, 0, [0.3, 2.0]).sum() + np.log(2 * np.pi)
+    found = actor.log_prob(params, jnp.ones(3), jnp.array(command))
+    assert float(found) == pytest.approx(expected, rel=1e-12)
 
 
 def test_critic_learns_what_is_to_come():

@@ -1,6 +1,7 @@
 """The training loop, on a task that costs nothing."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,27 @@ def test_a_run_writes_all_it_promises(straight):
         assert row["loss"] == pytest.approx(row["term_distance"] + row["term_size"])
         assert row["legal_rate"] <= row["hit_rate"]
     assert [row["step"] for row in rows if len(row) == 1] == list(range(1, 21))
+
+
+def test_the_clocks_count_updates_alone_and_go_on_when_resumed(tmp_path, monkeypatch):
+    """Clocks that go by 1 and 10 whenever they are read: twice for an update."""
+    ticks = itertools.count(1)
+
+    def clocks():
+        return next(ticks) * np.array([1.0, 10.0])
+
+    monkeypatch.setattr("diffsim.training.loop._clocks", clocks)
+    trainer = Trainer(Traced(Point()), settings(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        train(trainer, progress=stop_at(3, KeyboardInterrupt()))
+    trainer.begin(dataclasses.replace(trainer.settings, resume=True))
+    train(trainer)
+    rows = read(tmp_path / "metrics.csv")
+    assert [row["seconds"] for row in rows] == [0, 4, 8, 12, 16, 20]
+    assert [row["cpu_seconds"] for row in rows] == [0, 40, 80, 120, 160, 200]
+    trainer.begin(trainer.settings)
+    train(trainer)  # a run that is done is left as it is
+    assert repr(read(tmp_path / "metrics.csv")) == repr(rows)
 
 
 def test_training_reduces_the_loss(tmp_path):

@@ -111,6 +111,26 @@ def test_bad_settings_name_the_field_and_what_is_allowed(field, value, expected)
         Settings(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"any_target": True, "objective": "fastest"}, "objective: expected target where any is d"),
+        ({"radar": True, "observe_spin": True}, "observe_spin: expected off with a radar"),
+        *(
+            (own | {"simulator": "mujoco"}, "simulator: expected events for any target")
+            for own in (
+                {"any_target": True}, {"objective": "fastest"}, {"randomise": True}, {"radar": True}
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_settings_that_exclude_each_other_are_refused(settings, expected):
+    with pytest.raises(ValueError, match=expected):
+        Settings(**settings)
+    for name, value in settings.items():
+        assert getattr(Settings(**{name: value}), name) == value
+
+
 def test_estimator_settings_are_refused_where_the_estimator_has_none():
     with pytest.raises(ValueError, match=r"samples: .*central-difference"):
         Settings(gradient="central-difference", samples=3)

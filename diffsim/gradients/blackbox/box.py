@@ -39,7 +39,8 @@ class BlackBox:
             the simulator and its arguments needs, and the program's main module: 0.2 s, or a
             second if that means JAX. They are needed by simulators that use JAX inside jit.
         timeout: s that one call may take, from its start; needs workers. It ends the worker and all
-            processes of its session, as does the end of this program, however it comes.
+            processes it started, as does the end of this program, however it comes; on other
+            systems than Linux, those of its process group.
         most_calls: a worker is replaced after as many, for a simulator that leaks; needs workers.
         most_memory: bytes; a worker is replaced after the call with which it has more.
         on_error: what to do about a sample that raises, hangs, kills its worker or has no finite

@@ -6,7 +6,6 @@ hangs is replaced, with its children. Each has a pipe of its own, so none can di
 """
 
 import multiprocessing
-import os
 import pickle
 import runpy
 import signal
@@ -87,17 +86,9 @@ def _start(payload: bytes, limits: tuple[float, float]) -> _Worker:
     return _Worker(process, ours)
 
 
-def _kill(worker: _Worker) -> None:
-    """The worker, all its children and what watches over it."""
-    try:
-        os.killpg(worker.process.pid, signal.SIGKILL)
-    except ProcessLookupError:  # it leads no group yet, or all of it is gone
-        worker.process.kill()
-
-
 def _end(workers: list[_Worker]) -> None:
     for worker in workers:
-        _kill(worker)
+        worker.process.terminate()  # it kills what runs the simulator, and all that this started
     for worker in workers:
         worker.process.join()
         worker.connection.close()

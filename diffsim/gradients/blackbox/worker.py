@@ -3,13 +3,16 @@
 Run by path (``runpy``), so that a child imports the simulator and nothing of diffsim or JAX.
 """
 
+import contextlib
+import ctypes
+import glob
 import multiprocessing
 import os
 import pickle
 import resource
-import subprocess
+import signal
 import traceback
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 RETIRED = -2  # in the place of the number of a call
@@ -25,16 +28,83 @@ def portable(error: BaseException) -> BaseException:
     return error
 
 
-def end_with_parent() -> None:
-    """Lead a group of processes that a shell in it kills, itself too, once the parent is gone.
+def go_on_in_a_child(connection: Connection) -> None:
+    """Fork: the child returns from here; this process stays until the child and all it started end.
 
-    A thread of this process could not while C code holds the interpreter lock.
+    It ends them itself when the program asks for that (SIGTERM) or is gone. Orphans come to it,
+    whatever group or session they have made their own (prctl(2): PR_SET_CHILD_SUBREAPER); where
+    there is no such thing, those of the child's group alone end with it.
     """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    program = multiprocessing.parent_process()
+    if program is None:
+        return
+    os.setsid()
+    _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    heard = signal.SIGTERM, signal.SIGCHLD
+    for number in heard:
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(tell)
+    child = os.fork()
+    if not child:
+        signal.set_wakeup_fd(-1)
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+        os.close(told)
+        os.close(tell)
         os.setsid()
-        watch = "exec 3<&0; (read -r _ <&3; kill -9 0) >&- 2>&- &"  # no child of this process
-        subprocess.run(["sh", "-c", watch], stdin=parent.sentinel, check=True)
+        _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        return
+    connection.close()
+    code = None
+    while code is None and program.sentinel not in (ready := wait([told, program.sentinel])):
+        if told in ready and signal.SIGTERM in os.read(told, 512):
+            break
+        code = _ended(child)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
+    with contextlib.suppress(PermissionError):  # of another user, as by sudo: not ours to end
+        while children := _children():
+            for pid in children:
+                os.kill(pid, signal.SIGKILL)
+            os.wait()
+    _end_as(-signal.SIGKILL if code is None else code)
+
+
+def _prctl(option: int, value: int) -> None:
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # of Linux alone
+    if prctl is not None:
+        prctl(option, value, 0, 0, 0)
+
+
+def _ended(child: int) -> int | None:
+    """The child's exit code, None while it lives; orphans that have ended are let go."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == child:
+                return os.waitstatus_to_exitcode(ended[1])
+    return None
+
+
+def _children() -> list[int]:
+    """Of this process, those that ended among them; their own come to it when they end."""
+    found = []
+    for place in glob.glob("/proc/[0-9]*/stat"):
+        with contextlib.suppress(OSError), open(place, "rb") as file:
+            if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
+                found.append(int(place.split("/")[2]))
+    return found
+
+
+def _end_as(code: int) -> None:
+    """As the child has, by a signal where it was one."""
+    if code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if code != -signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
 
 
 def memory() -> int:
@@ -59,7 +129,7 @@ def serve(connection: Connection, payload: bytes, most_calls: float, most_memory
 
     One that has answered ``most_calls``, or had more than ``most_memory``, says so and ends.
     """
-    end_with_parent()
+    go_on_in_a_child(connection)
     answered = 0
     try:
         simulator = pickle.loads(payload)

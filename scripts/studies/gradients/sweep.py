@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffsim._files import read_json, replacing
+from diffsim._text import short
 from diffsim.gradients.base import Method, estimate
 from diffsim.gradients.compare import compare
 from diffsim.gradients.laws import Gaussian
@@ -181,12 +182,32 @@ def reference(setting: Setting, judge: str, *, seed: int, samples: int) -> dict[
     return {"gradient": np.asarray(gradient).tolist(), "error": float(variance) ** 0.5}
 
 
+def _whole(key: str, record: object) -> bool:
+    """Whether a stored record has what :func:`judged` asks of it."""
+    if not isinstance(record, dict):
+        return False
+    if key.startswith("reference "):
+        gradient, names = record.get("gradient"), ["error"]
+        numbers = gradient if isinstance(gradient, list) and gradient else [None]
+    else:
+        names = ["bias", "bias_low", "bias_high", "variance", "samples", "evaluations", "seconds"]
+        numbers = [] if isinstance(record.get("objective"), str) and record.get("samples") else [0j]
+    numbers = [*numbers, *(record.get(name) for name in names)]
+    return all(type(number) in (int, float) for number in numbers)
+
+
 class Store:
     """Finished measurements in one JSON file, rewritten whole after each of them."""
 
     def __init__(self, path: Path):
         self.path = path
         self.done: dict[str, Any] = read_json(path) if path.exists() else {}
+        for key, record in self.done.items():
+            if not _whole(key, record):
+                raise ValueError(
+                    f"{path}: expected whole records, or no file, got {short(repr(record))} for "
+                    f"{short(key)}"
+                )
 
     def get(self, key: str, make: Callable[[], Any]) -> Any:
         """What is stored under ``key``, made and stored first if it is not there."""
