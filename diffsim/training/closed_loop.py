@@ -17,7 +17,7 @@ from diffsim.envs import EnvState, restart
 from diffsim.training.critic import Critic, CriticState, td_lambda
 from diffsim.training.episodes import Episodes
 from diffsim.training.loop_gradients import GRADIENTS, Loop
-from diffsim.training.player import Player
+from diffsim.training.player import Player, repeated
 from diffsim.training.settings import RunSettings
 from diffsim.training.unroll import Actor
 
@@ -116,8 +116,8 @@ class ClosedLoop:
         (_, params), (_, critic) = self._made(*keys[:2])
         return params, (critic, self._fresh(keys[2]))
 
-    def compiled(self, step: Callable) -> Callable:
-        return jax.jit(step)
+    def repeated(self, step: Callable) -> Callable:
+        return repeated(step)
 
     def gradient(self, params, memory, keys):
         settings, (critic, states) = self.settings, memory

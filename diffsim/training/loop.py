@@ -22,6 +22,8 @@ from diffsim.training.metrics import MetricsWriter
 from diffsim.training.player import KEYS, Player
 from diffsim.training.settings import RunSettings, Settings
 
+PACE = 0.25  # s; as many updates as that takes are one call of a compiled program
+
 
 @struct.dataclass
 class TrainState:
@@ -56,7 +58,7 @@ class Trainer:
         self._applied = jax.jit(self._apply)
         # Each as one program: operation by operation they are some sixty to compile.
         self._drawn, self._started = jax.jit(self.player.begin), jax.jit(self._start)
-        self._update = self.player.compiled(self._step)
+        self._update = self.player.repeated(self._step)
         self.begin(settings)
 
     def begin(self, settings: RunSettings) -> None:
@@ -93,7 +95,7 @@ class Trainer:
     def compile(self) -> float:
         """Compile the update without doing one; the seconds that took."""
         start = time.perf_counter()
-        jax.block_until_ready(self._update(self.state)[1])
+        jax.block_until_ready(self._update(self.state, 1)[1])
         return time.perf_counter() - start
 
     def policy(self, params: Tree = None) -> Callable[[jax.Array], jax.Array]:
@@ -121,14 +123,14 @@ class Trainer:
         return strong(TrainState(params, optimizer, memory, key, state.step + 1))
 
     @processes.together()
-    def update(self) -> tuple[float, float]:
-        """One update; the loss and the gradient's norm.
+    def update(self, count: int = 1) -> tuple[float, float]:
+        """So many updates; the loss and the gradient's norm of the last.
 
         Raises:
-            FloatingPointError: either is not finite; the state from before the update is kept.
+            FloatingPointError: either is not finite; the state from before that update is kept.
             ProcessLostError: another process of the run has gone.
         """
-        new, value, size = self._update(self.state)
+        self.state, value, size = self._update(self.state, count)
         value, size = float(value), float(size)
         if not (np.isfinite(value) and np.isfinite(size)):
             state = sharding.local(self.state)
@@ -136,7 +138,6 @@ class Trainer:
             raise FloatingPointError(
                 f"step {int(state.step)}: loss {value}, gradient norm {size}: not finite {where}"
             )
-        self.state = new
         return value, size
 
     def measure(self) -> dict[str, float]:
@@ -181,7 +182,8 @@ def train(trainer: Trainer, *, progress: Callable[[dict[str, float]], None] | No
 
     Args:
         trainer: the run.
-        progress: called with each row of metrics and, between rows, with ``{"step": n}``.
+        progress: called with each row of metrics and, between rows, with ``{"step": n}``, after
+            each update or, of short ones, a few times a second.
 
     Returns:
         The folder of the checkpoints.
@@ -233,11 +235,17 @@ def _train(trainer: Trainer, checkpoints: Checkpoints, progress) -> None:
         if first and due(step) and (not metrics.rows or metrics.rows[-1]["step"] < step):
             report()
         try:
+            pace = 1  # updates at a time; clocks differ from process to process
             while (step := int(trainer.state.step)) < settings.steps:
+                marks = settings.log_every, settings.checkpoint_every
+                count = min(pace, settings.steps - step, *(mark - step % mark for mark in marks))
                 begun = _clocks()
-                trainer.update()
-                spent += _clocks() - begun
-                step += 1
+                trainer.update(count)
+                took = _clocks() - begun
+                spent += took
+                if jax.process_count() == 1:
+                    pace = max(1, min(2 * pace, int(PACE * count / took[0])))
+                step += count
                 if progress is not None:
                     progress({"step": step})
                 if first and due(step):
@@ -245,7 +253,7 @@ def _train(trainer: Trainer, checkpoints: Checkpoints, progress) -> None:
                 if step % settings.checkpoint_every == 0 or step == settings.steps:
                     save(checkpoints, step)
         except FloatingPointError:
-            save(Checkpoints(settings.out / "failure"), step)
+            save(Checkpoints(settings.out / "failure"), int(trainer.state.step))
             raise
         except KeyboardInterrupt:
             if jax.process_count() == 1:

@@ -38,8 +38,8 @@ class Player(Protocol):
         """First parameters, and memory."""
         ...
 
-    def compiled(self, step: Callable) -> Callable:
-        """``step(state)``, one update of a trainer by :meth:`gradient`, made ready to be called."""
+    def repeated(self, step: Callable) -> Callable:
+        """``step(state)``, a trainer's update by :meth:`gradient`, as :func:`repeated` makes it."""
         ...
 
     def gradient(self, params: Tree, memory: Tree, keys: Sequence[jax.Array]) -> tuple:
@@ -158,6 +158,35 @@ class _OneTrajectory:
         return self._network(jax.random.key(0))[0]
 
 
+def repeated(step: Callable) -> Callable:
+    """``run(state, count)``: so many steps, compiled as one program.
+
+    ``step(state)`` gives a new state, a loss and a gradient's norm. It ends before the first step
+    whose loss or norm is not finite.
+
+    Returns:
+        from a state and a count, the state, and loss and norm of the last step tried.
+
+    >>> state, loss, _ = repeated(lambda x: (x + 1, 1 / (3 - x), x))(jnp.zeros(()), 10)
+    >>> state.item(), loss.item()
+    (3.0, inf)
+    """
+
+    def one(carry):
+        done, state, *_ = carry
+        new, *seen = step(state)
+        finite = jnp.all(jnp.isfinite(jnp.stack(seen)))
+        state = jax.tree.map(lambda old, new: jnp.where(finite, new, old), state, new)
+        return done + 1, state, *seen
+
+    def run(state, count):
+        seen = [jnp.zeros_like(shape) for shape in jax.eval_shape(step, state)[1:]]
+        more = lambda c: (c[0] < count) & jnp.all(jnp.isfinite(jnp.stack(c[2:])))  # noqa: E731
+        return jax.lax.while_loop(more, one, (0, state, *seen))[1:]
+
+    return jax.jit(run)
+
+
 _CHUNK = 128  # rows played by one call, so that any number of them compiles once
 
 
@@ -173,8 +202,8 @@ class Traced(_OneTrajectory):
 
     task: Task
 
-    def compiled(self, step):
-        return jax.jit(step)
+    def repeated(self, step):
+        return repeated(step)
 
     def gradient(self, params, memory, keys):
         rows = [jax.random.split(key, self.settings.batch) for key in keys[:2]]
@@ -250,10 +279,14 @@ class Hosted(_OneTrajectory):
         """End the workers; they start again if they are needed again."""
         self.box.close()
 
-    def compiled(self, step):
-        def run(state):
-            new, *seen = step(sharding.local(state))
-            return sharding.replicated(new), *seen
+    def repeated(self, step):
+        def run(state, count):
+            for _ in range(count):
+                new, *seen = step(sharding.local(state))
+                if not np.isfinite(seen).all():
+                    break
+                state = sharding.replicated(new)
+            return state, *seen
 
         return run
 

@@ -33,6 +33,14 @@ def bits(state):
     return [np.asarray(leaf).tobytes() for leaf in leaves + keys]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_by_one():
+    """Updates are not bundled, however short they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffsim.training.loop.PACE", 0.0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """A run of 20 steps in one go."""
@@ -55,6 +63,17 @@ def test_a_run_writes_all_it_promises(straight):
         assert row["loss"] == pytest.approx(row["term_distance"] + row["term_size"])
         assert row["legal_rate"] <= row["hit_rate"]
     assert [row["step"] for row in rows if len(row) == 1] == list(range(1, 21))
+
+
+def test_bundled_updates_are_the_same_bit_for_bit(straight, tmp_path, monkeypatch):
+    monkeypatch.setattr("diffsim.training.loop.PACE", 100.0)
+    monkeypatch.setattr("diffsim.training.loop._clocks", lambda: np.zeros(2) + next(ticks))
+    ticks = itertools.count(0.0, 1e-3)
+    trainer, steps = Trainer(Traced(Point()), settings(tmp_path)), []
+    train(trainer, progress=lambda row: steps.append(row["step"]))
+    assert bits(trainer.state) == bits(straight[0].state)
+    # 1, 2 and then up to each row (of 4) and checkpoint (of 5); rows come twice.
+    assert steps == [0, 1, 3, 4, 4, 5, 8, 8, 10, 12, 12, 15, 16, 16, 20, 20]
 
 
 def test_the_clocks_count_updates_alone_and_go_on_when_resumed(tmp_path, monkeypatch):
@@ -168,6 +187,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_kept(tmp_path):
     again.state = saved
     with pytest.raises(FloatingPointError, match=f"step {step}: "):  # it shows the failure again
         again.update()
+    bundled = Trainer(Traced(Point(poison=0.95)), dataclasses.replace(trainer.settings))
+    with pytest.raises(FloatingPointError, match=f"step {step}: "):
+        bundled.update(200)
+    assert bits(bundled.state) == bits(trainer.state)
 
 
 @pytest.mark.parametrize(
