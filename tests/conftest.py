@@ -51,3 +51,11 @@ def pytest_runtest_logreport(report):
 def dtype(request):
     """Run the test once in each precision."""
     return request.param
+
+
+@pytest.fixture(scope="module")
+def one_by_one():
+    """Updates of a training are not bundled, however short they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffsim.training.loop.PACE", 0.0)
+        yield

@@ -9,7 +9,8 @@ from diffsim.gradients import METHODS
 from diffsim.training import Trainer
 from studies.training.plan import Plan, Run, differentiates, run
 
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+# Compiles or starts so much that the default run has no room.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
 
 
 def plan(out, **changes):

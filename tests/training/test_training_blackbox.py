@@ -10,7 +10,8 @@ from test_training_loop import bits, settings, stop_at
 from diffsim.training import Hosted, Traced, Trainer, evaluate, train
 from diffsim.training.metrics import read
 
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+# Compiles or starts so much that the default run has no room.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
 
 
 @pytest.fixture(scope="module")

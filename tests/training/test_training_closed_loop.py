@@ -18,6 +18,8 @@ from diffsim.training.loop_gradients import GRADIENTS, Loop
 from diffsim.training.metrics import read
 from diffsim.training.unroll import Actor, discounted, unroll
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 
 @pytest.fixture(autouse=True)
 def drift(monkeypatch):

@@ -20,6 +20,8 @@ from diffsim.training import Checkpoints, LoopSettings, Settings, Traced, Traine
 from diffsim.training.folder import locked, ready
 from diffsim.training.metrics import MetricsWriter, read
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

@@ -13,6 +13,8 @@ from diffsim.training import Checkpoints, Settings, Traced, Trainer, evaluate, t
 from diffsim.training.metrics import read
 from diffsim.training.player import Hosted
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 
 def settings(out, **changes):
     few = {"steps": 20, "batch": 4, "hidden": (8,), "log_every": 4, "checkpoint_every": 5}
@@ -31,14 +33,6 @@ def bits(state):
     keys = [jax.random.key_data(state.key)]
     leaves = jax.tree.leaves((state.params, state.optimizer, state.step))
     return [np.asarray(leaf).tobytes() for leaf in leaves + keys]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_by_one():
-    """Updates are not bundled, however short they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diffsim.training.loop.PACE", 0.0)
-        yield
 
 
 @pytest.fixture(scope="module")

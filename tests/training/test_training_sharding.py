@@ -16,7 +16,8 @@ from diffsim.training import LoopSettings, Settings, Trainer, train
 from diffsim.training.loop_gradients import GRADIENTS
 from diffsim.training.metrics import read
 
-pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
+# Compiles or starts so much that the default run has no room.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
 
 ROOT = Path(__file__).parents[2]
 # Sums over serves come in another order; Adam divides by gradients that are small.
