@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import functools
 import math
+import operator
 from collections.abc import Callable
 from html import escape
 
@@ -26,15 +27,16 @@ class Status(enum.IntEnum):
     """How a rollout ended."""
 
     OK = 0
-    IMPACTS_EXHAUSTED = 1  # more than max_impacts; so ends a ball that two surfaces hold at once,
-    # in a corner, a groove or between plate and table: it meets them in turn without end
+    IMPACTS_EXHAUSTED = 1  # more than max_impacts
     NOT_FINITE = 2
     TOO_FAST = 3  # for the step: it stays where drag would throw it back more than stop it
     ROUGH_PATH = 4  # for the step: a path jumps, or moves too fast to be known between its samples
     COARSE_STEP = 5  # for the air: on some arc it is followed to no better than 1e-6 of the arc;
-    # or for a ball that rolls over an edge, held by it
+    # for a ball that rolls over an edge, held by it, or whose slip turns back on a steep slope
     TOO_FAR = 6  # from the origin for the precision: positions are known to no 1/100 of the radius
     STARTS_INSIDE = 7  # of a surface, by more than the radius
+    TWO_CONTACTS = 8  # at once, in a corner, a groove or between plate and table: the ball met two
+    # surfaces in turn without end, within 1/100 of a step, until max_impacts
 
 
 @struct.dataclass
@@ -104,8 +106,8 @@ def simulate(
         contact: the contact model, :class:`Impulse` by default.
         max_impacts: room for impacts (several a step are allowed); by default 8 and 10 more for
             each second. A ball that needs more stops there with status IMPACTS_EXHAUSTED, one held
-            by two surfaces at once too, as one that is too fast for the step does with TOO_FAST
-            (134 m/s at 0.1 s by default).
+            by two surfaces at once with TWO_CONTACTS, as one that is too fast for the step does
+            with TOO_FAST (134 m/s at 0.1 s by default).
 
     Raises:
         ValueError: a wrong shape; a duration or step that is not positive; a path missing or
@@ -173,6 +175,11 @@ def inside(world: World, state: BallState, series: list[jax.Array]) -> jax.Array
     return jnp.any(solid & (near.distance <= 0) & (near.margin >= 0) & within)
 
 
+def _alternate(impacts: Impacts, step: jax.Array) -> jax.Array:
+    """Whether the last three impacts were on two surfaces in turn and all but at once, ()."""
+    return (jnp.ptp(impacts.surface[-2:]) > 0) & (jnp.ptp(impacts.time[-3:]) < step / 100)
+
+
 @functools.cache
 def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
     """One compiled function for each size, so that equal calls compile once."""
@@ -184,21 +191,24 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
         series = [pieces.pieces(path, ends[:-1], ends[1:]) for path in still]
         plan = Plan(ends, grid, times[1], tuple(one for one, _ in series), paths)
         flight = contact.fly(world, plan, state, max_impacts)
-        cut = jnp.where(flight.too_fast, Status.TOO_FAST, Status.IMPACTS_EXHAUSTED)
-        status = jnp.where(flight.finished, Status.OK, cut)
-        doubts = {Status.STARTS_INSIDE: inside(world, state, [one[0] for one, _ in series])}
-        if paths:
-            doubts[Status.ROUGH_PATH] = (
-                jnp.max(jnp.stack([miss for _, miss in series])) > pieces.ROUGH
-            )
-        doubts[Status.COARSE_STEP] = flight.coarse
-        known = float(jnp.finfo(times.dtype).eps) * jnp.max(jnp.abs(flight.states.position))
-        doubts[Status.TOO_FAR] = bool(world.surfaces) & (known > world.ball.radius / 100)
-        for doubt, holds in doubts.items():
-            status = jnp.where((status == Status.OK) & holds, doubt, status)
-        seen = (flight.final, [one for one, _ in series])
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(seen)]))
-        status = jnp.where(finite, status, Status.NOT_FINITE)
+        seen = [*jax.tree.leaves(flight.final), *(jnp.ravel(one) for one, _ in series)]
+        finite = jnp.all(jnp.isfinite(jnp.concatenate(seen)))
+        far = jnp.max(jnp.sum(jnp.abs(flight.states.position), axis=-1))
+        far = far * float(jnp.finfo(times.dtype).eps) > world.ball.radius / 100
+        cut, rough = ~flight.finished, [miss > pieces.ROUGH for _, miss in series]
+        doubts = {  # the first that holds is told, causes before what they lead to
+            Status.NOT_FINITE: ~finite,
+            Status.TOO_FAR: far if world.surfaces else False,
+            Status.STARTS_INSIDE: inside(world, state, [one[0] for one, _ in series]),
+            Status.ROUGH_PATH: functools.reduce(operator.or_, rough) if rough else False,
+            Status.TOO_FAST: cut & flight.too_fast,
+            Status.TWO_CONTACTS: cut & _alternate(flight.impacts, times[1]),
+            Status.IMPACTS_EXHAUSTED: cut,
+            Status.COARSE_STEP: flight.coarse,
+        }
+        status = jnp.asarray(Status.OK)
+        for doubt, holds in reversed(doubts.items()):
+            status = jnp.where(holds, doubt, status)
         return Rollout(times, flight.states, flight.impacts, flight.final, status)
 
     return jax.jit(run)

@@ -69,8 +69,8 @@ class Vector:
         return Vector.of(jnp.sum(self.array, axis=1))
 
     def cross(self, other: "Vector") -> "Vector":
-        (a, b, c), (x, y, z) = jnp.unstack(self.array), jnp.unstack(other.array)
-        return Vector(b * z - c * y, c * x - a * z, a * y - b * x)
+        a, b = _alike(self, other)
+        return Vector.of(jnp.roll(a * jnp.roll(b, -1, 0) - jnp.roll(a, -1, 0) * b, -1, 0))
 
     def norm(self) -> jax.Array:
         """The length, with derivative 0 (not NaN) at zero."""
