@@ -133,7 +133,7 @@ def simulate(
         )
     count = max(1, math.ceil(float(duration) / float(step) - 1e-9))
     if max_impacts is None:
-        max_impacts = 8 + math.ceil(10 * float(duration))
+        max_impacts = room(duration)
     contact = (Impulse() if contact is None else contact).prepared(world, duration / count)
     state = BallState.create(state.position, state.velocity, state.spin)
     dtype = state.position.dtype
@@ -142,6 +142,26 @@ def simulate(
     paths = tuple(p if _is_pytree(p) else jax.tree_util.Partial(p) for p in paths)
     run = _compiled(count, max_impacts)
     return run(world, state, paths, jnp.asarray(duration, dtype), contact)
+
+
+def room(duration: float) -> int:
+    """For how many impacts there is room by default."""
+    return 8 + math.ceil(10 * float(duration))
+
+
+def memory(steps: float, impacts: float, driven: int = 0, itemsize: int = 4) -> float:
+    """What one flight takes as compiled for a CPU, bytes: it is linear in steps and impacts.
+
+    Args:
+        steps: of the grid.
+        impacts: for which there is room.
+        driven: how many surfaces move.
+        itemsize: of a number, bytes.
+
+    >>> memory(40, 28, driven=1)
+    64800
+    """
+    return itemsize * (50 * (steps + impacts) + 320 * steps * driven)
 
 
 def _as(dtype, leaf):

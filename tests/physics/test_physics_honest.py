@@ -224,6 +224,14 @@ def thrown(rollout, speed=2.0, after=0.2):
     assert rollout.states.position[6, 2] == pytest.approx(R + 0.1 * speed + rise, abs=2e-5)
 
 
+def tossed(rollout, speed=0.406):
+    """Up and down in air: slow in between, where |v| v is not smooth, but no step is too long."""
+    limit = np.sqrt(G / (0.5 * 1.204 * 0.4 * np.pi * R**2 / 2.7e-3))
+    top = limit / G * np.arctan(speed / limit)
+    rise = np.log1p((speed / limit) ** 2) / 2 - np.log(np.cosh(G * (T - top) / limit))
+    ok(rollout, (0, 0, 5 + limit**2 / G * rise), 5e-6, 1e-6)
+
+
 def caught(rollout):
     """A plate dips at −50 t² + 1127 t³ and is back where −g t²/2 is within the same step."""
     times = rollout.impacts.time[rollout.impacts.valid]
@@ -299,6 +307,8 @@ SCENES = (
             "a_normal": (0.6, 0, 0.8)}, told(Status.COARSE_STEP)),
        "touches slowly": (
            {"position": (0, 0, R + 1e-6), "velocity": (0, 0, -3e-6)}, above((0, 0, 1))),
+       "tossed in air": (
+           {"position": (0, 0, 5.0), "velocity": (0, 0, 0.406), "density": 1.204}, tossed),
        "a plate that stops": (
            {"position": (0, 0, R), "velocity": (0, 0, 2.0), "plate": (0, 2.0, 0, 0),
             "later": (0, -2.0, 0, 0), "density": 1.2, "a_center": (0, 0, -450.0)}, thrown),
