@@ -137,7 +137,8 @@ def coarse(arc: Arc) -> jax.Array:
 
     The estimate is of order 5, as measured 2 to 3 times the error of the arc, which is of order 6.
     How much the velocity changes counts as well: a ball that rises and falls is slow in between,
-    where |v| v is not smooth.
+    where |v| v is not smooth. There the estimate tells less: straight up and down, an arc of 0.05 s
+    errs by 2e-6 m/s.
     """
     start, end = arc.velocity[0], sum(arc.velocity[1:], start=arc.velocity[0])
     squares = start.array**2 + end.array**2 + arc.velocity[1].array ** 2

@@ -225,11 +225,11 @@ def thrown(rollout, speed=2.0, after=0.2):
 
 
 def tossed(rollout, speed=0.406):
-    """Up and down in air: slow in between, where |v| v is not smooth, but no step is too long."""
+    """Straight up and down in air: right to 2e-6 m/s, as |v| v is not smooth where it is slow."""
     limit = np.sqrt(G / (0.5 * 1.204 * 0.4 * np.pi * R**2 / 2.7e-3))
     top = limit / G * np.arctan(speed / limit)
     rise = np.log1p((speed / limit) ** 2) / 2 - np.log(np.cosh(G * (T - top) / limit))
-    ok(rollout, (0, 0, 5 + limit**2 / G * rise), 5e-6, 1e-6)
+    ok(rollout, (0, 0, 5 + limit**2 / G * rise), 5e-6, 2e-6)
 
 
 def caught(rollout):
