@@ -142,7 +142,15 @@ def _one_lane(leaf):
 
 
 def run(*args, call, linear, batched, size):
-    """All lanes in one go."""
+    """All lanes in one go; where there are none, the shapes of the results."""
+    if size == 0:
+        shapes = [x.shape[:-1] if has else x.shape for x, has in zip(args, batched, strict=True)]
+        ones = [
+            jax.ShapeDtypeStruct((*shape, 1), x.dtype)
+            for shape, x in zip(shapes, args, strict=True)
+        ]
+        found = jax.eval_shape(call, *ones)
+        return [jnp.zeros((*x.shape[:-1], 0), x.dtype) for x in found]
     out = call(*[x if has else x[..., None] for x, has in zip(args, batched, strict=True)])
     if size is None:
         return [x[..., 0] for x in out]
@@ -284,7 +292,7 @@ def _batch(args, dims, *, batched, size, **params):
 
     wide = [widened(*each) for each in zip(args, dims, batched, strict=True)]
     now = tuple(dim is not None or has for dim, has in zip(dims, batched, strict=True))
-    out = _lanes_p.bind(*wide, batched=now, size=outer * (size or 1), **params)
+    out = _lanes_p.bind(*wide, batched=now, size=outer * (1 if size is None else size), **params)
     if size is None:
         return out, [x.ndim - 1 for x in out]
     out = [x.reshape(*x.shape[:-1], outer, size) for x in out]
