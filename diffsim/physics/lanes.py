@@ -142,7 +142,15 @@ def _one_lane(leaf):
 
 
 def run(*args, call, linear, batched, size):
-    """All lanes in one go."""
+    """All lanes in one go; where there are none, the shapes of the results."""
+    if size == 0:
+        shapes = [x.shape[:-1] if has else x.shape for x, has in zip(args, batched, strict=True)]
+        ones = [
+            jax.ShapeDtypeStruct((*shape, 1), x.dtype)
+            for shape, x in zip(shapes, args, strict=True)
+        ]
+        found = jax.eval_shape(call, *ones)
+        return [jnp.zeros((*x.shape[:-1], 0), x.dtype) for x in found]
     out = call(*[x if has else x[..., None] for x, has in zip(args, batched, strict=True)])
     if size is None:
         return [x[..., 0] for x in out]
@@ -237,6 +245,41 @@ def gathered(items: jax.Array, index: jax.Array) -> jax.Array:
     return jax.custom_derivatives.linear_call(at, spread, index, items)
 
 
+def given(rule: Callable) -> Callable:
+    """A function whose value is its first argument, with derivatives of any order by a rule.
+
+    ``rule(value, args, tangents)`` gives the tangent, ``value`` being the result. A ``custom_jvp``
+    would be right to first order alone: in a loop, what is kept for a transpose loses its rule.
+
+    >>> root = given(lambda r, args, tangents: tangents[1] / (2 * r))  # r² = x
+    >>> f = lambda x: root(jax.lax.stop_gradient(jnp.sqrt(x)), x)
+    >>> [g(4.0).item() for g in (f, jax.grad(f), jax.grad(jax.grad(f)))]
+    [2.0, 0.25, -0.03125]
+    """
+    primitive = Primitive("given")
+    primitive.def_impl(lambda value, *_, tree: value)
+    primitive.def_abstract_eval(lambda value, *_, tree: value)
+    mlir.register_lowering(primitive, lambda _, value, *rest, tree: [value])
+
+    def jvp(values, tangents, *, tree):
+        value = primitive.bind(*values, tree=tree)
+        tangents = map(ad.instantiate_zeros, tangents)
+        return value, rule(value, *(jax.tree.unflatten(tree, x) for x in (values, tangents)))
+
+    ad.primitive_jvps[primitive] = jvp
+
+    @functools.wraps(rule)
+    def f(*args):
+        leaves, tree = jax.tree.flatten(args)
+        return primitive.bind(*leaves, tree=tree)
+
+    return f
+
+
+# What was found before, with the derivatives of what is computed, whose value is not needed.
+known = given(lambda _, args, tangents: tangents[1])
+
+
 def where_any(needed: jax.Array, full: Callable, short: Callable, carry):
     """``full(carry)`` if a lane needs it, else ``short(carry)``, which is then the same.
 
@@ -284,7 +327,7 @@ def _batch(args, dims, *, batched, size, **params):
 
     wide = [widened(*each) for each in zip(args, dims, batched, strict=True)]
     now = tuple(dim is not None or has for dim, has in zip(dims, batched, strict=True))
-    out = _lanes_p.bind(*wide, batched=now, size=outer * (size or 1), **params)
+    out = _lanes_p.bind(*wide, batched=now, size=outer * (1 if size is None else size), **params)
     if size is None:
         return out, [x.ndim - 1 for x in out]
     out = [x.reshape(*x.shape[:-1], outer, size) for x in out]

@@ -186,6 +186,7 @@ def _plate(patch: Patch, near: Proximity, moves: jax.Array, flat) -> Proximity:
     )
 
 
+@jax.jit
 def contact_frame(jet: jax.Array, near: Proximity, radius: jax.Array) -> tuple[Vector, Vector]:
     """The unit normal towards the ball, and the velocity of the surface where it is touched, m/s.
 

@@ -26,13 +26,13 @@ from diffsim.physics.scene_keys import (
     SceneError,
     shown,
 )
-from diffsim.physics.simulate import Rollout, Status, simulate
+from diffsim.physics.simulate import Rollout, Status, memory, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
 from diffsim.physics.surfaces import Surface, axes, edge
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
-MAX_STEPS = 1_000_000
+MAX_MEMORY = 4e9  # of a flight, bytes
 MAX_BYTES = 500_000  # of a file: a second of parsing
 MAX_SURFACES = 256
 MAX_NAME = 60  # characters
@@ -166,8 +166,13 @@ def _scene(data: Mapping) -> Scene:
     )
     state = BallState.create(**{key: value for key, value in ball.items() if key in STATE})
     duration, step = float(top["duration"]), float(top.get("step", 0.05))
-    if duration / step > MAX_STEPS:
-        raise SceneError(f"step: expected at least {duration / MAX_STEPS:g}, got {step:g}")
+    itemsize = jnp.dtype(jnp.result_type(float)).itemsize
+    size = memory(duration / step, 10 * duration, len(paths), itemsize)
+    if size > MAX_MEMORY:
+        raise SceneError(
+            f"duration: expected what takes at most {MAX_MEMORY:.0e} bytes, got {duration:g} s in "
+            f"steps of {step:g} s, which take {size:.2g}"
+        )
     return Scene(world, state, tuple(paths), duration, step)
 
 

@@ -4,7 +4,8 @@ import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from html import escape
 
 import jax
@@ -27,15 +28,16 @@ class Status(enum.IntEnum):
     """How a rollout ended."""
 
     OK = 0
-    IMPACTS_EXHAUSTED = 1  # more than max_impacts; so ends a ball that two surfaces hold at once,
-    # in a corner, a groove or between plate and table: it meets them in turn without end
+    IMPACTS_EXHAUSTED = 1  # more than max_impacts
     NOT_FINITE = 2
     TOO_FAST = 3  # for the step: it stays where drag would throw it back more than stop it
     ROUGH_PATH = 4  # for the step: a path jumps, or moves too fast to be known between its samples
     COARSE_STEP = 5  # for the air: on some arc it is followed to no better than 1e-6 of the arc;
-    # or for a ball that rolls over an edge, held by it
+    # for a ball that rolls over an edge, held by it, or whose slip turns back on a steep slope
     TOO_FAR = 6  # from the origin for the precision: positions are known to no 1/100 of the radius
     STARTS_INSIDE = 7  # of a surface, by more than the radius
+    TWO_CONTACTS = 8  # at once, in a corner, a groove or between plate and table: the ball met two
+    # surfaces in turn without end, within 1/100 of a step, until max_impacts
 
 
 @struct.dataclass
@@ -105,8 +107,8 @@ def simulate(
         contact: the contact model, :class:`Impulse` by default.
         max_impacts: room for impacts (several a step are allowed); by default 8 and 10 more for
             each second. A ball that needs more stops there with status IMPACTS_EXHAUSTED, one held
-            by two surfaces at once too, as one that is too fast for the step does with TOO_FAST
-            (134 m/s at 0.1 s by default).
+            by two surfaces at once with TWO_CONTACTS, as one that is too fast for the step does
+            with TOO_FAST (134 m/s at 0.1 s by default).
 
     Raises:
         ValueError: a wrong shape; a duration or step that is not positive; a path missing or
@@ -132,7 +134,7 @@ def simulate(
         )
     count = max(1, math.ceil(float(duration) / float(step) - 1e-9))
     if max_impacts is None:
-        max_impacts = 8 + math.ceil(10 * float(duration))
+        max_impacts = room(duration)
     contact = (Impulse() if contact is None else contact).prepared(world, duration / count)
     state = BallState.create(state.position, state.velocity, state.spin)
     dtype = state.position.dtype
@@ -141,6 +143,26 @@ def simulate(
     paths = tuple(p if _is_pytree(p) else jax.tree_util.Partial(p) for p in paths)
     run = _compiled(count, max_impacts)
     return run(world, state, paths, jnp.asarray(duration, dtype), contact)
+
+
+def room(duration: float) -> int:
+    """For how many impacts there is room by default."""
+    return 8 + math.ceil(10 * float(duration))
+
+
+def memory(steps: float, impacts: float, driven: int = 0, itemsize: int = 4) -> float:
+    """What one flight takes as compiled for a CPU, bytes: it is linear in steps and impacts.
+
+    Args:
+        steps: of the grid.
+        impacts: for which there is room.
+        driven: how many surfaces move.
+        itemsize: of a number, bytes.
+
+    >>> memory(40, 28, driven=1)
+    64800
+    """
+    return itemsize * (50 * (steps + impacts) + 320 * steps * driven)
 
 
 def _as(dtype, leaf):
@@ -152,17 +174,17 @@ def _is_pytree(path: Callable) -> bool:
     return not jax.tree_util.all_leaves([path])
 
 
-def inside(world: World, state: BallState, series: list[jax.Array]) -> jax.Array:
+def inside(world: World, state: BallState, series: Sequence[jax.Array]) -> jax.Array:
     """Whether a ball is in a surface by its radius or more, as the engine would not find, ().
 
     Behind an unbounded one-sided surface it is however far; behind a patch it may pass below.
 
     Args:
-        series: of each driven surface on the first interval, (12, N + 1).
+        series: of each driven surface, (K, 12, N + 1).
     """
     body = jax.tree.map(lambda leaf: leaf[:, None, None], Body.of(state))
     begin = -jnp.ones((1, 1), state.position.dtype)
-    moving = [pieces.rates(own[..., None, None], begin, begin, 2) for own in series]
+    moving = [pieces.rates(own[0, ..., None, None], begin, begin, 2) for own in series]
     court = Court.of(world)
     court = dataclasses.replace(court, rows=court.rows[..., None])
     patch, _, near = court.near(moving, body)
@@ -172,6 +194,11 @@ def inside(world: World, state: BallState, series: list[jax.Array]) -> jax.Array
     if court.plates:
         solid |= patch.edge_radius >= 0
     return jnp.any(solid & (near.distance <= 0) & (near.margin >= 0) & within)
+
+
+def _alternate(impacts: Impacts, step: jax.Array) -> jax.Array:
+    """Whether the last three impacts were on two surfaces in turn and all but at once, ()."""
+    return (jnp.ptp(impacts.surface[-2:]) > 0) & (jnp.ptp(impacts.time[-3:]) < step / 100)
 
 
 @functools.cache
@@ -186,24 +213,24 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
         plan = Plan(ends, grid, times[1], tuple(one for one, _ in series), paths)
         fly = contact.fly if world.surfaces else fly_freely
         flight = fly(world, plan, state, max_impacts)
-        cut = jnp.where(flight.too_fast, Status.TOO_FAST, Status.IMPACTS_EXHAUSTED)
-        status = jnp.where(flight.finished, Status.OK, cut)
-        doubts = {}
-        if world.surfaces:
-            doubts[Status.STARTS_INSIDE] = inside(world, state, [one[0] for one, _ in series])
-        if paths:
-            doubts[Status.ROUGH_PATH] = (
-                jnp.max(jnp.stack([miss for _, miss in series])) > pieces.ROUGH
-            )
-        doubts[Status.COARSE_STEP] = flight.coarse
-        if world.surfaces:
-            known = float(jnp.finfo(times.dtype).eps) * jnp.max(jnp.abs(flight.states.position))
-            doubts[Status.TOO_FAR] = known > world.ball.radius / 100
-        for doubt, holds in doubts.items():
-            status = jnp.where((status == Status.OK) & holds, doubt, status)
-        seen = (flight.final, [one for one, _ in series])
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(seen)]))
-        status = jnp.where(finite, status, Status.NOT_FINITE)
+        seen = [*jax.tree.leaves(flight.final), *(jnp.ravel(one) for one, _ in series)]
+        finite = jnp.all(jnp.isfinite(jnp.concatenate(seen)))
+        far = jnp.max(jnp.sum(jnp.abs(flight.states.position), axis=-1))
+        far = far * float(jnp.finfo(times.dtype).eps) > world.ball.radius / 100
+        cut, rough = ~flight.finished, [miss > pieces.ROUGH for _, miss in series]
+        doubts = {  # the first that holds is told, causes before what they lead to
+            Status.NOT_FINITE: ~finite,
+            Status.TOO_FAR: far if world.surfaces else False,
+            Status.STARTS_INSIDE: bool(world.surfaces) and inside(world, state, plan.series),
+            Status.ROUGH_PATH: functools.reduce(operator.or_, rough) if rough else False,
+            Status.TOO_FAST: cut & flight.too_fast,
+            Status.TWO_CONTACTS: cut & _alternate(flight.impacts, times[1]),
+            Status.IMPACTS_EXHAUSTED: cut,
+            Status.COARSE_STEP: flight.coarse,
+        }
+        status = jnp.asarray(Status.OK)
+        for doubt, holds in reversed(doubts.items()):
+            status = jnp.where(holds, doubt, status)
         return Rollout(times, flight.states, flight.impacts, flight.final, status)
 
     return jax.jit(run)

@@ -69,12 +69,17 @@ class Vector:
         return Vector.of(jnp.sum(self.array, axis=1))
 
     def cross(self, other: "Vector") -> "Vector":
-        (a, b, c), (x, y, z) = jnp.unstack(self.array), jnp.unstack(other.array)
-        return Vector(b * z - c * y, c * x - a * z, a * y - b * x)
+        return _cross(self, other)
 
     def norm(self) -> jax.Array:
         """The length, with derivative 0 (not NaN) at zero."""
         return safe_sqrt(self.dot(self))
+
+
+@jax.jit
+def _cross(one: Vector, other: Vector) -> Vector:
+    (a, b, c), (x, y, z) = jnp.unstack(one.array), jnp.unstack(other.array)
+    return Vector(b * z - c * y, c * x - a * z, a * y - b * x)
 
 
 def _wide(array: jax.Array, axes: int) -> jax.Array:

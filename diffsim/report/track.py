@@ -55,7 +55,7 @@ class Track:
         apart = np.abs(grid[:, None] - impacts.time) > 1e-6 * grid[-1]
         keep = apart.all(axis=1)
         # Later states repeat the last one.
-        if rollout.status in (Status.IMPACTS_EXHAUSTED, Status.TOO_FAST):
+        if rollout.status in (Status.IMPACTS_EXHAUSTED, Status.TOO_FAST, Status.TWO_CONTACTS):
             keep &= grid <= impacts.time.max(initial=0.0)
 
         def knots(of_state):

@@ -159,7 +159,7 @@ def test_rubber_turns_the_slip_round(turn, friction):
     """u_t⁺ = −e_t u_t where it grips; energy falls, and not at all where e = e_t = 1."""
     up, zero = Vector(0.0, 0.0, 1.0), Vector(0.0, 0.0, 0.0)
     velocity, spin = Vector(1.0, -2.0, -3.0), Vector(50.0, 80.0, 20.0)
-    after, spun, _ = impulse_law(Ball.create(), up, zero, velocity, spin, 1.0, friction, turn)
+    after, spun, *_ = impulse_law(Ball.create(), up, zero, velocity, spin, 1.0, friction, turn)
 
     def slip(v, w):
         return (v - R * w.cross(up)).array[:2]

@@ -43,7 +43,7 @@ def test_it_depends_on_the_height_and_on_when_the_arc_began():
         duration, still = LENGTH - late, along(0 * late)
         velocity = (along(UP + 0 * late), along(-G * duration), still, still, still)
         arc = Arc(duration, along(height), velocity, (still,) * 4, 0 * late)
-        return impact_time(s, arc, late, plate, patch, jnp.full(1, R))
+        return impact_time(s, arc, late, plate, jnp.full(1, R), patch)
 
     assert 0 < float(s[0]) < 1
     slopes = [jax.jit(lambda *ways, f=f: jax.jvp(f, point, ways)) for f in (ours, expected)]

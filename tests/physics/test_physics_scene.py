@@ -36,7 +36,9 @@ BAD = {
     "no radius": (SURFACE + "kind = 'disk'\n",
         "surface[0].radius: missing, expected a number > 0"),
     "duration not positive": ("duration = 0\n", "duration: expected a number > 0, got 0"),
-    "step too short": ("step = 1e-9\n" + BALL, "step: expected at least 1e-06, got 1e-09"),
+    "step too short": ("step = 1e-9\n" + BALL,
+        "duration: expected what takes at most 4e+09 bytes, got 1 s in steps of 1e-09 s, "
+        "which take 4e+11"),
     "wrong shape": ("gravity = [0, -9.81]\n" + BALL,
         "gravity: expected numbers of shape [3], finite, got [0, -9.81]"),
     "wrong shape of a matrix": (DISK + "center_polynomial = [[0, 0]]\n",

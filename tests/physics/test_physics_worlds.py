@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from diffsim.physics import Air, Ball, BallState, Surface, World, simulate
+from diffsim.physics import Air, Ball, BallState, Pose, Surface, World, simulate
+from diffsim.physics.simulate import memory
 
 # restitution, friction, drag, radius, gravity, tilt, height and speed
 START = np.array([0.8, 0.2, 0.4, 0.02, 9.81, 0.05, 0.1, 1.0])
@@ -109,6 +110,24 @@ def test_hessian():
     moves = step * jnp.eye(len(START))
     true = np.stack([(slope(numbers + m) - slope(numbers - m)) / (2 * step) for m in moves])
     np.testing.assert_allclose(curvature, true, rtol=1e-4, atol=1e-4 * np.abs(true).max())
+
+
+@pytest.mark.parametrize(
+    ("steps", "room"),
+    [(2000, 1000), pytest.param(8000, 4000, marks=SLOW), pytest.param(2000, 8000, marks=SLOW)],
+)
+def test_memory_is_linear_in_steps_and_impacts(steps, room):
+    world = World.create([Surface.create(), Surface.create(driven=True, name="moves")])
+    zero = jnp.zeros(3, jnp.float32)
+    still = Pose(zero - 5, jnp.eye(3, dtype=zero.dtype), zero, zero)
+
+    def flight(state):
+        path = lambda t: still  # noqa: E731
+        return simulate(world, state, path, duration=0.05 * steps, max_impacts=room)
+
+    took = jax.jit(flight).lower(BallState.create(zero)).compile().memory_analysis()
+    took = took.temp_size_in_bytes + took.output_size_in_bytes
+    assert took == pytest.approx(memory(steps, room, driven=1), rel=0.1)
 
 
 @pytest.mark.slow

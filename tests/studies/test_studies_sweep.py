@@ -164,13 +164,13 @@ def test_verdicts_of_bias_intervals(low, high, error, verdict):
         "objective": "smoothed", "bias": high / 2, "bias_low": 2 * low, "bias_high": 2 * high,
         "variance": 1.0, "samples": 64, "evaluations": 64, "seconds": 1.0,
     }  # fmt: skip
-    reference = {"gradient": [0.0, 2.0], "error": 2 * error}
+    reference = {"gradient": [0.0, 2.0], "error": 2 * error, "evaluations": 64}
     found = sweep.judged(record, reference)
     assert found["verdict"] == verdict
     assert (found["seconds_to_tenth"] is None) == (verdict == "wrong")
     ranked = sweep.judged({**record, "objective": "rank-shaped"}, reference)
     assert (ranked["verdict"], ranked["seconds_to_tenth"]) == (None, None)
-    flat = sweep.judged(record, {"gradient": [0.0, 0.0], "error": 0.0})
+    flat = sweep.judged(record, {**reference, "gradient": [0.0, 0.0], "error": 0.0})
     assert flat["verdict"] == "cannot tell", "there is no gradient to be a tenth of"
 
 
@@ -183,6 +183,17 @@ def test_no_method_is_its_own_judge(easy, tmp_path):
     first, second = (np.asarray(row["reference_norm"]) for row in rows)
     assert first != second
     assert abs(first - second) < 4 * np.hypot(*(row["reference_error"] for row in rows))
+
+
+def test_a_reference_ends_when_its_time_is_up(easy):
+    make = lambda **limit: sweep.reference(  # noqa: E731
+        sweep.Setting(), "score-function", seed=0, samples=3 * sweep.PORTION, **limit
+    )
+    whole, short = make(), make(seconds=0.0)
+    assert (whole["evaluations"], short["evaluations"]) == (3 * sweep.PORTION, sweep.PORTION)
+    assert short["error"] == pytest.approx(np.sqrt(3) * whole["error"], rel=0.1)
+    apart = np.linalg.norm(np.subtract(whole["gradient"], short["gradient"]))
+    assert 0 < apart < 4 * short["error"]
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def impulse_law(
     restitution: jax.Array | float,
     friction: jax.Array,
     tangential_restitution: jax.Array | float = 0.0,
-) -> tuple[Vector, Vector, jax.Array]:
+) -> tuple[Vector, Vector, jax.Array, jax.Array]:
     """Coulomb impact with restitution against a surface much heavier than the ball.
 
     u = v − r (w × n) − v_s;  J_n/m = −(1 + e) u·n;  J_t/m = −(1 + e_t) u_t / (1 + 1/a), scaled
@@ -197,7 +197,8 @@ def impulse_law(
         tangential_restitution: e_t, ().
 
     Returns:
-        velocity and spin after, and the normal impulse per mass J_n/m, (), m/s.
+        velocity and spin after, the normal impulse per mass J_n/m, (), m/s, and whether the ball
+        slips, ().
     """
     n = normal
     slip = velocity - ball.radius * spin.cross(n) - moving
@@ -208,4 +209,4 @@ def impulse_law(
     sliding = size > limit
     tangential = stick * jnp.where(sliding, limit / jnp.where(sliding, size, 1.0), 1.0)
     turn = tangential.cross(n) * (1 / (ball.inertia_factor * ball.radius))
-    return velocity + normal_impulse * n + tangential, spin + turn, normal_impulse
+    return velocity + normal_impulse * n + tangential, spin + turn, normal_impulse, sliding

@@ -9,7 +9,7 @@ from flax import struct
 
 from diffsim import _check
 from diffsim.physics import pieces
-from diffsim.physics.arc import coarse, slide, stable
+from diffsim.physics.arc import coarse, stable
 from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, row
 from diffsim.physics.contact.tape import (
     Tape,
@@ -96,7 +96,8 @@ class Record:
         rows: of :func:`~diffsim.physics.contact.base.collect`, (A, 16, B).
         tape: what its derivative needs of it.
         marks: how the rows make up the flight.
-        coarse: whether a step was too long for the air, or for a way over an edge, (B,).
+        coarse: whether a step was too long for the air, for a way over an edge, or for a slip that
+            turns back, (B,).
         too_fast: whether the ball stopped where a step would not be stable, (B,).
     """
 
@@ -173,17 +174,19 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         begun = pick(plan.boundaries, interval)
         length = pick(plan.boundaries, jnp.minimum(interval + 1, last)) - begun
         steady = stable(world, body, plan.step)
-        running = (interval < last) & steady
+        flies = interval < last
+        running = flies & steady
         duration = jnp.where(running, jnp.maximum(length - late, 0.0), 0.0)
         arc = free_arc(world, body, running, duration)
-        rough, wild = rough | (running & coarse(arc)), wild | ((interval < last) & ~steady)
+        rough, wild = rough | (running & coarse(arc)), wild | (flies & ~steady)
         one, coefficients = jnp.ones_like(duration), [pick(c, interval) for c in plan.series]
 
-        half = jnp.where(length > 0, length, 1.0) / 2
-        place = lambda s: late / half - 1 + s * (duration / half)  # noqa: E731  on the interval
+        half = length / 2
+        unit = jnp.where(half > 0, half, 1.0)
+        place = lambda s: late / unit - 1 + s * (duration / unit)  # noqa: E731  on the interval
 
         def near_at(s, index):
-            moving = pieces.rates(court.own(index, coefficients), place(s), length / 2, 2)
+            moving = pieces.rates(court.own(index, coefficients), place(s), half, 2)
             patch, jet = court.chosen(index, moving)
             return patch, jet, proximity(patch, jet, arc(s), jnp.where(index == rest, face, 0.0))
 
@@ -192,14 +195,15 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         def hold(arc):
             found = each(lambda s: near_at(s, rest), looks)
             patch, jet, near = jax.tree.map(lambda leaf: leaf[-1], found)
-            velocity, spin, impulse = at_rest(world, patch, jet, near, arc, arc(one))
+            slides, impulse, reverses = at_rest(world, patch, jet, near, arc, arc(one))
             node = pushed(found[2].gap_rate)
             held = (impulse > 0) & (node > NODES)
-            return choose(held, slide(arc, velocity, spin), arc), held, node
+            return choose(held, slides, arc), held, node, held & reverses
 
-        arc, held, node = where_any(rest >= 0, hold, lambda arc: (arc, no, rest), arc)
+        arc, held, node, back = where_any(rest >= 0, hold, lambda arc: (arc, no, rest, no), arc)
 
-        moving = [pieces.rates(c[:, :, None], place(shares), length / 2, 2) for c in coefficients]
+        rough |= back
+        moving = [pieces.rates(c[:, :, None], place(shares), half, 2) for c in coefficients]
         bare = dataclasses.replace(arc, spin=arc.spin[:1])  # does not matter there
         spread = beside(bare)
         own = court.numbers == rest
@@ -216,9 +220,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
 
             def around(s):  # each surface at a time of its own
                 at = [place(s[court.fixed + i])[None] for i in range(len(coefficients))]
-                moving = [
-                    pieces.rates(c[:, :, None], p, length / 2, 2) for c, p in zip(coefficients, at)
-                ]
+                moving = [pieces.rates(c[:, :, None], p, half, 2) for c, p in zip(coefficients, at)]
                 return court.near(moving, twice(s[:, None]), faces)[2]
 
             rough |= _rolls_over(near, own & (face == 0) & held)
@@ -247,17 +249,17 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
             rest=jnp.where(held, rest, NO_SURFACE),
             face=jnp.where(held | (chosen == rest), face, 0.0), running=running, found=found,
             hit=found & on_patch & ~(held & leaves),
-            settles=slow | (-rate < GRAZING_SPEED) | leaves,
+            settles=slow | (rate > -GRAZING_SPEED) | leaves,
             stays=on_patch & ((held & ~found) | leaves) & running,
         )  # fmt: skip
         late = late + s * duration
         body = choose(running, after_arc(world, tape, patch, jet, near, before), body)
         line = row(body, before, begun + late)
-        settled = (tape.hit & tape.settles) | tape.stays
+        settled, passed = (tape.hit & tape.settles) | tape.stays, running & ~found
         carry = (
             body,
-            interval + (running & ~found).astype(jnp.int32),
-            jnp.where(found | ~running, late, 0.0),
+            interval + passed.astype(jnp.int32),
+            jnp.where(passed, 0.0, late),
             (jnp.where(settled, chosen, NO_SURFACE), near.face),
             gone | jnp.where(tape.hit & patch.once, jnp.left_shift(1, chosen), 0),
             (rough, wild),

@@ -168,20 +168,23 @@ def _flown(contact, world, court: Court, plan: Plan, start, *, max_impacts: int)
     inertia = ball.inertia_factor * ball.mass * ball.radius
     damping = dashpot(contact, patches, ball.mass)
 
-    def nearby(time, state: Body) -> tuple[jax.Array, Proximity]:
+    def nearby(time, state: Body, stride) -> tuple[jax.Array, Proximity]:
         """Jets of all surfaces, and how the balls stand to them, leaves (…, S, B)."""
-        interval = jnp.sum(ends[1:-1] <= time, axis=0, dtype=jnp.int32)
-        begin, length = pick(ends, interval), pick(lengths, interval)
+        if ends.shape[0] == count + 1:  # the grid alone: all lanes are on one interval
+            take = lambda rows: rows[stride]  # noqa: E731
+        else:
+            interval = jnp.sum(ends[1:-1] <= time, axis=0, dtype=jnp.int32)
+            take = lambda rows: pick(rows, interval)  # noqa: E731
+        begin, length = take(ends), take(lengths)
         place = 2 * (time - begin) / jnp.where(length > 0, length, 1.0) - 1
         moving = [
-            pieces.rates(pick(own, interval)[:, :, None], place[None], length / 2, 2)
-            for own in plan.series
+            pieces.rates(take(own)[:, :, None], place[None], length / 2, 2) for own in plan.series
         ]
         _, *found = court.near(moving, beside(state))
         return jax.tree.map(lambda leaf: leaf[..., 0, :], tuple(found))
 
-    def rates(time, state: Body) -> Body:
-        jet, near = nearby(time, state)
+    def rates(time, state: Body, stride) -> Body:
+        jet, near = nearby(time, state, stride)
         normal, moving = contact_frame(jet, near, ball.radius)
         alike = beside(state)
         force = contact.normal_force(damping, near, ball)
@@ -197,9 +200,9 @@ def _flown(contact, world, court: Court, plan: Plan, start, *, max_impacts: int)
     def moved(state, rate, time):
         return jax.tree.map(lambda x, dx: x + time * dx, state, rate)
 
-    def touched(time, state):
+    def touched(time, state, stride):
         """Index of the deepest surface in touch, -1 for none."""
-        _, near = nearby(time, state)
+        _, near = nearby(time, state, stride)
         gap = near.gap(ball.radius)
         depth = jnp.where((gap < 0) & (gap > -ball.radius) & (near.margin >= 0), -gap, 0.0)
         depth = stop_gradient(jnp.concatenate([jnp.zeros((1, size), dtype), depth]))
@@ -207,15 +210,15 @@ def _flown(contact, world, court: Court, plan: Plan, start, *, max_impacts: int)
 
     def step(carry, index):
         state, surface, since, before, impacts = carry
-        time = index.astype(dtype) * h
-        k1 = rates(time, state)
-        k2 = rates(time + h / 2, moved(state, k1, h / 2))
-        k3 = rates(time + h / 2, moved(state, k2, h / 2))
-        k4 = rates(time + h, moved(state, k3, h))
+        time, stride = index.astype(dtype) * h, index // substeps
+        k1 = rates(time, state, stride)
+        k2 = rates(time + h / 2, moved(state, k1, h / 2), stride)
+        k3 = rates(time + h / 2, moved(state, k2, h / 2), stride)
+        k4 = rates(time + h, moved(state, k3, h), stride)
         new = jax.tree.map(
             lambda x, a, b, c, d: x + h / 6 * (a + 2 * b + 2 * c + d), state, k1, k2, k3, k4
         )
-        now = touched(time + h, new)
+        now = touched(time + h, new, stride)
         begins, ended = (surface < 0) & (now >= 0), (surface >= 0) & (now < 0)
         line = row(new, before, since)
         before = choose(begins, state, before)
@@ -229,7 +232,7 @@ def _flown(contact, world, court: Court, plan: Plan, start, *, max_impacts: int)
         return jax.lax.scan(step, carry, first + jnp.arange(substeps, dtype=jnp.int32))
 
     body, zero = Body.of(start), jnp.zeros(size, dtype)
-    carry = body, touched(zero, body), zero, body, jnp.zeros(size, jnp.int32)
+    carry = body, touched(zero, body, 0), zero, body, jnp.zeros(size, jnp.int32)
     out = jax.lax.scan(stride, carry, substeps * jnp.arange(count, dtype=jnp.int32))[1]
     rows, marks = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), out)
     marks = marks.replace(surface=court.named(marks.surface))

@@ -8,10 +8,10 @@ from diffsim.physics.arc import Arc, accelerated, fly, slide
 from diffsim.physics.contact.base import Marks, Plan, end_of, impact_rows, impulse_law, row
 from diffsim.physics.contact.impact_time import impact_time
 from diffsim.physics.court import Court, pick, shifted
-from diffsim.physics.lanes import full, gathered, lane_count
+from diffsim.physics.lanes import full, gathered, known, lane_count
 from diffsim.physics.proximity import contact_frame, proximity
 from diffsim.physics.state import Body
-from diffsim.physics.vector import choose
+from diffsim.physics.vector import Vector, choose
 
 
 @struct.dataclass
@@ -62,15 +62,6 @@ def jets_along(court: Court, moving, plan: Plan, tape: Tape, marks: Marks):
     return ends, jnp.where(tape.hit[:, None, None], own, still)
 
 
-@jax.custom_jvp
-def _known(computed, found):
-    """What was found before, with the derivative of what was computed, which is the same."""
-    return found
-
-
-_known.defjvp(lambda values, ways: (_known(*values), ways[0]))
-
-
 def replayed(world, court: Court, start, jets, tape: Tape, rows: jax.Array) -> jax.Array:
     """The same rows from a tape, with their derivatives; for lanes.
 
@@ -90,18 +81,18 @@ def replayed(world, court: Court, start, jets, tape: Tape, rows: jax.Array) -> j
 
     def step(carry, data):
         (begin, wait), tape, jets = data
-        body, late = _known(carry, (end_of(begin), wait))
+        body, late = jax.tree.map(known, (end_of(begin), wait), carry)
         end, own = (still[:2], still) if jets is None else jets
         duration = jnp.where(tape.running, tape.length - late, 0.0)
         arc, one = free_arc(world, body, tape.running, duration), jnp.ones_like(duration)
         free = arc(one)
         patch, jet = court.chosen(tape.rest, end)
         near = proximity(patch, jet, free, tape.face)
-        velocity, spin, _ = at_rest(world, patch, jet, near, arc, free)
-        arc = choose(tape.rest >= 0, slide(arc, velocity, spin), arc)
+        held, *_ = at_rest(world, patch, jet, near, arc, free)
+        arc = choose(tape.rest >= 0, held, arc)
 
         patch, jet = court.chosen(tape.surface, own)
-        root = impact_time(tape.s, arc, late, jet, patch, world.ball.radius)
+        root = impact_time(tape.s, arc, late, jet, world.ball.radius, patch)
         s = jnp.where(tape.hit & ~tape.stays, root, tape.s)
         late = late + s * duration
         before, jet = arc(s), shifted(jet, late)
@@ -121,7 +112,9 @@ def free_arc(world, body: Body, running, duration) -> Arc:
 
 
 def at_rest(world, patch, jet, near, arc: Arc, free: Body):
-    """What a perfectly inelastic impact makes of a free ball: velocity, spin, impulse per mass.
+    """What a perfectly inelastic impact makes of a free ball.
+
+    Returns an arc, the impulse per mass, and whether the slip turns back.
 
     The air is that of the way along the surface: a free ball falls, and that has drag and lift.
     What grows with s or s² is on average 3/4 of what it is at s = 2/3.
@@ -130,8 +123,42 @@ def at_rest(world, patch, jet, near, arc: Arc, free: Body):
     falls = arc.velocity[0] * (1 / 3) + free.velocity * (2 / 3)
     along = falls - normal * normal.dot(falls - moving)
     air = accelerated(world, along, free.spin) - accelerated(world, falls, free.spin)
-    velocity = free.velocity + air * (0.75 * arc.duration)
-    return impulse_law(world.ball, normal, moving, velocity, free.spin, 0.0, patch.friction)
+    forced = free.velocity + air * (0.75 * arc.duration)
+    velocity, spin, impulse, slips = impulse_law(
+        world.ball, normal, moving, forced, free.spin, 0.0, patch.friction
+    )
+    slip = arc.velocity[0] - arc.spin[0].cross(normal) * world.ball.radius
+    slip = choose(jnp.all(jet[1] == 0, axis=0), slip, slip * 0)  # else that at the start is another
+    factor = 1 + 1 / world.ball.inertia_factor
+    rubbed, most = velocity - forced - normal * impulse, patch.friction * impulse
+    bend, turns, lost = lagging(factor, slip, rubbed, most)
+    return slide(arc, velocity, spin, bend), impulse, lost & (turns | ~slips)
+
+
+def lagging(factor, slip: Vector, rubbed: Vector, most) -> tuple[Vector, jax.Array, jax.Array]:
+    """Six times what the mean velocity differs by from that of an even change, m/s.
+
+    Friction acts with all its force until the slip u is gone, and what remains of its impulse T is
+    less. In one direction the slip is gone after the share τ of the time at which
+    u + τ (u_free − u − k μ J_n u/|u|) = 0, with k = 1 + 1/a and T = −u_free/k if it ends at 0:
+    1 − τ = k P/(k P + |u|), P = μ J_n + T·u/|u|. Its mean is τ u/2 then, and the velocity of the
+    ball is u/k and what friction does not change. P = 0 where the ball slides on.
+
+    Args:
+        factor: k.
+        slip: u at the start.
+        rubbed: T per mass.
+        most: μ J_n per mass.
+
+    Returns:
+        that; whether T is along the slip at the start, which then has turned back; whether
+        friction cannot hold a ball whose slip is gone. T is then not what it was taken to be.
+    """
+    size = slip.norm()
+    spare = jnp.maximum(most + rubbed.dot(slip) / jnp.where(size > 0, size, 1.0), 0.0)
+    whole = spare * factor + size
+    bend = slip * (-3 * spare / jnp.where(whole > 0, whole, 1.0))
+    return bend, spare > most + 1e-5, whole > 2.00002 * factor * most
 
 
 def restitution_at(patch, rate):
@@ -145,7 +172,7 @@ def after_arc(world, tape: Tape, patch, jet, near, before: Body) -> Body:
     normal, moving = contact_frame(jet, near, ball.radius)
     restitution = jnp.where(tape.settles, 0.0, restitution_at(patch, near.gap_rate))
     turn_round = jnp.where(tape.settles, 0.0, patch.tangential_restitution)
-    velocity, spin, _ = impulse_law(
+    velocity, spin, *_ = impulse_law(
         ball, normal, moving, before.velocity, before.spin, restitution, patch.friction, turn_round
     )
     return Body(

@@ -64,6 +64,8 @@ class Options:
     """Independent estimates that each figure rests on."""
     reference_samples: int = 65536
     """Evaluations that each reference gradient rests on."""
+    reference_seconds: float = 300.0
+    """After which a reference gradient rests on the evaluations done by then."""
     seed: int = 0
     """Of everything drawn at random."""
     out: Path = Path("runs/gradients")
@@ -117,7 +119,7 @@ def _sweep(options: Options, console: Console) -> tuple[bool, list[dict[str, Any
     store = sweep.Store(options.out / "finished.json")
     work = sweep.sweep(
         points, methods, store, seed=options.seed, replications=options.replications,
-        reference_samples=options.reference_samples,
+        reference_samples=options.reference_samples, reference_seconds=options.reference_seconds,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
     with progress.counting("comparing", len(points) * len(methods), console) as tell:
@@ -129,6 +131,14 @@ def _sweep(options: Options, console: Console) -> tuple[bool, list[dict[str, Any
     console.print(f"the base setting: {told}", highlight=False)
     harness.show(TITLE, _shown(rows, base), console)
     answer = verdict.words(rows, base)
+    most = options.reference_samples
+    answer += [
+        f"{row['method']} at {verdict.place(row, base)}: its reference rests on "
+        f"{row['reference_evaluations']} of {most} evaluations, as "
+        f"{options.reference_seconds:g} s had passed."
+        for row in rows
+        if row["reference_evaluations"] < most
+    ]
     console.print("\nWhen is which gradient right, and what does it cost?")
     for line in answer:
         console.print(f"• {line}", highlight=False, emoji=False)

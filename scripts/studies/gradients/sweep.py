@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -24,6 +25,7 @@ from diffsim.gradients.registry import METHODS, make
 from diffsim.gradients.score_function import ScoreFunction
 from studies.gradients import keep_up
 
+PORTION = 8192  # evaluations of a reference at a time
 LEFT_OUT = ("complex-step",)  # the simulator is not written for complex numbers
 
 
@@ -153,6 +155,7 @@ def judged(record: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
         **record,
         "reference_norm": size,
         "reference_error": reference["error"],
+        "reference_evaluations": reference["evaluations"],
         "relative_bias": record["bias"] / size,
         "relative_deviation": record["variance"] ** 0.5 / size,
         "relative_bias_low": max(low, 0.0),
@@ -172,14 +175,31 @@ def judge_of(name: str) -> str:
     return "score-function" if name == "measure-valued" else "measure-valued"
 
 
-def reference(setting: Setting, judge: str, *, seed: int, samples: int) -> dict[str, Any]:
-    """The gradient of the smoothed loss and its standard error, by a method of its own."""
-    record: Method = ScoreFunction(Gaussian(setting.sigma), samples=samples)
+def reference(
+    setting: Setting, judge: str, *, seed: int, samples: int, seconds: float = math.inf
+) -> dict[str, Any]:
+    """The gradient of the smoothed loss and its standard error, by a method of its own.
+
+    In portions, until there are so many evaluations or so many seconds have passed; what it then
+    rests on is told, and where its error is too large, so is that nothing can be told.
+    """
+    portion = min(samples, PORTION)
+    record: Method = ScoreFunction(Gaussian(setting.sigma), samples=portion)
     if judge == "measure-valued":
-        record = MeasureValued(setting.sigma, samples=max(2, samples // (2 * len(keep_up.WEIGHTS))))
+        record = MeasureValued(setting.sigma, samples=max(2, portion // (2 * len(keep_up.WEIGHTS))))
     key = jax.random.fold_in(jax.random.key(seed), 1)
-    gradient, variance = _referee(_loss)(record, jnp.array(keep_up.WEIGHTS), setting.task(), key)
-    return {"gradient": np.asarray(gradient).tolist(), "error": float(variance) ** 0.5}
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    begun = time.monotonic()
+    while len(found) * portion < samples and (not found or time.monotonic() - begun < seconds):
+        own = jax.random.fold_in(key, len(found))
+        one = _referee(_loss)(record, jnp.array(keep_up.WEIGHTS), setting.task(), own)
+        found.append(jax.tree.map(np.asarray, one))
+    gradients, variances = (np.stack(part) for part in zip(*found, strict=True))
+    return {
+        "gradient": gradients.mean(axis=0).tolist(),
+        "error": float(np.sum(variances)) ** 0.5 / len(found),
+        "evaluations": len(found) * portion,
+    }
 
 
 def _whole(key: str, record: object) -> bool:
@@ -227,6 +247,7 @@ def sweep(
     seed: int = 0,
     replications: int = 128,
     reference_samples: int = 65536,
+    reference_seconds: float = math.inf,
 ) -> Iterator[dict[str, Any]]:
     """Measure every method at every setting, one record at a time; finished ones are reused.
 
@@ -237,16 +258,18 @@ def sweep(
         seed: of every draw.
         replications: independent estimates a record rests on.
         reference_samples: evaluations that the reference gradient rests on.
+        reference_seconds: after which it rests on those done by then.
     """
     precision = jnp.result_type(float).name
+    most, seconds = reference_samples, reference_seconds
     for point in points:
         smooth = dataclasses.asdict(point) | {"samples": 0}  # whatever the samples
         for name in methods:
             judge = judge_of(name)
-            marks = json.dumps([smooth, seed, reference_samples, precision, judge])
+            marks = json.dumps([smooth, seed, most, seconds, precision, judge])
             truth = store.get(
                 f"reference {marks}",
-                partial(reference, point, judge, seed=seed, samples=reference_samples),
+                partial(reference, point, judge, seed=seed, samples=most, seconds=seconds),
             )
             record = store.get(
                 f"{name} × {point.samples}, {replications} times, {marks}",
