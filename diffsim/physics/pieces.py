@@ -108,7 +108,6 @@ def rates(coefficients: jax.Array, x: jax.Array, half: jax.Array, orders: int) -
         lower = (coefficient, *found[:-1])
         return tuple(p * x + q for p, q in zip(found, lower, strict=True)), None
 
-    shape = jnp.broadcast_shapes(x.shape, coefficients.shape[2:])
-    start = (jnp.zeros((12, *shape), x.dtype),) * orders
+    start = (0 * (coefficients[:, 0] + x),) * orders  # varies over devices as they do
     found = jax.lax.scan(add, start, jnp.moveaxis(coefficients, 1, 0), reverse=True, unroll=True)[0]
     return jnp.stack([p * (math.factorial(k) * inverse**k) for k, p in enumerate(found)])
