@@ -61,6 +61,7 @@ def lanes(f: Callable) -> Callable:
 
     def single(*args):
         flat, tree = jax.tree.flatten(args)
+        flat = _varying_alike(flat)
         call = _Call(f, tree)
         shapes = jax.eval_shape(call.tree_of_results, *map(_one_lane, flat))
         out = _lanes_p.bind(*flat, call=call, linear=0, batched=(False,) * len(flat), size=None)
@@ -135,6 +136,21 @@ class _Transpose:
 
         out, vjp = jax.vjp(seen, *zeros)
         return vjp([jnp.broadcast_to(c, o.shape) for c, o in zip(cotangents, out, strict=True)])
+
+
+def _varying_alike(arrays):
+    """Arrays that all vary over the devices that one of them does, see ``jax.shard_map``."""
+    own = [jax.typeof(x).manual_axis_type.varying for x in arrays]
+    every = frozenset().union(*own)
+    return [
+        jax.lax.pcast(x, tuple(every - axes), to="varying") if every - axes else x
+        for x, axes in zip(arrays, own, strict=True)
+    ]
+
+
+def _plain(aval):
+    """Without how it varies over devices: inside of a call there is but one."""
+    return jax.core.ShapedArray(aval.shape, aval.dtype)
 
 
 def _one_lane(leaf):
@@ -298,7 +314,13 @@ def _on(device: str, run: Callable) -> Callable:
         finally:
             _device.reset(token)
 
-    return mlir.lower_fun(lowered, multiple_results=True)
+    rule = mlir.lower_fun(lowered, multiple_results=True)
+
+    def on_one_device(context, *args, **params):
+        plain = [_plain(aval) for aval in context.avals_in]
+        return rule(context.replace(avals_in=plain), *args, **params)
+
+    return on_one_device
 
 
 def _on_cpu(*args, size, **params):
@@ -306,8 +328,16 @@ def _on_cpu(*args, size, **params):
 
 
 def _abstract(*avals, **params):
-    out = jax.eval_shape(lambda *args: run(*args, **params), *avals)
-    return [jax.core.ShapedArray(x.shape, x.dtype) for x in out]
+    out = jax.eval_shape(lambda *args: run(*args, **params), *map(_plain, avals))
+    most = max(avals, key=lambda aval: len(aval.manual_axis_type.varying))
+    if not most.manual_axis_type.varying:
+        return [_plain(x) for x in out]
+
+    def like(x):
+        free = most.sharding.update(spec=jax.sharding.PartitionSpec(*(None,) * x.ndim))
+        return most.update(shape=x.shape, dtype=x.dtype, weak_type=False, sharding=free)
+
+    return [like(x) for x in out]
 
 
 def _batch(args, dims, *, batched, size, **params):

@@ -64,3 +64,21 @@ def test_the_program_stays_small():
     weights = jnp.zeros(task.weight_count, start.position.dtype)
     assert 1000 < distinct(task.loss, weights, start) <= 3000
     assert 1000 < distinct(jax.grad(task.loss), weights, start) <= 7000
+
+
+def test_what_a_batch_divided_over_devices_shares_has_one_slope():
+    """Σ a sin x over the devices has slope Σ sin x in a, which all of them share."""
+    mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:1]), "i"), jax.sharding.PartitionSpec
+    product = jax.vmap(lanes(scaled), in_axes=(None, 0))
+
+    def total(a, x):
+        return jax.lax.psum(jnp.sum(product(a, x)), "i")
+
+    divided = jax.shard_map(total, mesh=mesh, in_specs=(spec(), spec("i")), out_specs=spec())
+    a, x = jnp.asarray(2.0), jnp.linspace(0.0, 1.0, 4)
+    for slope in (jax.grad(divided), jax.jacfwd(divided)):
+        assert float(slope(a, x)) == pytest.approx(float(jnp.sum(jnp.sin(x))), rel=1e-12)
+
+
+def scaled(a, x):
+    return a * jnp.sin(x)
