@@ -68,7 +68,8 @@ def seen() -> bytes:
 def swept() -> bytes:
     names = ("bias", "bias_low", "bias_high", "variance", "evaluations", "seconds", "samples")
     record = {"objective": "plain"} | dict.fromkeys(names, 2.0)
-    return json.dumps({"reference a": {"gradient": [3.0, 4.0], "error": 0.1}, "b": record}).encode()
+    reference = {"gradient": [3.0, 4.0], "error": 0.1, "evaluations": 2}
+    return json.dumps({"reference a": reference, "b": record}).encode()
 
 
 def judged(path):

@@ -1,7 +1,6 @@
 """One smooth stretch of motion: a Runge–Kutta step with dense output."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -70,17 +69,6 @@ def _horner(coefficients: Sequence[Vector], s: jax.Array) -> Vector:
 
 
 @call
-@functools.partial(jax.checkpoint, prevent_cse=False)
-def accelerated(world: World, velocity: Vector, spin: Vector) -> Vector:
-    """Of the world: gravity and air, m/s².
-
-    Its transpose computes it again, which is cheaper than to keep what it went through, seven times
-    an arc.
-    """
-    return world.acceleration(velocity, spin)
-
-
-@call
 def fly(world: World, state: Body, duration: jax.Array) -> Arc:
     """Free flight for ``duration``: one Dormand–Prince step with quintic dense output.
 
@@ -89,6 +77,7 @@ def fly(world: World, state: Body, duration: jax.Array) -> Arc:
     (Hairer, Nørsett & Wanner, *Solving Ordinary Differential Equations I*, II.6): its errors are
     O(h⁶) in x and O(h⁵) in v; its error is estimated by the embedded step of order 4.
     """
+    acceleration = call(world.acceleration)
     h, v0, w0 = duration, state.velocity, state.spin
     decay = 1 / world.ball.spin_decay_time
     stages: list[Vector] = []
@@ -101,7 +90,7 @@ def fly(world: World, state: Body, duration: jax.Array) -> Arc:
     for before, time, row in zip((0.0, *_STAGE_TIMES), _STAGE_TIMES, _DORMAND_PRINCE):
         v1 = v0 + advance(row) if row else v0
         w1 = w0 * jnp.exp(-decay * h * time) if time > before else w1
-        stages.append(accelerated(world, v1, w1) * h)
+        stages.append(acceleration(v1, w1) * h)
     mean = advance(_POSITION_WEIGHTS)  # of the velocity over the step, less v0
     a0, a1, b0, b1 = stages[0], stages[-1], w0 * (-decay * h), w1 * (-decay * h)
     dv, dw = v1 - v0, w1 - w0

@@ -26,9 +26,10 @@ def test_delays_of_the_synthetic_scan(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert code == 0
     assert lines[0].startswith("3 echoes")
-    found = [float(line.split()[0]) for line in lines[1:]]
+    told = [line for line in lines[1:] if "±" in line]
+    found = [float(line.split()[0]) for line in told]
     np.testing.assert_allclose(found, [6.004154e-9, 7.063187e-9, 16.307186e-9], atol=0.01e-9)
-    assert all("±" in line and "resolved" in line for line in lines[1:])
+    assert all("resolved" in line for line in told)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["spectrum.png"]
     common = [ASCAN, "--sample-rate", "8e9", "--pulse", "ricker:8e8", "--echoes", "3"]
@@ -63,7 +64,7 @@ def test_bad_input_is_one_line_and_code_two(arguments, message, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     Path("nan.csv").write_text("1\n2\nnan\n4\n5\n")
     Path("short.csv").write_text("1\n2\n3\n")
-    Path("timed.csv").write_text("0,1\n1,2\n2,1\n3,0\n4,1\n")
+    Path("timed.csv").write_text("0,1\n0.2,2\n0.4,1\n0.6,0\n0.8,1\n")
     Path("text.csv").write_text("delay\n")
     Path("words.csv").write_text("delay\n1\ntwo\n")
     assert run(*arguments) == 2

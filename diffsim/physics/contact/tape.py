@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics.arc import Arc, accelerated, fly, slide
+from diffsim.physics.arc import Arc, fly, slide
 from diffsim.physics.contact.base import Marks, Plan, end_of, impact_rows, impulse_law, row
 from diffsim.physics.contact.impact_time import impact_time
 from diffsim.physics.court import Court, pick, shifted
-from diffsim.physics.lanes import full, gathered, known, lane_count
+from diffsim.physics.lanes import call, full, gathered, known, lane_count
 from diffsim.physics.proximity import contact_frame, proximity
 from diffsim.physics.state import Body
 from diffsim.physics.vector import Vector, choose
@@ -122,7 +122,8 @@ def at_rest(world, patch, jet, near, arc: Arc, free: Body):
     normal, moving = contact_frame(jet, near, world.ball.radius)
     falls = arc.velocity[0] * (1 / 3) + free.velocity * (2 / 3)
     along = falls - normal * normal.dot(falls - moving)
-    air = accelerated(world, along, free.spin) - accelerated(world, falls, free.spin)
+    acceleration = call(world.acceleration)
+    air = acceleration(along, free.spin) - acceleration(falls, free.spin)
     forced = free.velocity + air * (0.75 * arc.duration)
     velocity, spin, impulse, slips = impulse_law(
         world.ball, normal, moving, forced, free.spin, 0.0, patch.friction

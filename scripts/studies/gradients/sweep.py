@@ -207,7 +207,7 @@ def _whole(key: str, record: object) -> bool:
     if not isinstance(record, dict):
         return False
     if key.startswith("reference "):
-        gradient, names = record.get("gradient"), ["error"]
+        gradient, names = record.get("gradient"), ["error", "evaluations"]
         numbers = gradient if isinstance(gradient, list) and gradient else [None]
     else:
         names = ["bias", "bias_low", "bias_high", "variance", "samples", "evaluations", "seconds"]
