@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from diffsim.physics.court import shifted
-from diffsim.physics.lanes import given
+from diffsim.physics.given import given
 from diffsim.physics.proximity import proximity
 from diffsim.physics.search import GRAZING_SPEED
 

@@ -8,7 +8,8 @@ from diffsim.physics.arc import Arc, fly, slide
 from diffsim.physics.contact.base import Marks, Plan, end_of, impact_rows, impulse_law, row
 from diffsim.physics.contact.impact_time import impact_time
 from diffsim.physics.court import Court, pick, shifted
-from diffsim.physics.lanes import call, full, gathered, known, lane_count
+from diffsim.physics.given import known
+from diffsim.physics.lanes import call, full, gathered, lane_count
 from diffsim.physics.proximity import contact_frame, proximity
 from diffsim.physics.state import Body
 from diffsim.physics.vector import Vector, choose
