@@ -160,10 +160,9 @@ def _one_lane(leaf):
 def run(*args, call, linear, batched, size):
     """All lanes in one go; where there are none, the shapes of the results."""
     if size == 0:
-        shapes = [x.shape[:-1] if has else x.shape for x, has in zip(args, batched, strict=True)]
         ones = [
-            jax.ShapeDtypeStruct((*shape, 1), x.dtype)
-            for shape, x in zip(shapes, args, strict=True)
+            jax.ShapeDtypeStruct((*(x.shape[:-1] if has else x.shape), 1), x.dtype)
+            for x, has in zip(args, batched, strict=True)
         ]
         found = jax.eval_shape(call, *ones)
         return [jnp.zeros((*x.shape[:-1], 0), x.dtype) for x in found]

@@ -26,7 +26,7 @@ from diffsim.physics.scene_keys import (
     SceneError,
     shown,
 )
-from diffsim.physics.simulate import Rollout, Status, memory, simulate
+from diffsim.physics.simulate import Rollout, Status, memory, room, simulate
 from diffsim.physics.state import Air, Ball, BallState, Pose
 from diffsim.physics.surfaces import Surface, axes, edge
 from diffsim.physics.vector import Vector
@@ -167,7 +167,7 @@ def _scene(data: Mapping) -> Scene:
     state = BallState.create(**{key: value for key, value in ball.items() if key in STATE})
     duration, step = float(top["duration"]), float(top.get("step", 0.05))
     itemsize = jnp.dtype(jnp.result_type(float)).itemsize
-    size = memory(duration / step, 10 * duration, len(paths), itemsize)
+    size = memory(duration / step, room(duration), len(paths), itemsize)
     if size > MAX_MEMORY:
         raise SceneError(
             f"duration: expected what takes at most {MAX_MEMORY:.0e} bytes, got {duration:g} s in "

@@ -54,11 +54,8 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any] | 
 def _run(
     settings: Settings, trainer: Trainer, console: Console, beside: Callable[..., Future]
 ) -> dict[str, Any] | None:
-    player, task, serves = (
-        trainer.player,
-        trainer.player.task,
-        jax.random.key(settings.seed + FRESH),
-    )
+    player, serves = trainer.player, jax.random.key(settings.seed + FRESH)
+    task: Any = player.task
     traced, drawn = isinstance(player, Traced), first() and isinstance(task, HitToTarget)
     # Compiling takes one core: what trains is compiled beside what measures, the rest while it
     # trains.
@@ -70,7 +67,8 @@ def _run(
         console.print("measuring 1,000 fresh serves before training …")
         before = summary(player.play(trainer.policy(), serves)) if first() else {}
         if compiled:
-            trainer.measure()
+            if first():  # alone it measures
+                trainer.measure()
             compiled.result()
 
         def told(row):
