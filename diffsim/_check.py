@@ -86,7 +86,8 @@ def ends(
             it, if they are to be ``apart``).
     """
     array = in_range(name, floating(name, value, shape), low)
-    if jnp.any(array[0] >= array[1] if apart else array[0] > array[1]):
+    low_end, high_end = np.asarray(array)
+    if np.any(low_end >= high_end if apart else low_end > high_end):
         got = np.round(np.asarray(array, float), 6).tolist()
         raise ValueError(f"{name}: expected the lower end first, got {got}")
     return array

@@ -46,6 +46,7 @@ def turning(vector: jax.Array, rate: jax.Array, home: jax.Array) -> tuple[jax.Ar
     return first + second + third, spin
 
 
+@jax.jit
 def facing(normal: jax.Array) -> jax.Array:
     """A rotation matrix with third column along ``normal``, smooth on either side of z = 0.
 

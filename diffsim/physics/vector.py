@@ -97,6 +97,7 @@ def choose(condition: jax.Array, yes, no):
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
+@jax.jit  # operation by operation it is some twenty programs to compile
 def orthonormal(normal: jax.Array, u: jax.Array | None = None) -> jax.Array:
     """Rotation (3, 3) whose third column is along ``normal`` and whose first is along ``u``.
 

@@ -79,7 +79,7 @@ class LoopSettings(RunSettings):
         open_ = {name: suited[name] for name in _FILLED if getattr(self, name) is None}
         return dataclasses.replace(self, **open_)
 
-    def optimizer(self) -> optax.GradientTransformation:
+    def transformation(self) -> optax.GradientTransformation:
         top: Any = self.filled().learning_rate
         rate = optax.linear_schedule(top, 0.01 * top, self.steps)
         return optax.chain(optax.clip_by_global_norm(self.clip), optax.adam(rate, b1=0.7, b2=0.95))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from diffsim._adam import adam
 from diffsim._intervals import Interval, mean_interval
 from diffsim.training.evaluate import of_legal
 
@@ -33,47 +34,48 @@ def spin_floor(
         ``known_spin_cm``, mean landing errors of legal returns, over serves, with 95 % intervals.
     """
     task = player.task
-    slopes = jax.vmap(jax.grad(task.loss))
-    optimizer = optax.adam(optax.cosine_decay_schedule(0.03, updates))
 
-    def sample(key):
-        starts = jax.vmap(task.sample)(jax.random.split(key, serves))
-        return jax.tree.map(lambda leaf: jnp.repeat(leaf, spins, axis=0), starts)
+    def search(weights, starts, key):
+        """Answers to each serve, and to each spin of each, from one answer a serve."""
+        judged, descent = jax.random.split(key)
 
-    def update(weights, state, starts, known):
-        slope = slopes(weights, starts)
-        mean = jnp.mean(slope.reshape(serves, spins, -1), axis=1)
-        slope = jnp.where(known, slope, jnp.repeat(mean, spins, axis=0))
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes precisions
-            change, state = optimizer.update(slope, state)
-            return optax.apply_updates(weights, change), state
+        def spread(tree):
+            return jax.tree.map(lambda leaf: jnp.repeat(leaf, spins, axis=0), tree)
 
-    starts = jax.eval_shape(sample, jax.random.key(0))
+        def facing(key):
+            rows = spread(starts)
+            noise = jax.random.normal(key, rows.spin.shape, rows.spin.dtype)
+            return rows.replace(spin=task.serves.spin * noise)
+
+        def loss(answers, key):
+            both = jax.tree.map(lambda *rows: jnp.concatenate(rows), facing(key), faced)
+            unknown, known = answers
+            rows = jnp.concatenate([spread(unknown), known])
+            return jnp.sum(jax.vmap(task.loss)(rows, both))
+
+        faced, keys = facing(judged), jax.random.split(descent, updates)
+        rate = optax.cosine_decay_schedule(0.03, updates)
+        unknown, known = adam(loss, (weights, spread(weights)), keys, rate)
+        return faced, {"unknown_spin_cm": spread(unknown), "known_spin_cm": known}
+
+    sample = jax.vmap(task.sample)
+    starts = jax.eval_shape(lambda key: sample(jax.random.split(key, serves)), jax.random.key(0))
     kind = jnp.result_type(*jax.tree.leaves(starts))
-    weights = jax.ShapeDtypeStruct((serves * spins, task.weight_count), kind)
-    shapes = weights, jax.eval_shape(optimizer.init, weights), starts
-    descend = jax.jit(update).lower(*shapes, jax.ShapeDtypeStruct((), bool)).compile()
+    weights = jax.ShapeDtypeStruct((serves, task.weight_count), kind)
+    compiled = jax.jit(search).lower(weights, starts, jax.random.key(0)).compile()
 
     def find(policy, key):
-        serve_key, *keys = jax.random.split(key, updates + 3)
-        starts = sample(serve_key)
+        serve_key, search_key = jax.random.split(key)
+        starts = sample(jax.random.split(serve_key, serves))
         first = jax.vmap(lambda start: policy(task.observe(start)))(starts)
-
-        def drawn(key):
-            noise = jax.random.normal(key, starts.spin.shape, starts.spin.dtype)
-            return starts.replace(spin=task.serves.spin * noise)
-
+        faced, answers = compiled(first, starts, search_key)
         found = {}
-        for known in (False, True):
-            weights, state, faced = first, optimizer.init(first), drawn(keys[-1])
-            for each in keys[:updates]:
-                seen = faced if known else drawn(each)
-                weights, state = descend(weights, state, seen, jnp.asarray(known))
+        for name, weights in answers.items():
             played = player.outcomes(weights, faced)
             errors = 100 * played["landing_error"].reshape(serves, spins)
             legal = played["legal"].reshape(serves, spins)
             means = [np.mean(row[good]) for row, good in zip(errors, legal) if good.any()]
-            found["known_spin_cm" if known else "unknown_spin_cm"] = mean_interval(np.array(means))
+            found[name] = mean_interval(np.array(means))
         return found
 
     return find

@@ -54,7 +54,7 @@ class Trainer:
 
     def __init__(self, player: Player, settings: RunSettings):
         self.player: Any = player.bound(settings.filled())
-        self._optimizer = settings.optimizer()
+        self._optimizer = settings.transformation()
         self._applied = jax.jit(self._apply)
         # Each as one program: operation by operation they are some sixty to compile.
         self._drawn, self._started = jax.jit(self.player.begin), jax.jit(self._start)

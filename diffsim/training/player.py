@@ -105,7 +105,7 @@ class _OneTrajectory:
 
     def serves(self, key: jax.Array) -> Tree:
         """A batch of starts."""
-        return jax.vmap(self.task.sample)(jax.random.split(key, self.settings.batch))
+        return self._sampled(jax.random.split(key, self.settings.batch))
 
     def answers(self, params: Tree, starts: ArrayLike) -> jax.Array:
         """The network's trajectory weights for each of them, (n, weights)."""
@@ -114,9 +114,9 @@ class _OneTrajectory:
 
     def play(self, policy: Callable, key: jax.Array, count: int = 1000) -> dict[str, np.ndarray]:
         """The task's measures of each of ``count`` serves in the real world."""
-        starts = jax.vmap(self.task.sample)(jax.random.split(key, count))
-        weights = jax.vmap(lambda start: policy(self.task.observe(start)))(starts)
-        return self.outcomes(weights, starts)
+        starts = self._sampled(jax.random.split(key, count))
+        answer = jax.jit(jax.vmap(lambda start: policy(self.task.observe(start))))
+        return self.outcomes(answer(starts), starts)
 
     def evaluate(self, params: Tree, key: jax.Array, count: int) -> dict[str, Interval]:
         return summary(self.play(self.policy(params), key, count))
@@ -124,7 +124,7 @@ class _OneTrajectory:
     def measure(self, params: Tree, key: jax.Array, step: int) -> dict[str, float]:
         """Loss terms and real-world measures."""
         starts = self.serves(key)
-        weights = self.answers(params, starts)
+        weights = self._answered(params, starts)
         terms = self.terms(weights, starts)
         means = {name: float(jnp.mean(term)) for name, term in terms.items()}
         real = summary(self.outcomes(weights, starts))
@@ -156,6 +156,15 @@ class _OneTrajectory:
     @functools.cached_property
     def _graph(self) -> Tree:
         return self._network(jax.random.key(0))[0]
+
+    # As one program each: operation by operation they are some thirty to compile.
+    @functools.cached_property
+    def _sampled(self) -> Callable:
+        return jax.jit(jax.vmap(self.task.sample))
+
+    @functools.cached_property
+    def _answered(self) -> Callable:
+        return jax.jit(self.answers)
 
 
 def repeated(step: Callable) -> Callable:
@@ -241,7 +250,7 @@ class Traced(_OneTrajectory):
         count, chunks = weights.shape[0], []
         rows = np.arange(-(-count // _CHUNK) * _CHUNK) % count  # the last chunk filled up
         for chunk in rows.reshape(-1, _CHUNK):
-            part = jax.tree.map(operator.itemgetter(chunk), (weights, starts))
+            part = self._rows((weights, starts), chunk)
             chunks.append(jax.device_get(self._measures(*part)))
         return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *chunks)
 
@@ -253,6 +262,10 @@ class Traced(_OneTrajectory):
     @functools.cached_property
     def _measures(self) -> Callable:
         return jax.jit(jax.vmap(self.task.measures))
+
+    @functools.cached_property
+    def _rows(self) -> Callable:
+        return jax.jit(lambda tree, rows: jax.tree.map(operator.itemgetter(rows), tree))
 
 
 class Hosted(_OneTrajectory):
