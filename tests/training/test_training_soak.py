@@ -17,10 +17,10 @@ from diffsim.training.metrics import read
 pytestmark = pytest.mark.slow  # compiles or starts so much that the default run has no room
 
 KINDS = {
-    "train": {"steps": 600},
-    "closed-loop": {"steps": 600, "loop": True},
-    "black-box": {"steps": 100, "host": True, "workers": 2, "gradient": "spsa"},
-    "two-processes": {"steps": 100},
+    "train": {"steps": 120},
+    "closed-loop": {"steps": 120, "loop": True},
+    "black-box": {"steps": 60, "host": True, "workers": 2, "gradient": "spsa"},
+    "two-processes": {"steps": 60},
 }
 
 
