@@ -76,7 +76,10 @@ def ended(started):
 
 
 def soak(kind, folder: Path, kills: int, seed: int = 0) -> dict[str, float]:
-    """Kill until enough were killed, resuming in between; runs that finish are compared."""
+    """Kill until enough were killed, resuming in between; runs that finish are compared.
+
+    A process has at most half of the time that a run takes, so that most are killed, some twice.
+    """
     rng, begun = random.Random(seed), time.perf_counter()
     straight = ended(launch(kind, folder / "straight"))
     expected = [row["step"] for row in read(folder / "straight" / "metrics.csv")]
@@ -88,7 +91,7 @@ def soak(kind, folder: Path, kills: int, seed: int = 0) -> dict[str, float]:
     while figures["kills"] < kills or out.exists():
         started, before = launch(kind, out), Checkpoints(out / "checkpoints").steps()
         if figures["kills"] < kills:
-            end = time.monotonic() + rng.uniform(0.1 * longest, longest)
+            end = time.monotonic() + rng.uniform(0.05 * longest, 0.5 * longest)
             while time.monotonic() < end and all(one.process.is_alive() for one in started):
                 time.sleep(0.01)
         running = [one for one in started if one.process.is_alive()]
