@@ -311,6 +311,13 @@ def test_a_full_disk_is_told_and_the_run_goes_on_bit_for_bit(tmp_path, finished,
     assert [row["step"] for row in read(tmp_path / "metrics.csv")] == [0, 4, 8, 12, 16, 20]
 
 
+def test_checkpoints_that_are_a_file_are_told_before_work(tmp_path):
+    (tmp_path / "checkpoints").write_text("x")
+    with pytest.raises(NotADirectoryError, match="expected a folder, got a file"):
+        train(Trainer(Traced(Point()), settings(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
 @pytest.mark.parametrize("place", ["file", "below", "read-only"])
 def test_a_folder_that_cannot_be_is_told_before_work(tmp_path, monkeypatch, capsys, place):
     (tmp_path / "file").write_text("x")
