@@ -5,6 +5,7 @@ run compiled the others find, workers and started programs alike.
 """
 
 import atexit
+import gc
 import os
 import tempfile
 
@@ -24,6 +25,8 @@ import jax.numpy as jnp
 import pytest
 from hypothesis import settings
 
+# Tracing makes many objects that live: to look through them after every 700 new ones costs a sixth.
+gc.set_threshold(20_000, 20, 50)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -36,6 +39,7 @@ def pytest_configure(config):
     """The default run compiles without optimising; slow ones, such as benchmarks, as users do."""
     if config.option.markexpr == "not slow" and not os.environ.get("XLA_FLAGS"):
         flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        flags += " --xla_cpu_parallel_codegen_split_count=1"  # every core has a test of its own
         if jaxlib.version.__version_info__ < (0, 11):  # later ones do not know it, and abort
             flags += " --xla_cpu_use_fusion_emitters=false"
         os.environ["XLA_FLAGS"] = flags

@@ -47,8 +47,14 @@ def numbers(trainer):
     return np.concatenate([np.asarray(leaf, float).ravel() for leaf in leaves])
 
 
-def main():
-    changes = json.loads(sys.argv[1])
+def logged(changes, folder):
+    """As the program, its output in files of a folder."""
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    main(changes)
+
+
+def main(changes):
     last, host = changes.pop("die", None), changes.pop("host", False)
     workers = changes.pop("workers", 0)
 
@@ -71,4 +77,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(json.loads(sys.argv[1]))

@@ -52,8 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
         FileExistsError: another process has it.
         OSError: the folder cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "expected a folder, got a file", str(folder))
+    _no_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "run.lock").open("a+") as file:
         try:
@@ -79,8 +78,14 @@ def locked(folder: Path) -> Iterator[None]:
             file.truncate(0)
 
 
+def _no_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "expected a folder, got a file", str(folder))
+
+
 def _check(settings: Any) -> None:
     checkpoints = Checkpoints(settings.out / "checkpoints")
+    _no_file(checkpoints.folder)
     steps = checkpoints.steps()
     if steps and not settings.resume:
         raise FileExistsError(

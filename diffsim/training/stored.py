@@ -47,8 +47,8 @@ class Stored:
                 names = (f.name for f in dataclasses.fields(typing.cast(Any, self)))
                 free = ", ".join(_flag(type(self), name) for name in names if MAY_CHANGE.get(name))
                 raise ValueError(
-                    f"{_flag(type(self), field.name)}: expected {old!r} as in {path}, got {new!r}; "
-                    f"only {free} may change when a run is resumed"
+                    f"{_flag(type(self), field.name)}: expected {short(repr(old))} as in {path}, "
+                    f"got {short(repr(new))}; only {free} may change when a run is resumed"
                 )
 
     def save(self, path: Path) -> None:

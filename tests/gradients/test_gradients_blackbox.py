@@ -261,6 +261,8 @@ def test_settings_are_checked(settings, error, message):
 def test_penalty_is_finite():
     with pytest.raises(ValueError, match="Penalty: expected a finite loss, got inf"):
         Penalty(float("inf"))
+    with pytest.raises(TypeError, match="Penalty: expected a real number, got <U1"):
+        Penalty("3")
 
 
 def test_rows_are_checked():

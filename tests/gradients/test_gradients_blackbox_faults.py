@@ -145,6 +145,20 @@ def test_a_declared_output_is_held_to():
         jax.grad(BlackBox(lambda x: None, method=CentralDifference()))(jnp.ones(1))
 
 
+@pytest.mark.parametrize(("most", "beyond"), [(2**31 - 1, 2**40), (3e38, 1e39)])
+def test_a_number_that_the_declared_type_has_no_room_for_is_told(most, beyond):
+    """No 2**40 that becomes 0, no 1e39 that becomes infinite and hides in a bounded loss."""
+    output = np.zeros((), "int32" if isinstance(most, int) else "float32")
+
+    def results(size):
+        return BlackBox(lambda x: size, output=output, loss=np.tanh).results(np.ones((1, 1)))
+
+    assert results(most) == output.dtype.type(most)
+    told = f"simulator: expected a number in {output.dtype}, got {beyond}"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        results(beyond)
+
+
 def test_inside_jit_the_message_stays_and_box_jit_gives_the_error_itself():
     box = BlackBox(simulators.faulty, method=CentralDifference())
 

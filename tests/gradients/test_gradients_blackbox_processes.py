@@ -64,6 +64,26 @@ box.results(np.ones((1, 1)))
     assert gone(behind)
 
 
+def test_a_program_that_computes_with_jax_as_it_is_imported_can_have_workers(tmp_path):
+    """A worker forks: with JAX in use before, the simulator would wait for threads that are not."""
+    text = """
+import jax, jax.numpy as jnp
+import numpy as np
+from diffsim.gradients.blackbox import BlackBox
+
+EYE = jnp.eye(3)
+
+def simulator(x):
+    return float(jnp.linalg.det(EYE * jnp.asarray(x)))
+
+if __name__ == "__main__":
+    with BlackBox(simulator, workers=1, timeout=20.0) as box:
+        print(box.results(np.full((1, 3), 2.0)))
+"""
+    out, err = launch(tmp_path, text).communicate(timeout=60)
+    assert (out, err) == ("[8.]\n", "")
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_exit_of_the_simulator_is_its_error(workers):
     with (

@@ -62,7 +62,7 @@ def test_workers_give_the_same_update(tmp_path):
     assert len(processes) == 1
     other.player.close()
     assert not workers
-    assert not processes[0].is_alive()
+    assert processes[0].poll() is not None
 
 
 def test_an_error_of_the_simulator_ends_the_run_and_keeps_the_state(tmp_path):

@@ -117,7 +117,7 @@ def test_reading_changes_nothing(tmp_path):
 
 CHANGED = [
     ("batch", 5, "--batch: expected 4 as in "), ("learning_rate", 1e-2, "--learning-rate: "),
-    ("gradient", "spsa", "--gradient: expected 'pathwise'"), ("hidden", (9,), "--hidden: "),
+    ("gradient", "spsa", "--gradient: expected 'pathwise'"), ("hidden", (9,) * 999, "--hidden: "),
     ("seed", 1, "--seed: "), ("robot", "arm", "--task: expected 'paddle'"), ("clip", 2.0, "--clip"),
     ("spin", 1.0, "--spin: "), ("target", (1.0, 0.0), "--target"), ("generator", "dmp", "--gen"),
 ]  # fmt: skip
@@ -130,8 +130,9 @@ def test_what_may_not_change_is_named_by_its_flag(tmp_path, name, value, message
     other = settings(tmp_path, resume=True, **{name: value})
     with pytest.raises(
         ValueError, match=f"^{re.escape(message)}.* only --steps, --log-every, --check"
-    ):
+    ) as caught:
         other.check_resumes(tmp_path / "settings.json")
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
     assert (tmp_path / "settings.json").read_bytes() == before
 
 
@@ -308,6 +309,13 @@ def test_a_full_disk_is_told_and_the_run_goes_on_bit_for_bit(tmp_path, finished,
     train(again)
     assert bits(again.state) == finished
     assert [row["step"] for row in read(tmp_path / "metrics.csv")] == [0, 4, 8, 12, 16, 20]
+
+
+def test_checkpoints_that_are_a_file_are_told_before_work(tmp_path):
+    (tmp_path / "checkpoints").write_text("x")
+    with pytest.raises(NotADirectoryError, match="expected a folder, got a file"):
+        train(Trainer(Traced(Point()), settings(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
 
 
 @pytest.mark.parametrize("place", ["file", "below", "read-only"])

@@ -28,7 +28,7 @@ class Penalty:
     value: float
 
     def __post_init__(self):
-        if not np.isfinite(self.value):
+        if not np.isfinite(real("Penalty", self.value)):
             raise ValueError(f"Penalty: expected a finite loss, got {self.value!r}")
 
 

@@ -19,7 +19,7 @@ def checked(result: Tree, output: Tree, lead: tuple[int, ...] = ()) -> Tree:
 
     Raises:
         TypeError: another structure or type.
-        ValueError: another shape.
+        ValueError: another shape, or a number that the type has no room for.
     """
     try:
         jax.tree.map(lambda *_: None, output, result)
@@ -43,7 +43,12 @@ def _leaf(name: str, value: Tree, expected: Tree, lead: tuple[int, ...]) -> np.n
         if array.dtype.kind not in "fiu":
             raise TypeError(f"{name}: expected a real number, got {array.dtype} ({value!r:.80})")
     elif weak and np.can_cast(array.dtype, expected.dtype, "same_kind"):
-        array = array.astype(expected.dtype)
+        with np.errstate(over="ignore"):
+            cast = array.astype(expected.dtype)
+        whole = cast.dtype.kind in "iu"
+        if cast != array if whole else np.isfinite(cast) != np.isfinite(array):
+            raise ValueError(f"{name}: expected a number in {cast.dtype}, got {value!r}")
+        array = cast
     elif array.dtype != expected.dtype:
         raise TypeError(f"{name}: expected dtype {expected.dtype}, got {array.dtype}")
     if array.shape != shape:

@@ -1,24 +1,25 @@
-"""Spawned worker processes that outlive what a simulator does to them.
+"""Worker processes that outlive what a simulator does to them.
 
 ``concurrent.futures`` and ``loky`` give up the whole pool when one worker dies, ``pebble`` when one
 is killed while idle, and it leaves the children of one that hangs; here a worker that is killed or
 hangs is replaced, with its children. Each has a pipe of its own, so none can die with a lock.
 """
 
+import contextlib
 import multiprocessing
 import pickle
-import runpy
 import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
+from multiprocessing import spawn
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 from diffsim._types import Tree
 from diffsim.gradients.blackbox.worker import RETIRED
@@ -54,8 +55,9 @@ def pickled(simulator: Callable) -> bytes:
 
 @dataclass(eq=False)
 class _Worker:
-    process: Any
+    process: subprocess.Popen
     connection: Connection
+    life: Connection  # says nothing: each end tells the other by closing that its process ended
     ready: bool = False
     calls: deque[int] = field(default_factory=deque)  # sent and unanswered; the first one runs
     since: float = field(default_factory=time.monotonic)
@@ -68,30 +70,36 @@ class _Worker:
 
 
 def _start(payload: bytes, limits: tuple[float, float]) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    start = {"arguments": (theirs, payload, *limits)}
+    program = spawn.get_preparation_data("worker")  # where its main module is, among others
+    program["authkey"] = bytes(program["authkey"])
+    (ours, theirs), (life, their_life) = multiprocessing.Pipe(), multiprocessing.Pipe()
+    ends = theirs.fileno(), their_life.fileno()
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     path = str(Path(__file__).with_name("worker.py"))
-    process = context.Process(
-        target=runpy.run_path, args=(path, start, "__diffsim_worker__"), daemon=True
-    )
     # Blocked for the child from its first instruction on: Ctrl-C is the parent's to handle.
-    resource_tracker.ensure_running()  # its start would unblock it
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
+        process = subprocess.Popen(
+            [sys.executable, *flags, path, *map(str, ends)],
+            pass_fds=ends,
+            stdin=subprocess.DEVNULL,
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    theirs.close()
-    return _Worker(process, ours)
+        theirs.close()
+        their_life.close()
+    with contextlib.suppress(OSError):  # it has ended already, which is seen later
+        ours.send((program, payload, *limits))
+    return _Worker(process, ours, life)
 
 
 def _end(workers: list[_Worker]) -> None:
     for worker in workers:
         worker.process.terminate()  # it kills what runs the simulator, and all that this started
     for worker in workers:
-        worker.process.join()
+        worker.process.wait()
         worker.connection.close()
+        worker.life.close()
     workers.clear()
 
 
@@ -172,7 +180,7 @@ class _Run:
                     self.send(worker)
             until = min((w.alive_until(self.timeout) for w in self.workers), default=0.0)
             pause = min(max(until - time.monotonic(), 0.0), GLANCE)
-            wait([end for w in self.workers for end in (w.connection, w.process.sentinel)], pause)
+            wait([end for w in self.workers for end in (w.connection, w.life)], pause)
             for worker in list(self.workers):
                 self.receive(worker)
         return [self.outcomes[index] for index in range(len(self.calls))]
@@ -188,7 +196,7 @@ class _Run:
 
     def receive(self, worker: _Worker) -> None:
         """Everything it has to say, then whether it died or takes too long."""
-        messages, died = [], worker.process.exitcode is not None
+        messages, died = [], worker.process.poll() is not None
         try:
             while worker.connection.poll():
                 messages.append(worker.connection.recv())
@@ -223,8 +231,9 @@ class _Run:
         self.pool.replaced += 1
 
     def died(self, worker: _Worker) -> None:
-        worker.process.join(5)
-        code = worker.process.exitcode
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it closed its pipe and lives on
+            worker.process.wait(5)
+        code = worker.process.returncode
         if not worker.ready:
             self.failed_starts += 1
             if self.failed_starts > 1:

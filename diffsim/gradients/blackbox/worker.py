@@ -1,6 +1,7 @@
 """The child's side of a worker: load the simulator, answer calls, end with the parent.
 
-Run by path (``runpy``), so that a child imports the simulator and nothing of diffsim or JAX.
+Run by path, so that it imports the simulator and nothing of diffsim or JAX; and the program's main
+module, as :mod:`multiprocessing` does, only once it has forked: with JAX in use it could not.
 """
 
 import contextlib
@@ -11,7 +12,9 @@ import os
 import pickle
 import resource
 import signal
+import sys
 import traceback
+from multiprocessing import spawn
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -28,16 +31,13 @@ def portable(error: BaseException) -> BaseException:
     return error
 
 
-def go_on_in_a_child(connection: Connection) -> None:
+def go_on_in_a_child(connection: Connection, life: Connection) -> None:
     """Fork: the child returns from here; this process stays until the child and all it started end.
 
     It ends them itself when the program asks for that (SIGTERM) or is gone. Orphans come to it,
     whatever group or session they have made their own (prctl(2): PR_SET_CHILD_SUBREAPER); where
     there is no such thing, those of the child's group alone end with it.
     """
-    program = multiprocessing.parent_process()
-    if program is None:
-        return
     os.setsid()
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
     told, tell = os.pipe()
@@ -53,12 +53,13 @@ def go_on_in_a_child(connection: Connection) -> None:
             signal.signal(number, signal.SIG_DFL)
         os.close(told)
         os.close(tell)
+        life.close()
         os.setsid()
         _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         return
     connection.close()
     code = None
-    while code is None and program.sentinel not in (ready := wait([told, program.sentinel])):
+    while code is None and life not in (ready := wait([told, life])):
         if told in ready and signal.SIGTERM in os.read(told, 512):
             break
         code = _ended(child)
@@ -124,12 +125,26 @@ def called(simulator, arguments: tuple) -> Any:  # JAX names its trees, which is
         raise RuntimeError(f"simulator: expected a result, got sys.exit({end.code!r})") from end
 
 
-def serve(connection: Connection, payload: bytes, most_calls: float, most_memory: float) -> None:
+def prepare(program: dict[str, Any]) -> None:
+    """Import the program's main module; one that would start workers as it is imported fails."""
+    process: Any = multiprocessing.current_process()
+    process._inheriting = True
+    try:
+        spawn.prepare(program)
+    finally:
+        del process._inheriting
+
+
+def serve(connection: Connection) -> None:
     """Answer each call of each chunk by (index, worked, result or error).
 
     One that has answered ``most_calls``, or had more than ``most_memory``, says so and ends.
     """
-    go_on_in_a_child(connection)
+    try:
+        program, payload, most_calls, most_memory = connection.recv()
+    except (EOFError, OSError):  # the parent is gone
+        return
+    prepare(program)
     answered = 0
     try:
         simulator = pickle.loads(payload)
@@ -140,7 +155,7 @@ def serve(connection: Connection, payload: bytes, most_calls: float, most_memory
     while True:
         try:
             chunk = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         for index, arguments in chunk:
             try:
@@ -161,5 +176,7 @@ def serve(connection: Connection, payload: bytes, most_calls: float, most_memory
                 return
 
 
-if __name__ == "__diffsim_worker__":
-    serve(*globals()["arguments"])
+if __name__ == "__main__":
+    ends = [Connection(int(end)) for end in sys.argv[1:]]
+    go_on_in_a_child(*ends)
+    serve(ends[0])
