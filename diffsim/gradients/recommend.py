@@ -59,10 +59,12 @@ def recommend(
 
     Eight random lines of 65 points through x tell jumps (a difference that bisection does not
     shrink), wiggles (how often the slope changes sign, and how large they are against the whole
-    variation) and noise (derivatives that are not those of the values around). 256 draws tell the
-    variances of both kinds of gradient and whether their means differ, as they do where the loss
-    jumps, however often or far from the lines. About 1,400 evaluations in all. A stochastic loss
-    has one key a line, so jumps that its noise moves about are seen where a line meets one.
+    variation) and noise (derivatives that are not those of the values around, on top of a smooth
+    loss; where little is left of a smooth loss and a point asked twice gives one value, that is
+    chaos). 256 draws tell the variances of both kinds of gradient and whether their means differ,
+    as they do where the loss jumps, however often or far from the lines. About 1,500 evaluations
+    in all. A stochastic loss has one key a line, so jumps that its noise moves about are seen
+    where a line meets one.
 
     Args:
         loss: tree → scalar (with ``key=`` if stochastic).
@@ -86,6 +88,8 @@ def recommend(
     probes = _probe_lines(problem, line_key, noise_key, sigma)
     if probes["differentiable"]:
         _, smooth, rough, scores = both_terms(problem, Gaussian(sigma), 256, 1, None)
+        lost = float(jnp.mean(~jnp.isfinite(smooth).all(axis=1)))
+        probes["failed_slopes"] = max(probes["failed_slopes"], lost)
         probes["pathwise_variance"] = float(spread(smooth))
         probes["score_variance"] = float(spread(rough))
         # A linear loss has no jumps, but in many dimensions most of the noise of score terms: its
@@ -123,44 +127,52 @@ def _probe_lines(
     # Wiggles: what is left of each line after a quintic, against the whole variation.
     residues = [v - np.polyval(np.polyfit(grid / sigma, v, 5), grid / sigma) for v in values]
     residue = float(np.sqrt(np.mean(np.square(residues)) * POINTS / (POINTS - 6)))
+    deviation = float(np.sqrt(np.mean(np.var(values, axis=1))))
     probes |= {
         "residue": residue / span if span else 0.0,
-        "turns": float(np.median(_turns(values))),
+        "turns": _turns(np.diff(values, axis=1)),
+        "explained": 1 - (residue / deviation) ** 2 if deviation else 1.0,
     }
     probes["jump"] = _largest_jump(along, lines, grid, values, dtype) / span if span else 0.0
     # Fine noise: difference tables on either side of x, so that a kink there does not count.
     fine_step = 1e-4 * sigma
     close = fine_step * np.concatenate([np.arange(1, 10), -np.arange(1, 10)])
-    near = across(lines, jnp.asarray(close, dtype)).reshape(LINES, 2, 9)
-    tables = jnp.min(jax.vmap(jax.vmap(measured_noise))(near), axis=1)
+    near, again = (across(lines, jnp.asarray(close, dtype)) for _ in range(2))
+    tables = jnp.min(jax.vmap(jax.vmap(measured_noise))(near.reshape(LINES, 2, 9)), axis=1)
+    differs = float(jnp.max(jnp.abs(again - near)))
     rounding = float(jnp.finfo(dtype).eps) * np.max(np.abs(values))
     fine = float(jnp.median(tables))
     probes["fine_noise"] = fine / span if span and fine > 100 * rounding else 0.0
+    probes["repeat"] = differs / span if span and differs > 100 * rounding else 0.0
     probes["noise"] = (
         float(np.std(values[:, POINTS // 2])) / span if span and keys is not None else 0.0
     )
     if probes["differentiable"]:
-        probes["mismatch"] = _mismatch(along, lines, grid[4::8], fine_step, dtype)
+        slopes, apart = _slopes(along, lines, grid[4::8], fine_step, dtype)
+        probes["mismatch"] = float(np.median(apart))
+        probes["slope_turns"] = _turns(slopes)
+        probes["failed_slopes"] = float(np.mean(~np.isfinite(slopes)))
     return probes
 
 
-def _turns(values: np.ndarray) -> list[int]:
-    """How often the slope of each line changes sign; stretches where it is 0 do not count."""
-    signs = [np.sign(np.diff(line)) for line in values]
-    return [int(np.sum(np.diff(sign[sign != 0]) != 0)) for sign in signs]
+def _turns(slopes: np.ndarray) -> float:
+    """How often the slope of a line changes sign, median; stretches where it is 0 do not count."""
+    signs = [np.sign(line[line != 0]) for line in slopes]
+    return float(np.median([np.sum(np.diff(sign) != 0) for sign in signs]))
 
 
-def _mismatch(along, lines, places, step, dtype) -> float:
-    """Median of |slope − difference over ±step| / (|slope| + |difference|), 0 for 0/0."""
+def _slopes(along, lines, places, step, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes s and |s − difference over ±step| / (|s| + |difference|), 0 for 0/0."""
 
-    def apart(line, place):
+    def both(line, place):
         slope = jax.grad(lambda distance: along(line, distance))(place)
         rise = (along(line, place + step) - along(line, place - step)) / (2 * step)
         total = jnp.abs(slope) + jnp.abs(rise)
-        return jnp.abs(slope - rise) / jnp.where(total == 0, 1, total)
+        return slope, jnp.abs(slope - rise) / jnp.where(total == 0, 1, total)
 
-    each = jax.jit(jax.vmap(jax.vmap(apart, (None, 0)), (0, None)))
-    return float(jnp.median(each(lines, jnp.asarray(places, dtype))))
+    each = jax.jit(jax.vmap(jax.vmap(both, (None, 0)), (0, None)))
+    slopes, apart = each(lines, jnp.asarray(places, dtype))
+    return np.asarray(slopes, np.float64), np.asarray(apart, np.float64)
 
 
 def _differentiates(problem: Problem) -> bool:
@@ -199,21 +211,30 @@ def _largest_jump(along, lines, grid, values, dtype) -> float:
 
 def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Recommendation:
     """The first condition that holds, in the order in which they do harm."""
-    dimension, able = problem.dimension, bool(probes["differentiable"])
+    failed = probes.get("failed_slopes", 0.0)
+    dimension, able = problem.dimension, bool(probes["differentiable"]) and not failed
     smoothed = EvolutionStrategies(sigma, samples=samples)
     ratio = probes.get("pathwise_variance", 0.0) / max(probes.get("score_variance", 1.0), 1e-300)
 
     def answer(condition, method, reason):
+        if failed:
+            reason += f"; {failed:.0%} of its derivatives are not finite"
         return Recommendation(method, condition, reason, probes)
 
-    blind = probes.get("mismatch", 1.0) > 0.3
-    if probes["fine_noise"] and blind:
+    blind = not probes.get("mismatch", 1.0) <= 0.3
+    lasting = probes["repeat"] == 0  # a point asked twice gives one value
+    chaotic = blind and lasting and probes["explained"] < 0.5 and probes["fine_noise"]
+    if probes["fine_noise"] and blind and not chaotic:
         why = f"noise of {probes['fine_noise']:.2g} of its variation at 1e-4 σ"
+        if not lasting:
+            why += f", of {probes['repeat']:.2g} where one point is asked twice"
         if dimension <= 16:
             return answer("noisy", CentralDifference(sigma), f"{why}: difference over σ instead")
         return answer("noisy", smoothed, f"{why}: derivatives see only that, values do not")
+    # A sawtooth turns as often, but by jumps: its slopes do not turn.
+    turning = blind or probes["jump"] <= 0.02 or probes["slope_turns"] >= 2
     wiggly = probes["turns"] > POINTS / 8 and probes["residue"] > 0.01
-    if wiggly and (blind or probes["jump"] <= 0.02):  # a sawtooth turns as often, but by jumps
+    if chaotic or (wiggly and turning):
         why = (
             f"{probes['turns']:.0f} turns a line of {POINTS} points, wiggles of "
             f"{probes['residue']:.0%} of its variation: derivatives grow without meaning"
@@ -245,7 +266,8 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
     if able:
         why = f"no jump, {probes['turns']:.0f} turns, derivatives {ratio:.2g} times as varied"
         return answer("smooth", Pathwise(), f"{why} as score terms: differentiate")
+    unable = "but its derivatives fail" if failed else "but JAX cannot differentiate it"
     if dimension <= 64:
-        return answer("smooth", Richardson(), "smooth, but JAX cannot differentiate it")
+        return answer("smooth", Richardson(), f"smooth, {unable}")
     haar = RandomDirections(Haar(min(dimension, samples)), samples=1)
-    return answer("smooth", haar, f"smooth, not differentiable by JAX, d = {dimension}")
+    return answer("smooth", haar, f"smooth, {unable}, d = {dimension}")

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from diffsim._text import short
 from diffsim.identification.arcs import accelerations, arcs, scatter
 from diffsim.identification.contacts import Bounce, FreeFlight, between, passes
 from diffsim.identification.observations import Observations
@@ -19,6 +20,8 @@ _NOISE = 5e-3  # m, where neither given nor told by the samples
 # ball that rolls by some hundredths. Of inches and of times in frames it is 39 and below 1/500.
 _LEAST, _MOST = 1 / 500, 30.0
 FAR = 4.0  # times the noise: what is not explained
+_CLOSE = 1e-2  # of the median time between samples: stands still meanwhile
+_APART = 8.0  # times the noise of a coordinate: two looks at one place, once in 1e13
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def first_look(problem: FlightResiduals, names: Sequence[str], noise: float | No
     observations, world = problem.observations, problem.world
     scattered = scatter(observations)
     sigma = noise if noise is not None else scattered if scattered > 0 else _NOISE
+    _check_stamps(observations, noise or 0.0)
     pieces = arcs(observations, sigma)
     _check_units(observations, pieces, sigma, float(np.linalg.norm(world.gravity)))
     found: list[list[FreeFlight]] = [[] for _ in pieces]
@@ -71,6 +75,27 @@ def first_look(problem: FlightResiduals, names: Sequence[str], noise: float | No
     theta = [_guess(name, contacts, float(get(flown, name))) for name in names]
     adrift = np.array([any(arc.sigma > FAR * sigma for arc in flight) for flight in found])
     return Look(np.array(theta), starts, until, tuple(contradicted), adrift, scattered, sigma)
+
+
+def _check_stamps(observations: Observations, noise: float) -> None:
+    """No ball moves between two samples that are all but at one time."""
+    steps = np.diff(observations.times, axis=1)
+    close = steps < _CLOSE * np.nanmedian(steps, axis=1, keepdims=True)
+    if not close.any():
+        return
+    seen = np.linalg.norm(np.diff(observations.positions, axis=1), axis=-1)
+    either = np.pad(close, ((0, 0), (0, 1))) | np.pad(close, ((0, 0), (1, 0)))
+    others = np.where(either[..., None], np.nan, observations.positions)
+    sigma = scatter(dataclasses.replace(observations, positions=others))
+    moved = np.argwhere(close & (seen > _APART * max(noise, sigma if sigma > 0 else _NOISE)))
+    if moved.size:
+        flight, sample = moved[0]
+        raise ValueError(
+            f"observations: expected samples at their times, got {steps[flight, sample]:.3g} s "
+            f"between two that are {1e3 * seen[flight, sample]:.3g} mm apart: trajectory "
+            f"{short(observations.names[flight])} at {observations.times[flight, sample]:.6g} s "
+            f"after its first, the first of {len(moved)}"
+        )
 
 
 def _check_units(

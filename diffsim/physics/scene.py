@@ -32,7 +32,8 @@ from diffsim.physics.surfaces import Surface, axes, edge
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World
 
-MAX_MEMORY = 4e9  # of a flight, bytes
+MAX_MEMORY = 4e9  # of a flight and its description, bytes
+_DESCRIBED = 2_100  # of an impact as lists, text and JSON, bytes
 MAX_BYTES = 500_000  # of a file: a second of parsing
 MAX_SURFACES = 256
 MAX_NAME = 60  # characters
@@ -167,7 +168,8 @@ def _scene(data: Mapping) -> Scene:
     state = BallState.create(**{key: value for key, value in ball.items() if key in STATE})
     duration, step = float(top["duration"]), float(top.get("step", 0.05))
     itemsize = jnp.dtype(jnp.result_type(float)).itemsize
-    size = memory(duration / step, room(duration), len(paths), itemsize)
+    impacts = room(duration)
+    size = memory(duration / step, impacts, len(paths), itemsize) + _DESCRIBED * impacts
     if size > MAX_MEMORY:
         raise SceneError(
             f"duration: expected what takes at most {MAX_MEMORY:.0e} bytes, got {duration:g} s in "
@@ -194,7 +196,7 @@ def jacobian(scene: Scene) -> jax.Array:
 def describe(scene: Scene, rollout: Rollout) -> dict[str, Any]:
     """A rollout as plain lists and numbers, for JSON; what is not finite becomes None."""
 
-    impacts = rollout.impacts
+    impacts = jax.device_get(rollout.impacts)
     found = [i for i, valid in enumerate(impacts.valid.tolist()) if valid]
     return {
         "final": {

@@ -143,6 +143,35 @@ def stairs(width):
     return lambda x: jnp.sum(jnp.floor(x / width) * width)
 
 
+def lorenz(x):
+    """30 time units from (x, 25) by Euler steps: 1e-16 has grown to the attractor's size."""
+
+    def step(state, _):
+        a, b, c = state
+        rate = jnp.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c])
+        return state + 5e-3 * rate, None
+
+    start = jnp.append(x, jnp.asarray(25, x.dtype))
+    return jax.lax.scan(step, start, length=6_000)[0][0]
+
+
+def shaken(share):
+    """A simulator on the host that never gives one value twice."""
+    draw = np.random.default_rng(0)
+
+    def values(a):
+        return share * np.sum(a**2, axis=-1) + 0.05 * draw.normal(size=a.shape[:-1])
+
+    return lambda x: jax.pure_callback(
+        values, jax.ShapeDtypeStruct((), x.dtype), x, vmap_method="expand_dims"
+    )
+
+
+def unguarded(x):
+    """Smooth, with derivatives of 0 · ∞."""
+    return jnp.sum(x**2) + jnp.where(x[0] > 9, jnp.sqrt(x[0] - 9), 0)
+
+
 ADVICE = {
     "quadratic": (Q, X, "smooth", "Pathwise"),
     "host": (host, jnp.ones(2), "smooth", "Richardson"),
@@ -152,6 +181,12 @@ ADVICE = {
     "stiff": (spring, jnp.zeros(2), "stiff", "InverseVariance"),
     "calm map": (LogisticMap(2), jnp.array([0.7]), "smooth", "Pathwise"),
     "chaotic map": (LogisticMap(12), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
+    "spent map": (LogisticMap(90), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
+    "overflowing map": (LogisticMap(2_000), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
+    "lorenz": (lorenz, jnp.array([1.0, 2.0]), "chaotic", "EvolutionStrategies"),
+    "shaken": (shaken(1.0), jnp.ones(3), "noisy", "CentralDifference"),
+    "shaken alone": (shaken(1e-3), jnp.ones(3), "noisy", "CentralDifference"),
+    "unguarded": (unguarded, jnp.ones(2), "smooth", "Richardson"),
     "fine noise": (lambda x: jnp.sum(x**2) + 1e-3 * jnp.sin(1e7 * x[0]), jnp.ones(2),
                    "noisy", "CentralDifference"),
     "high jump": (lambda x: jnp.where(jnp.sum(x) > 1, 1.0, 0.0) + jnp.sum(x**2) / 100,

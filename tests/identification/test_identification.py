@@ -25,6 +25,7 @@ from diffsim.identification import (
 from diffsim.identification.arcs import arcs, scatter
 from diffsim.identification.contacts import FreeFlight, between, passes
 from diffsim.identification.fit import get, put
+from diffsim.identification.start import _check_stamps
 from diffsim.physics import BallState, Surface, World, floor, net, paddle, simulate, table
 from diffsim.physics.interpolate import states_at
 from reports import identify as report
@@ -157,6 +158,23 @@ def test_other_units_than_m_and_s_are_refused_before_work(seen, metre, second):
     other = Observations.create(second * seen.times[:3], metre * seen.positions[:3])
     with pytest.raises(ValueError, match=r"expected m and s, got arcs that accelerate by .* 9\.81"):
         identify(other, WORLD, NAMES)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_samples_that_moved_between_stamps_that_stand_still(seen, late):
+    """A stamp 1 ns from its neighbour's says where; two cameras that look at once say nothing."""
+    times = seen.times[:3].copy()
+    sample = 12 if late else 10
+    times[1, 11] = times[1, sample] + (-1e-9 if late else 1e-9)
+    first = min(sample, 11)
+    text = rf"got 1e-09 s between two .* trajectory 1 at {times[1, first]:.6g} s .* first of 1$"
+    with pytest.raises(ValueError, match=text):
+        identify(Observations.create(times, seen.positions[:3]), WORLD, NAMES)
+    draw = np.random.default_rng(0)
+    twice = np.repeat(times[:1, :40:2], 2, axis=1)
+    twice[:, 1::2] += 1e-6
+    looks = np.repeat(seen.positions[:1, :40:2], 2, axis=1) + 2e-3 * draw.normal(size=(1, 40, 3))
+    _check_stamps(Observations.create(twice, looks), noise=0.0)
 
 
 def parabola(start, velocity, times, gravity=(0, 0, -9.81)):

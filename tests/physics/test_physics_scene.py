@@ -39,6 +39,9 @@ BAD = {
     "step too short": ("step = 1e-9\n" + BALL,
         "duration: expected what takes at most 4e+09 bytes, got 1 s in steps of 1e-09 s, "
         "which take 4e+11"),
+    "too long": (BALL.replace("1.0", "2e5"),
+        "duration: expected what takes at most 4e+09 bytes, got 200000 s in steps of 0.05 s, "
+        "which take 6.6e+09"),
     "wrong shape": ("gravity = [0, -9.81]\n" + BALL,
         "gravity: expected numbers of shape [3], finite, got [0, -9.81]"),
     "wrong shape of a matrix": (DISK + "center_polynomial = [[0, 0]]\n",
@@ -104,6 +107,7 @@ def test_unreadable_files(tmp_path):
 def test_what_is_left_out_has_its_default():
     scene = scenes.loads(SURFACE + "kind = 'table'\n[[surface]]\nkind = 'net'\nname = 'mesh'\n")
     assert (scene.duration, scene.step, scene.paths) == (1.0, 0.05, ())
+    assert scenes.loads(BALL.replace("1.0", "1e5")).duration == 1e5  # a day fits into memory
     assert scene.world.gravity.tolist() == [0, 0, -9.81]
     assert [surface.name for surface in scene.world.surfaces] == ["table", "mesh"]
     assert scene.world.surfaces[0].center.tolist() == [0, 0, 0.76]
