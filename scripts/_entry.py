@@ -1,6 +1,7 @@
 """How every script begins and ends: flags that all share, errors in one line."""
 
 import dataclasses
+import gc
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from importlib.metadata import version
 from itertools import dropwhile, takewhile
 from pathlib import Path
 from threading import Timer, get_ident
@@ -39,6 +41,9 @@ def entry(main: Callable[[], object]) -> None:
             it found, or both in a pair.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
+    if version("jaxlib").startswith("0.10."):  # a third less to compile; later ones know no such
+        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    gc.set_threshold(20_000, 20, 50)  # tracing makes many objects that live
     if not _taken("--no-cache"):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache()))
     if _taken("--debug"):
