@@ -1,6 +1,7 @@
 """A run in a step-wise task as a person sees it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,7 @@ from diffsim.envs import EnvState
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.report import pages, progress
 from diffsim.report.film import Motion, placed
+from diffsim.report.stage import QUICK
 from diffsim.report.track import Track
 from diffsim.training.closed_loop import LoopSettings
 from diffsim.training.evaluate import rows
@@ -47,16 +49,16 @@ def run(settings: LoopSettings, console: Console | None = None) -> dict[str, Int
 def _page(trainer: Trainer, measures: dict[str, Interval], count: int = 3) -> Path:
     settings, env = trainer.settings, cast(PaddleEnv, trainer.player.env)
     keys = jax.random.split(jax.random.key(FRESH + 1), count)
-    played = [episode(env, trainer.policy(), key) for key in keys]
+    played = episodes(env, trainer.policy(), keys)
     history = read(settings.out / "metrics.csv")
     page = settings.out / "report.html"
     return pages.closed_loop(page, env.world, played, history, rows(measures), settings)
 
 
-def episode(
-    env: PaddleEnv, act: Callable[[jax.Array], jax.Array], key: jax.Array
-) -> tuple[Track, Motion]:
-    """The ball and the paddles of one episode, to its end by the rules or by its limit."""
+def episodes(
+    env: PaddleEnv, act: Callable[[jax.Array], jax.Array], keys: jax.Array
+) -> list[tuple[Track, Motion]]:
+    """The ball and the paddles of an episode a key, to its end by the rules or by its limit."""
 
     def step(state: EnvState, _):
         action = act(state.obs)
@@ -64,19 +66,34 @@ def episode(
         poses = [servo(jnp.zeros((), state.place.dtype)) for servo in servos]
         return env.step(state, action), (rollout, poses, state.done)
 
-    def play(start: EnvState):
-        return jax.lax.scan(step, start, length=env.limit)[1]
+    @partial(jax.jit, compiler_options=QUICK)
+    def play(keys):
+        return jax.vmap(lambda key: jax.lax.scan(step, env.reset(key), length=env.limit)[1])(keys)
 
-    rollouts, poses, done = jax.device_get(jax.jit(play)(env.reset(key)))
-    steps = int((~done).sum())
-    pieces = [Track.of(jax.tree.map(lambda leaf, i=i: leaf[i], rollouts)) for i in range(steps)]
-    paddles = [placed(pose.position, pose.rotation)[:steps] for pose in poses]
-    return Track.joined(pieces, env.period), Motion(env.period * np.arange(steps), paddles)
+    def drawn(rollouts, poses, done):
+        steps = int((~done).sum())
+        pieces = [Track.of(jax.tree.map(lambda leaf, i=i: leaf[i], rollouts)) for i in range(steps)]
+        paddles = [placed(pose.position, pose.rotation)[:steps] for pose in poses]
+        return Track.joined(pieces, env.period), Motion(env.period * np.arange(steps), paddles)
+
+    found = jax.device_get(play(keys))
+    return [drawn(*jax.tree.map(lambda leaf, i=i: leaf[i], found)) for i in range(len(keys))]
 
 
-def trained(trainer: Trainer, console: Console) -> None:
-    """Train, telling how it goes."""
-    with progress.counting("training", trainer.settings.steps, console) as tell:
+def trained(trainer: Trainer, console: Console, *, ahead: bool = True) -> None:
+    """Train, telling how it goes.
+
+    Args:
+        ahead: compile what trains and what measures side by side before; else within the first
+            update, whose seconds it then is.
+    """
+    counting = progress.counting("training", trainer.settings.steps, console)
+    with counting as tell, progress.beside() as submit:
+        if ahead:
+            compiled = submit(trainer.compile)
+            if first():
+                trainer.measure()
+            compiled.result()
 
         def told(row):
             if "return" in row:

@@ -1,7 +1,7 @@
 """A training run as a person sees it: a progress bar, a table before and after, and pictures."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -43,12 +43,8 @@ def run(settings: Settings, console: Console | None = None) -> dict[str, Any] | 
         pass  # what cannot be is told before it costs anything
     console = console or Console(quiet=not first())
     trainer = Trainer(settings.player(), settings)
-    beside = ThreadPoolExecutor(1)
-    with closing(trainer.player):
-        try:
-            return _run(settings, trainer, console, beside.submit)
-        finally:
-            beside.shutdown(wait=False, cancel_futures=True)
+    with closing(trainer.player), progress.beside() as submit:
+        return _run(settings, trainer, console, submit)
 
 
 def _run(

@@ -43,7 +43,7 @@ class ArmHitsTarget(HitToTarget):
         *,
         torque_weight: ArrayLike = 0.02,
         limit_weight: ArrayLike = 50.0,
-        miss_weight: ArrayLike = 5.0,
+        miss_weight: ArrayLike = 10.0,
         **settings: Any,
     ) -> "ArmHitsTarget":
         """The task with checked settings; the others are those of :class:`HitToTarget`.

@@ -1,6 +1,7 @@
 """How well a policy does in whole episodes of a step-wise task, with 95 % intervals."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +11,9 @@ import numpy as np
 from diffsim._intervals import Interval, mean_interval, wilson
 from diffsim._types import Tree
 from diffsim.envs import Env, EnvState
+from diffsim.training.evaluate import in_chunks
+
+_CHUNK = 64  # episodes played by one call
 
 
 class Episodes:
@@ -41,7 +45,8 @@ class Episodes:
 
     def play(self, params: Tree, key: jax.Array, count: int) -> dict[str, np.ndarray]:
         """The sums over each of ``count`` episodes, its ``steps`` and whether it was ``done``."""
-        return jax.device_get(self._play(params, self._start(jax.random.split(key, count))))
+        starts = self._start(jax.random.split(key, count))
+        return in_chunks(partial(self._play, params), starts, _CHUNK)
 
     def evaluate(self, params: Tree, key: jax.Array, count: int = 1000) -> dict[str, Interval]:
         """``count`` fresh episodes, with 95 % intervals.

@@ -10,8 +10,27 @@ import numpy as np
 
 from diffsim._intervals import Interval, mean_interval, wilson
 from diffsim._text import short
+from diffsim._types import Tree
 
 FRESH = 1_000_003  # added to a run's seed for the serves that judge it, never those of training
+
+
+def in_chunks(play: Callable[[Tree], Tree], rows: Tree, size: int) -> Tree:
+    """``play(rows)`` on the host, played in chunks of one size: any number of rows compiles once.
+
+    >>> import jax.numpy as jnp
+    >>> in_chunks(jnp.sqrt, jnp.array([1.0, 4.0, 9.0]), 2).tolist()
+    [1.0, 2.0, 3.0]
+    """
+    count = len(jax.tree.leaves(rows)[0])
+    numbers = np.arange(-(-count // size) * size) % count  # the last chunk filled up
+    parts = [jax.device_get(play(_rows(rows, part))) for part in numbers.reshape(-1, size)]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *parts)
+
+
+@jax.jit
+def _rows(tree: Tree, numbers: np.ndarray) -> Tree:
+    return jax.tree.map(lambda leaf: leaf[numbers], tree)
 
 
 def as_measures(stored: Any, path: Path) -> dict[str, Interval]:

@@ -6,7 +6,6 @@ A player is all that a trainer knows of a task. The third, episode by episode, i
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
@@ -21,7 +20,7 @@ from diffsim.gradients import estimate, surrogate
 from diffsim.gradients.blackbox import BlackBox
 from diffsim.tasks import HostTask, Serving, Task
 from diffsim.training import processes, sharding
-from diffsim.training.evaluate import summary
+from diffsim.training.evaluate import in_chunks, summary
 from diffsim.training.policy import MLP
 
 KEYS = 4  # that a player may draw with, at the start of a run and in each update
@@ -247,12 +246,7 @@ class Traced(_OneTrajectory):
         return self._terms(weights, starts)
 
     def outcomes(self, weights, starts):
-        count, chunks = weights.shape[0], []
-        rows = np.arange(-(-count // _CHUNK) * _CHUNK) % count  # the last chunk filled up
-        for chunk in rows.reshape(-1, _CHUNK):
-            part = self._rows((weights, starts), chunk)
-            chunks.append(jax.device_get(self._measures(*part)))
-        return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *chunks)
+        return in_chunks(lambda part: self._measures(*part), (weights, starts), _CHUNK)
 
     # Compiled once for each record, the task's settings constants in them.
     @functools.cached_property
@@ -262,10 +256,6 @@ class Traced(_OneTrajectory):
     @functools.cached_property
     def _measures(self) -> Callable:
         return jax.jit(jax.vmap(self.task.measures))
-
-    @functools.cached_property
-    def _rows(self) -> Callable:
-        return jax.jit(lambda tree, rows: jax.tree.map(operator.itemgetter(rows), tree))
 
 
 class Hosted(_OneTrajectory):

@@ -253,7 +253,7 @@ class Settings(RunSettings):
         words = [word for argument in arguments for word in argument.split("=")]
         flags = ("--task", "--robot", "--simulator")
         asked = {value for flag, value in itertools.pairwise(words) if flag in flags}
-        arm = cls(robot="arm", hidden=(128, 128), steps=1000)
+        arm = cls(robot="arm", hidden=(128, 128), steps=1500)
         if "mujoco" in asked:
             return dataclasses.replace(
                 arm,

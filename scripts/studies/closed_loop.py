@@ -58,7 +58,7 @@ def compare(
                     )  # fmt: skip
                     # Anew for each seed, so that every run's seconds count its compilation.
                     trainer = Trainer(settings.player(), settings)
-                    report.trained(trainer, console)
+                    report.trained(trainer, console, ahead=False)
                     measures = report.fresh(trainer)
                 harness.save(file, measures)
             last[f"{name}, seed {seed}"] = as_measures(read_json(file), file)
