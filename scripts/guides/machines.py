@@ -64,6 +64,13 @@ print("d(mean height)/d(gravity):", jax.jit(jax.grad(mean_height))(world.gravity
 # `pip install 'diffsim-jax[gpu]'`; nothing else changes. `python scripts/benchmark.py accelerator`
 # measures every kernel there: error against float64, time over the memory floor, compile time.
 #
+# ## Compiling
+# The first call of a program compiles it: some 20 s on one core for the gradient of a hitting task.
+# The scripts keep what was compiled in the user's cache folder; elsewhere
+# `JAX_COMPILATION_CACHE_DIR=FOLDER` does. On jaxlib 0.10 alone (Python 3.11) a CPU compiles a third
+# faster with `XLA_FLAGS=--xla_cpu_use_fusion_emitters=false`, set before JAX starts, as the scripts
+# do; later versions end with an error when they are given it.
+#
 # ## Where numbers go
 # A run writes `metrics.csv` and TensorBoard events (extra `tensorboard`: `tensorboard --logdir
 # runs`). To send them elsewhere, pass a callback; it gets a dict a row, and `{"step": n}` after
