@@ -1,6 +1,6 @@
 """What the table-tennis tasks share: the court, its bounds, and how good a stroke is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from diffsim._types import ArrayLike
 from diffsim.envs.base import Channel
 from diffsim.envs.paddle import fields
 from diffsim.physics import BallState, Rollout, World, net, paddle, table
+from diffsim.physics.interpolate import hermite
 from diffsim.physics.surfaces import NET_CLEARANCE, NET_HEIGHT, TABLE_HEIGHT
 
 LEVEL = TABLE_HEIGHT + 0.02  # of the centre of a ball on the table, m
@@ -69,6 +70,28 @@ def reach_cost(ball: BallState, place: jax.Array, home: jax.Array) -> jax.Array:
     return jnp.exp(-(((ball.position[0] - home[0]) / 0.3) ** 2)) * far
 
 
+def edge_cost(
+    ball: BallState, time: jax.Array, period: float, ends: Sequence[jax.Array], world: World
+) -> jax.Array:
+    """By how many radii R a paddle meets a ball further from its middle c than half of one.
+
+    max(0, (|x − c| − r)/R − 1/2): no derivative shows that further out it would miss.
+
+    Args:
+        ball: at the impact.
+        time: since the begin of the control step, s.
+        period: of the step, s.
+        ends: of the paddle's centre, its place and rate at the begin and at the end of the step.
+        world: with the paddle.
+
+    Returns:
+        ().
+    """
+    middle, _ = hermite(time / period, period, *ends)
+    off = safe_sqrt(jnp.sum((ball.position - middle) ** 2)) - world.ball.radius
+    return jnp.maximum(off / world.surfaces[PADDLE].disk_radius - 0.5, 0)
+
+
 def table_tennis(
     world: World | None, sides: tuple[int, ...], reach: ArrayLike, **rest: Any
 ) -> dict[str, Any]:
@@ -107,11 +130,11 @@ def out(ball: BallState) -> jax.Array:
     return (z < floor) | (jnp.abs(x) > end) | (jnp.abs(y) > side)
 
 
-def events(rollout: Rollout) -> Iterator[tuple[jax.Array, jax.Array, BallState, BallState]]:
-    """Each impact in order of time: whether it is one, the surface, the ball before and after."""
+def events(rollout: Rollout) -> Iterator[tuple[Any, ...]]:
+    """Each impact in order: whether it is one, the time, the surface, the ball before and after."""
     impacts = rollout.impacts
     for row in range(impacts.valid.shape[0]):
         yield jax.tree.map(
             lambda leaf, r=row: leaf[r],
-            (impacts.valid, impacts.surface, impacts.before, impacts.after),
+            (impacts.valid, impacts.time, impacts.surface, impacts.before, impacts.after),
         )

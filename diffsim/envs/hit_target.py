@@ -10,7 +10,6 @@ from diffsim.envs import court
 from diffsim.envs.base import Channel, EnvState
 from diffsim.envs.paddle import PaddleEnv
 from diffsim.physics import BallState, Rollout, Status, World
-from diffsim.physics.interpolate import hermite
 from diffsim.tasks import Serves
 
 
@@ -19,10 +18,9 @@ class HitToTargetLoop(PaddleEnv):
     """The closed loop of :class:`diffsim.tasks.HitToTarget`, with a target drawn at each start.
 
     While the ball comes, each step costs 0.3 times ``court.reach_cost``. The stroke brings
-    ``court.aim_quality``, less 2 for each radius by which the paddle meets the ball further from
-    its middle than half of one: no derivative shows that further out it misses. A landing on the
-    far half brings 2 / (1 + (error/0.3)²). The episode is done when the return lands, or the ball
-    is out: below z = 0.5 m, |x| > 2.4 m or |y| > 1.5 m.
+    ``court.aim_quality``, less twice ``court.edge_cost``; a landing on the far half
+    2 / (1 + (error/0.3)²). The episode is done when the return lands, or the ball is out: below
+    z = 0.5 m, |x| > 2.4 m or |y| > 1.5 m.
 
     Attributes:
         serves: where serves come from.
@@ -87,12 +85,9 @@ class HitToTargetLoop(PaddleEnv):
         )
         strokes = landed = landing_error = jnp.zeros_like(reward)
         over = jnp.asarray(False)
-        bat, ends = self.world.surfaces[court.PADDLE], (before, after)
-        moved = [x[0, :3] for state in ends for x in (state.place, state.rate)]
-        for time, (valid, surface, met, left) in zip(rollout.impacts.time, court.events(rollout)):
-            middle, _ = hermite(time / self.period, self.period, *moved)
-            off = safe_sqrt(jnp.sum((met.position - middle) ** 2)) - self.world.ball.radius
-            missed = jnp.maximum(off / bat.disk_radius - 0.5, 0)
+        ends = [x[0, :3] for state in (before, after) for x in (state.place, state.rate)]
+        for valid, time, surface, met, left in court.events(rollout):
+            cost = court.edge_cost(met, time, self.period, ends, self.world)
             stroke = valid & ~over & ~struck & (surface == court.PADDLE)
             strokes += stroke.astype(reward.dtype)
             quality = court.aim_quality(left, target, -self.world.gravity[2])
@@ -101,7 +96,7 @@ class HitToTargetLoop(PaddleEnv):
             landed += lands.astype(reward.dtype)
             error = safe_sqrt(jnp.sum((met.position[:2] - target) ** 2))
             landing_error += jnp.where(lands, error, 0)
-            reward += jnp.where(stroke, quality - 2 * missed, 0)
+            reward += jnp.where(stroke, quality - 2 * cost, 0)
             reward += jnp.where(lands, 2 / (1 + (error / 0.3) ** 2), 0)
             struck, over = struck | stroke, over | falls
         done = over | court.out(after.ball) | (rollout.status != Status.OK)

@@ -21,10 +21,11 @@ class Rally(PaddleEnv):
 
     The policy plays the paddle in turn and sees the court from its end, the other one goes home:
     half a turn about z takes either player's game to the other's. A stroke must follow exactly one
-    bounce on the striker's half. It brings ``court.aim_quality`` towards the target, and its
-    bounce v_x/(3 m/s), at most 1, as a ball that comes on slowly dies before the other paddle. Each
-    step costs 0.3 times ``court.reach_cost`` of the paddle in turn. The episode is done by a fault,
-    or when the ball is out: below z = 0.5 m, |x| > 2.4 m or |y| > 1.5 m.
+    bounce on the striker's half. It brings ``court.aim_quality`` towards the target, less twice
+    ``court.edge_cost``, and its bounce v_x/(3 m/s), at most 1, as a ball that comes on slowly dies
+    before the other paddle. Each step costs 0.3 times ``court.reach_cost`` of the paddle in turn.
+    The episode is done by a fault, or when the ball is out: below z = 0.5 m, |x| > 2.4 m or
+    |y| > 1.5 m.
 
     The policy sees what it does in :class:`HitToTargetLoop`, whose network can go on here.
 
@@ -103,9 +104,12 @@ class Rally(PaddleEnv):
         second, bounced = before.memory["second"], before.memory["bounced"]
         near, home = (choose(second, x[1], x[0]) for x in (after.place, self.home))
         reward = -0.3 * court.reach_cost(after.ball, near, home)
+        moved = [x for state in (before, after) for x in (state.place, state.rate)]
+        ends = [choose(second, x[1, :3], x[0, :3]) for x in moved]
         strokes = bounces = jnp.zeros_like(reward)
         fault = jnp.asarray(False)
-        for valid, surface, met, left in court.events(rollout):
+        for valid, time, surface, met, left in court.events(rollout):
+            cost = court.edge_cost(met, time, self.period, ends, self.world)
             live, on_table = valid & ~fault, surface == court.TABLE
             bounce = live & on_table & ~bounced & ((met.position[0] > 0) == second)
             stroke = live & bounced & (surface == jnp.where(second, court.PADDLE + 1, court.PADDLE))
@@ -113,7 +117,8 @@ class Rally(PaddleEnv):
             target = self.target * self._turned(second)[:2]
             quality = court.aim_quality(left, target, -self.world.gravity[2])
             pace = jnp.minimum(jnp.abs(left.velocity[0]) / PACE, 1)
-            reward += jnp.where(stroke, quality, 0) + jnp.where(bounce, pace, 0)
+            reward += jnp.where(stroke, quality - 2 * cost, 0)
+            reward += jnp.where(bounce, pace, 0)
             strokes += stroke.astype(reward.dtype)
             bounces += bounce.astype(reward.dtype)
             second, bounced = second ^ stroke, (bounced | bounce) & ~stroke

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Self, cast
 
 import optax
 import tyro
@@ -39,18 +39,24 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     },
 }
 HALF = ((0.3, -0.5), (1.2, 0.5))  # where targets are drawn, m
-# Of a gradient an update, each with the rate that suits it. Muon gives the momentum of a matrix
-# singular values of 1, and leaves vectors to Adam (K. Jordan et al., Muon, 2024; optax.contrib).
-OPTIMIZERS: dict[str, tuple[Any, float]] = {
-    "muon": (optax.contrib.muon, 3e-2),
-    "adam": (optax.adam, 3e-3),
-}
 # What estimators were called in closed loops.
 RENAMED = {
     "analytic": "pathwise",
     "reinforce": "score-function",
     "interpolated": "inverse-variance",
 }
+
+
+def muon(rate: optax.ScalarOrSchedule, b1: float = 0.9, b2: float = 0.999):
+    """Momentum of which each matrix has singular values of 1; Adam, with β₁ and β₂, of vectors.
+
+    Source: K. Jordan et al., Muon: an optimizer for hidden layers in neural networks (2024).
+    """
+    return optax.contrib.muon(rate, adam_b1=b1, adam_b2=b2)
+
+
+# What makes an update of a gradient, each with the rate that suits it.
+OPTIMIZERS: dict[str, tuple[Any, float]] = {"muon": (muon, 3e-2), "adam": (optax.adam, 3e-3)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +69,10 @@ class RunSettings(Stored):
     """Updates of the network."""
     batch: int | None = 128
     """Starts for each update."""
+    optimizer: str = "muon"
+    """What makes an update of a gradient: muon, or adam, which needs more of them."""
     learning_rate: float | None = None
-    """Of the optimizer, at its peak."""
+    """Of the optimizer, at its peak. None for what suits it: 0.03 for muon, 0.003 for adam."""
     clip: float = 1.0
     """Largest norm of the gradient; larger ones are scaled down."""
     hidden: tuple[int, ...] = (64, 64)
@@ -91,6 +99,11 @@ class RunSettings(Stored):
                 f"gradient: expected {RENAMED[self.gradient]!r}, as {self.gradient!r} is called now"
             )
         _check.one_of("gradient", self.gradient, self.estimators())
+        _check.one_of("optimizer", self.optimizer, OPTIMIZERS)
+
+    def filled(self) -> Self:
+        rate = self.learning_rate or OPTIMIZERS[self.optimizer][1]
+        return dataclasses.replace(self, learning_rate=rate)
 
     def estimators(self) -> Collection[str]:
         """Names that ``gradient`` may have."""
@@ -116,8 +129,6 @@ class Settings(RunSettings):
     """Updates of the network."""
     batch: int = 128
     """Serves for each update."""
-    optimizer: str = "muon"
-    """What makes an update of a gradient: muon, or adam, which needs about four times as many."""
     learning_rate: float | None = None
     """Of the optimizer, at its peak; it warms up and then falls along a cosine to a hundredth.
     None for what suits it: 0.03 for muon, 0.003 for adam."""
@@ -162,7 +173,6 @@ class Settings(RunSettings):
         for name in ("spin", "floor"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: expected >= 0, got {getattr(self, name)}")
-        _check.one_of("optimizer", self.optimizer, OPTIMIZERS)
         _check.one_of("generator", self.generator, GENERATORS)
         _check.one_of("task", self.robot, TASKS)
         _check.one_of("objective", self.objective, OBJECTIVES)
@@ -180,10 +190,6 @@ class Settings(RunSettings):
 
     def estimators(self) -> Collection[str]:
         return gradients.METHODS
-
-    def filled(self) -> "Settings":
-        rate = self.learning_rate or OPTIMIZERS[self.optimizer][1]
-        return dataclasses.replace(self, learning_rate=rate)
 
     def transformation(self) -> optax.GradientTransformation:
         warm, top = min(50, self.steps // 10), cast(float, self.filled().learning_rate)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffsim import envs
-from diffsim.envs.court import events, reach_cost
+from diffsim.envs.court import edge_cost, events, reach_cost
 from diffsim.envs.servo import Servo
 from diffsim.physics import BallState, World, paddle, simulate
 from diffsim.physics.simulate import Impacts, Rollout
@@ -298,6 +298,25 @@ def test_rules_of_hitting_to_a_target(surfaces, xs, struck, expected):
         np.testing.assert_allclose(metrics["landing_error"], error)
         if not metrics["strokes"]:
             np.testing.assert_allclose(reward, 2 / (1 + (error / 0.3) ** 2))
+
+
+@pytest.mark.parametrize("off", [0.0, 0.03, 0.05, 0.08])
+def test_a_ball_met_outside_half_the_radius_costs(off):
+    """A paddle that moves on evenly meets a ball of radius 2 cm off its middle."""
+    env, rate = envs.make("hit-to-target"), jnp.array([3.0, -2.0, 1.0])
+    begin, time = jnp.array([-1.5, 0.1, 1.0]), 0.7 * env.period
+    ends = begin, rate, begin + env.period * rate, rate
+
+    def cost(x):
+        return edge_cost(BallState.create(x), time, env.period, ends, env.world)
+
+    radius, disk = float(env.world.ball.radius), float(env.world.surfaces[2].disk_radius)
+    at = begin + time * rate + jnp.array([radius, 0.0, off])
+    far = np.hypot(radius, off)
+    expected = max((far - radius) / disk - 0.5, 0)
+    np.testing.assert_allclose(cost(at), expected, atol=1e-12)
+    slope = np.array([radius, 0, off]) / far / disk * (expected > 0)
+    np.testing.assert_allclose(jax.grad(cost)(at), slope, atol=1e-9)
 
 
 def test_a_ball_that_is_carried_is_not_juggled():

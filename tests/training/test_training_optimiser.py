@@ -20,7 +20,9 @@ def opened(out, **changes):
 
 TRAINERS = {
     "open": lambda out, **changes: opened(out, optimizer="adam", **changes),
-    "closed": lambda out, **changes: Trainer(ClosedLoop(Drift()), loop_settings(out, **changes)),
+    "closed": lambda out, **changes: Trainer(
+        ClosedLoop(Drift()), loop_settings(out, optimizer="adam", **changes)
+    ),
 }
 LEFT = {"open": 0.9, "closed": 0.7}  # of Adam's mean, at each update
 
