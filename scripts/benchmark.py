@@ -35,6 +35,9 @@ def main() -> object:
 
 
 if __name__ == "__main__":
+    import os
+
     from _entry import entry
 
+    os.environ.setdefault("XLA_FLAGS", "")  # what is timed is compiled as a user's program is
     entry(main)

@@ -67,9 +67,10 @@ print("d(mean height)/d(gravity):", jax.jit(jax.grad(mean_height))(world.gravity
 # ## Compiling
 # The first call of a program compiles it: some 20 s on one core for the gradient of a hitting task.
 # The scripts keep what was compiled in the user's cache folder; elsewhere
-# `JAX_COMPILATION_CACHE_DIR=FOLDER` does. On jaxlib 0.10 alone (Python 3.11) a CPU compiles a third
-# faster with `XLA_FLAGS=--xla_cpu_use_fusion_emitters=false`, set before JAX starts, as the scripts
-# do; later versions end with an error when they are given it.
+# `JAX_COMPILATION_CACHE_DIR=FOLDER` does. On jaxlib 0.10 alone (Python 3.11) a CPU compiles in half
+# the time with `XLA_FLAGS=--xla_cpu_use_fusion_emitters=false`, set before JAX starts, as the
+# scripts do (long batches then run up to a third longer); later versions end with an error when
+# they are given it.
 #
 # ## Where numbers go
 # A run writes `metrics.csv` and TensorBoard events (extra `tensorboard`: `tensorboard --logdir
