@@ -29,7 +29,7 @@ SHARED = """every script also takes
   --debug        show the traceback of an error"""
 
 
-def entry(main: Callable[[], object]) -> None:
+def entry(main: Callable[[], object], *, timed: bool = False) -> None:
     """Run a script's main function, and end the program with the code it returns, if any.
 
     An error that is the user's to mend is one line and code 2, an interrupt code 130, a warning a
@@ -39,10 +39,11 @@ def entry(main: Callable[[], object]) -> None:
     Args:
         main: imports what it needs, parses ``sys.argv`` and does the work; returns a code, what
             it found, or both in a pair.
+        timed: whether it measures times: then all is compiled as a user's own program is.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's notes to itself
     # Half as long to compile, and long batches run up to a third longer; later ones know no such.
-    if version("jaxlib").startswith("0.10."):
+    if version("jaxlib").startswith("0.10.") and not timed:
         os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
     gc.set_threshold(20_000, 20, 50)  # tracing makes many objects that live
     if not _taken("--no-cache"):

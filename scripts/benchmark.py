@@ -35,9 +35,6 @@ def main() -> object:
 
 
 if __name__ == "__main__":
-    import os
-
     from _entry import entry
 
-    os.environ.setdefault("XLA_FLAGS", "")  # what is timed is compiled as a user's program is
-    entry(main)
+    entry(main, timed=True)
