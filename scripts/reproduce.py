@@ -24,7 +24,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     **{f"shifted-{name}": (f"the figure {name} in other worlds",
         f"evaluate.py runs/figures/{name} --shifted") for name in ("returns", "randomised")},
     "returns-radar": ("the figure returns gone on with, seen by radar", "train.py --radar "
-        "--warm-start runs/figures/returns --steps 100 --learning-rate 3e-4 --out OUT"),
+        "--warm-start runs/figures/returns --steps 100 --learning-rate 3e-3 --out OUT"),
     "returns-score-function": ("the same without differentiating the simulator",
         "train.py --gradient score-function --samples 16 --sigma 0.05 --out OUT"),
     "gradients": ("gradients on a ball kept up by a paddle", "compare_gradients.py --out OUT"),
