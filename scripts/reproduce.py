@@ -18,6 +18,9 @@ FIGURES: dict[str, tuple[str, str]] = {
     **{name: ("returns under other conditions", f"train.py {flags} --out OUT")
         for name, flags in {
             "spin": "--spin 35", "spin-seen": "--spin 35 --observe-spin",
+            "spin-slow": "--spin 35 --learning-rate 1e-2",
+            "spin-long": "--spin 35 --learning-rate 1e-2 --steps 1600",
+            "spin-adam": "--spin 35 --optimizer adam --steps 1600",
             "any-target": "--any-target", "fastest": "--objective fastest",
             "randomised": "--randomise",
         }.items()},
