@@ -18,13 +18,16 @@ FIGURES: dict[str, tuple[str, str]] = {
     **{name: ("returns under other conditions", f"train.py {flags} --out OUT")
         for name, flags in {
             "spin": "--spin 35", "spin-seen": "--spin 35 --observe-spin",
+            "spin-slow": "--spin 35 --learning-rate 1e-2",
+            "spin-long": "--spin 35 --learning-rate 1e-2 --steps 1600",
+            "spin-adam": "--spin 35 --optimizer adam --steps 1600",
             "any-target": "--any-target", "fastest": "--objective fastest",
             "randomised": "--randomise",
         }.items()},
     **{f"shifted-{name}": (f"the figure {name} in other worlds",
         f"evaluate.py runs/figures/{name} --shifted") for name in ("returns", "randomised")},
     "returns-radar": ("the figure returns gone on with, seen by radar", "train.py --radar "
-        "--warm-start runs/figures/returns --steps 100 --learning-rate 3e-4 --out OUT"),
+        "--warm-start runs/figures/returns --steps 100 --learning-rate 3e-3 --out OUT"),
     "returns-score-function": ("the same without differentiating the simulator",
         "train.py --gradient score-function --samples 16 --sigma 0.05 --out OUT"),
     "gradients": ("gradients on a ball kept up by a paddle", "compare_gradients.py --out OUT"),
