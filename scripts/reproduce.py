@@ -43,11 +43,13 @@ FIGURES: dict[str, tuple[str, str]] = {
         "benchmark.py closed-loop --out OUT"),
     **{f"juggling-{gradient}": ("juggling, one seed", f"{_LOOP} --gradient {gradient} --steps 300")
         for gradient in ("evolution-strategies", "inverse-variance")},
-    "hit-to-target": ("a closed loop", f"{_LOOP} --env hit-to-target --steps 800"),
+    **{f"hit-to-target{n and f'-{n}'}": ("a closed loop",
+        f"{_LOOP} --env hit-to-target --steps 600 --seed {n or 0}") for n in ("", "1", "2")},
     "hit-to-target-score-function": ("the same without derivatives",
         f"{_LOOP} --env hit-to-target --gradient score-function --steps 600"),
-    "rally": ("the network of the figure hit-to-target plays on", f"{_LOOP} --env rally "
-        "--steps 500 --warm-start runs/figures/hit-to-target --learning-rate 2e-3"),
+    **{f"rally{n and f'-{n}'}": (f"the network of the figure hit-to-target{n and f'-{n}'} plays on",
+        f"{_LOOP} --env rally --steps 300 --seed {n or 0} --learning-rate 1e-2 --warm-start "
+        f"runs/figures/hit-to-target{n and f'-{n}'}") for n in ("", "1", "2")},
     "scale": ("data/scale.png", "benchmark.py scale --path OUT/scale.png"),
     "flights": ("constants found", "identify.py data/flights.csv --plot OUT/fit.png"),
     "radar": ("data/radar.png", "radar.py --plot OUT/radar.png"),
