@@ -37,7 +37,8 @@ FIGURES: dict[str, tuple[str, str]] = {
     "arm": ("returns by an arm", "train.py --task arm --out OUT"),
     "mujoco": ("returns in MuJoCo", "train.py --simulator mujoco --steps 300 --out OUT"),
     "mujoco-warm": ("the same from the network of the figure arm", "train.py --simulator mujoco "
-        "--warm-start runs/figures/arm --steps 120 --learning-rate 1e-3 --out OUT"),
+        "--warm-start runs/figures/arm --steps 120 --optimizer adam --learning-rate 1e-3 "
+        "--out OUT"),
     "mujoco-contact": ("restitution in MuJoCo", "benchmark.py mujoco-contact"),
     "juggling": ("data/juggling.png, data/juggling_seconds.png",
         "benchmark.py closed-loop --out OUT"),
