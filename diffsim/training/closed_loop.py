@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from diffsim.training.critic import Critic, CriticState, td_lambda
 from diffsim.training.episodes import Episodes
 from diffsim.training.loop_gradients import GRADIENTS, Loop
 from diffsim.training.player import Player, repeated
-from diffsim.training.settings import OPTIMIZERS, RunSettings
+from diffsim.training.settings import RunSettings
 from diffsim.training.unroll import Actor
 
 _FILLED = ("batch", "deviation", "least_deviation")
@@ -66,6 +66,8 @@ class LoopSettings(RunSettings):
     out: Path = Path("runs/juggle")
     """Folder for metrics and checkpoints."""
 
+    betas: ClassVar[dict[str, float]] = {"b1": 0.7, "b2": 0.95}
+
     def __post_init__(self):
         super().__post_init__()
         self.check_positive(("horizon", "discount", "critic_rate", "deviation", "least_deviation"))
@@ -80,11 +82,8 @@ class LoopSettings(RunSettings):
         open_ = {name: suited[name] for name in _FILLED if getattr(self, name) is None}
         return dataclasses.replace(super().filled(), **open_)
 
-    def transformation(self) -> optax.GradientTransformation:
-        top: Any = self.filled().learning_rate
-        rate = optax.linear_schedule(top, 0.01 * top, self.steps)
-        make, _ = OPTIMIZERS[self.optimizer]
-        return optax.chain(optax.clip_by_global_norm(self.clip), make(rate, b1=0.7, b2=0.95))
+    def schedule(self, top: float) -> optax.Schedule:
+        return optax.linear_schedule(top, 0.01 * top, self.steps)
 
     def player(self) -> Player:
         return ClosedLoop(envs.make(self.env))

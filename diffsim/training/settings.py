@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 
 import optax
 import tyro
@@ -90,6 +90,8 @@ class RunSettings(Stored):
     warm_start: Path | None = None
     """Folder of another run, with whose network to begin, such as one from another simulator."""
 
+    betas: ClassVar[dict[str, float]] = {}  # β₁ and β₂ of Adam, where they are not its own
+
     def __post_init__(self):
         self.check_positive(
             ("steps", "batch", "log_every", "checkpoint_every", "learning_rate", "clip", "hidden")
@@ -109,9 +111,15 @@ class RunSettings(Stored):
         """Names that ``gradient`` may have."""
         raise NotImplementedError
 
+    def schedule(self, top: float) -> optax.Schedule:
+        """The learning rate at each update, at most ``top``."""
+        raise NotImplementedError
+
     def transformation(self) -> optax.GradientTransformation:
         """What makes an update of a gradient."""
-        raise NotImplementedError
+        make, _ = OPTIMIZERS[self.optimizer]
+        rate = self.schedule(cast(float, self.filled().learning_rate))
+        return optax.chain(optax.clip_by_global_norm(self.clip), make(rate, **self.betas))
 
     def player(self) -> Player:
         """How the task that these settings describe is played."""
@@ -191,13 +199,11 @@ class Settings(RunSettings):
     def estimators(self) -> Collection[str]:
         return gradients.METHODS
 
-    def transformation(self) -> optax.GradientTransformation:
-        warm, top = min(50, self.steps // 10), cast(float, self.filled().learning_rate)
-        rate = optax.warmup_cosine_decay_schedule(
+    def schedule(self, top: float) -> optax.Schedule:
+        warm = min(50, self.steps // 10)
+        return optax.warmup_cosine_decay_schedule(
             0.0 if warm else top, top, warm, self.steps, 0.01 * top
         )
-        make, _ = OPTIMIZERS[self.optimizer]
-        return optax.chain(optax.clip_by_global_norm(self.clip), make(rate))
 
     def player(self) -> Player:
         task: Any = self.task()
