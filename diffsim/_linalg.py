@@ -92,6 +92,7 @@ def implicit(equation: Callable, found: jax.Array) -> jax.Array:
     )
 
 
+@jax.jit
 def safe_sqrt(square: jax.Array) -> jax.Array:
     """Square root with derivative zero, not infinite, at zero."""
     positive = square > 0

@@ -1,6 +1,5 @@
 """One smooth stretch of motion: a Runge–Kutta step with dense output."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -69,6 +68,12 @@ def _horner(coefficients: Sequence[Vector], s: jax.Array) -> Vector:
 
 
 @call
+def acceleration(world: World, velocity: Vector, spin: Vector) -> Vector:
+    """Of the free ball, see :meth:`~diffsim.physics.world.World.acceleration`."""
+    return world.acceleration(velocity, spin)
+
+
+@call
 def fly(world: World, state: Body, duration: jax.Array) -> Arc:
     """Free flight for ``duration``: one Dormand–Prince step with quintic dense output.
 
@@ -77,7 +82,6 @@ def fly(world: World, state: Body, duration: jax.Array) -> Arc:
     (Hairer, Nørsett & Wanner, *Solving Ordinary Differential Equations I*, II.6): its errors are
     O(h⁶) in x and O(h⁵) in v; its error is estimated by the embedded step of order 4.
     """
-    acceleration = call(world.acceleration)
     h, v0, w0 = duration, state.velocity, state.spin
     decay = 1 / world.ball.spin_decay_time
     stages: list[Vector] = []
@@ -90,7 +94,7 @@ def fly(world: World, state: Body, duration: jax.Array) -> Arc:
     for before, time, row in zip((0.0, *_STAGE_TIMES), _STAGE_TIMES, _DORMAND_PRINCE):
         v1 = v0 + advance(row) if row else v0
         w1 = w0 * jnp.exp(-decay * h * time) if time > before else w1
-        stages.append(acceleration(v1, w1) * h)
+        stages.append(acceleration(world, v1, w1) * h)
     mean = advance(_POSITION_WEIGHTS)  # of the velocity over the step, less v0
     a0, a1, b0, b1 = stages[0], stages[-1], w0 * (-decay * h), w1 * (-decay * h)
     dv, dw = v1 - v0, w1 - w0
@@ -132,15 +136,3 @@ def coarse(arc: Arc) -> jax.Array:
     start, end = arc.velocity[0], sum(arc.velocity[1:], start=arc.velocity[0])
     squares = start.array**2 + end.array**2 + arc.velocity[1].array ** 2
     return ~(arc.error <= 2e-6 * jnp.sqrt(jnp.sum(squares, axis=0)))
-
-
-def slide(arc: Arc, velocity: Vector, spin: Vector, bend: Vector) -> Arc:
-    """The arc from the start of ``arc`` to the given velocity and spin.
-
-    Its mean velocity is that of an even change plus ``bend``/6.
-    """
-    v, w = arc.velocity[0], arc.spin[0]
-    zero = v * 0
-    return dataclasses.replace(
-        arc, velocity=(v, velocity - v + bend, -bend, zero, zero), spin=(w, spin - w, zero, zero)
-    )

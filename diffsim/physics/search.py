@@ -11,7 +11,7 @@ from flax import struct
 
 from diffsim.physics.arc import Arc
 from diffsim.physics.lanes import repeat
-from diffsim.physics.proximity import Proximity
+from diffsim.physics.proximity import Patch, Proximity
 from diffsim.physics.vector import choose
 
 NODES = 8  # sub-intervals of an arc on which the gap is looked at
@@ -97,6 +97,33 @@ def touch(near: Proximity, radius: jax.Array, size: jax.Array) -> tuple[jax.Arra
     gap = near.gap(radius)
     touches = (gap <= tiny / 25) & (gap > -radius) & (near.margin >= 0)
     return touches, jnp.where(touches, gap, 0.0), tiny
+
+
+def starts_inside(patch: Patch, near: Proximity, radius: jax.Array) -> jax.Array:
+    """Whether a ball is in a surface by its radius or more, as a search would not find, (B,).
+
+    Behind an unbounded one-sided surface it is however far; behind a patch it may pass below.
+
+    Args:
+        patch, near: of all surfaces, (…, S, B), and how the ball stands to them.
+        radius: of the ball, m.
+    """
+    within = (near.distance > -radius) | jnp.isinf(near.margin)
+    solid = ~patch.two_sided
+    if near.edge_radius is not None:
+        solid |= near.edge_radius >= 0
+    return jnp.any(solid & (near.distance <= 0) & (near.margin >= 0) & within, axis=0)
+
+
+def depth_in(near: Proximity, radius: jax.Array, size: jax.Array) -> jax.Array:
+    """How deep a ball is in a surface, m; 0 where that is the radius or more, or rounding.
+
+    Args:
+        near, radius, size: see :func:`touch`.
+    """
+    depth = -near.gap(radius)
+    within = (near.margin >= 0) & (depth > rounding(size + radius)) & (depth < radius)
+    return jnp.where(within, depth, 0.0)
 
 
 def crossing(

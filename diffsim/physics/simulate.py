@@ -1,11 +1,10 @@
 """Play the world forward: from a state and a paddle path to a rollout."""
 
-import dataclasses
 import enum
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from html import escape
 
 import jax
@@ -18,8 +17,7 @@ from diffsim.physics import pieces
 from diffsim.physics.contact.base import Contact, Impacts, Plan
 from diffsim.physics.contact.free import fly_freely
 from diffsim.physics.contact.impulse import Impulse
-from diffsim.physics.court import Court
-from diffsim.physics.state import BallState, Body
+from diffsim.physics.state import BallState
 from diffsim.physics.surfaces import Path
 from diffsim.physics.world import World
 
@@ -33,11 +31,12 @@ class Status(enum.IntEnum):
     TOO_FAST = 3  # for the step: it stays where drag would throw it back more than stop it
     ROUGH_PATH = 4  # for the step: a path jumps, or moves too fast to be known between its samples
     COARSE_STEP = 5  # for the air: on some arc it is followed to no better than 1e-6 of the arc;
-    # for a ball that rolls over an edge, held by it, or whose slip turns back on a steep slope
+    # for a ball that rolls over an edge, held by it, or whose slip turns round within few steps
     TOO_FAR = 6  # from the origin for the precision: positions are known to no 1/100 of the radius
     STARTS_INSIDE = 7  # of a surface, by more than the radius
     TWO_CONTACTS = 8  # at once, in a corner, a groove or between plate and table: the ball met two
     # surfaces in turn without end, within 1/100 of a step, until max_impacts
+    CROSSED = 9  # a surface: the ball came into it over a border that has no edge, or from behind
 
 
 @struct.dataclass
@@ -160,9 +159,9 @@ def memory(steps: float, impacts: float, driven: int = 0, itemsize: int = 4) -> 
         itemsize: of a number, bytes.
 
     >>> memory(40, 28, driven=1)
-    64800
+    72800
     """
-    return itemsize * (50 * (steps + impacts) + 320 * steps * driven)
+    return itemsize * (50 * (steps + impacts) + 370 * steps * driven)
 
 
 def _as(dtype, leaf):
@@ -174,31 +173,10 @@ def _is_pytree(path: Callable) -> bool:
     return not jax.tree_util.all_leaves([path])
 
 
-def inside(world: World, state: BallState, series: Sequence[jax.Array]) -> jax.Array:
-    """Whether a ball is in a surface by its radius or more, as the engine would not find, ().
-
-    Behind an unbounded one-sided surface it is however far; behind a patch it may pass below.
-
-    Args:
-        series: of each driven surface, (K, 12, N + 1).
-    """
-    body = jax.tree.map(lambda leaf: leaf[:, None, None], Body.of(state))
-    begin = -jnp.ones((1, 1), state.position.dtype)
-    moving = [pieces.rates(own[0, ..., None, None], begin, begin, 2) for own in series]
-    court = Court.of(world)
-    court = dataclasses.replace(court, rows=court.rows[..., None])
-    patch, _, near = court.near(moving, body)
-    radius = world.ball.radius
-    within = (near.distance > -radius) | jnp.isinf(near.margin)
-    solid = ~patch.two_sided
-    if court.plates:
-        solid |= patch.edge_radius >= 0
-    return jnp.any(solid & (near.distance <= 0) & (near.margin >= 0) & within)
-
-
 def _alternate(impacts: Impacts, step: jax.Array) -> jax.Array:
     """Whether the last three impacts were on two surfaces in turn and all but at once, ()."""
-    return (jnp.ptp(impacts.surface[-2:]) > 0) & (jnp.ptp(impacts.time[-3:]) < step / 100)
+    one, two = impacts.surface[-2:]
+    return (one != two) & (impacts.time[-1] - impacts.time[-3] < step / 100)
 
 
 @functools.cache
@@ -206,7 +184,7 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
     """One compiled function for each size, so that equal calls compile once."""
 
     def run(world, state, paths, duration, contact):
-        times = duration * jnp.linspace(0, 1, count + 1, dtype=duration.dtype)
+        times = duration * np.linspace(0, 1, count + 1, dtype=duration.dtype)
         ends, grid = pieces.boundaries(paths, times)
         still = jax.lax.stop_gradient(paths)  # contact models that need a derivative ask again
         series = [pieces.pieces(path, ends[:-1], ends[1:]) for path in still]
@@ -217,19 +195,21 @@ def _compiled(count: int, max_impacts: int) -> Callable[..., Rollout]:
         finite = jnp.all(jnp.isfinite(jnp.concatenate(seen)))
         far = jnp.max(jnp.sum(jnp.abs(flight.states.position), axis=-1))
         far = far * float(jnp.finfo(times.dtype).eps) > world.ball.radius / 100
-        cut, rough = ~flight.finished, [miss > pieces.ROUGH for _, miss in series]
-        doubts = {  # the first that holds is told, causes before what they lead to
+        doubts, cut = flight.doubts, ~flight.finished
+        rough = [miss > pieces.ROUGH for _, miss in series]
+        told = {  # the first that holds is told, causes before what they lead to
             Status.NOT_FINITE: ~finite,
             Status.TOO_FAR: far if world.surfaces else False,
-            Status.STARTS_INSIDE: bool(world.surfaces) and inside(world, state, plan.series),
+            Status.STARTS_INSIDE: doubts.inside,
             Status.ROUGH_PATH: functools.reduce(operator.or_, rough) if rough else False,
-            Status.TOO_FAST: cut & flight.too_fast,
+            Status.CROSSED: doubts.crossed,
+            Status.TOO_FAST: cut & doubts.too_fast,
             Status.TWO_CONTACTS: cut & _alternate(flight.impacts, times[1]),
             Status.IMPACTS_EXHAUSTED: cut,
-            Status.COARSE_STEP: flight.coarse,
+            Status.COARSE_STEP: doubts.coarse,
         }
         status = jnp.asarray(Status.OK)
-        for doubt, holds in reversed(doubts.items()):
+        for doubt, holds in reversed(told.items()):
             status = jnp.where(holds, doubt, status)
         return Rollout(times, flight.states, flight.impacts, flight.final, status)
 

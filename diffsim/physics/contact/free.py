@@ -1,12 +1,10 @@
 """Flight where there is nothing to meet: no search for impacts, whatever the contact model."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
 from diffsim.physics.arc import coarse, stable
-from diffsim.physics.contact.base import Flight, Marks, Plan, collect, row
+from diffsim.physics.contact.base import Doubts, Flight, Marks, Plan, collect, row
 from diffsim.physics.contact.tape import free_arc
 from diffsim.physics.lanes import full, lane_count, lanes, sized
 from diffsim.physics.state import Body
@@ -37,5 +35,4 @@ def _flown(world, plan: Plan, start, *, max_impacts: int) -> Flight:
     (_, flying, rough), (rows, flown) = jax.lax.scan(step, (Body.of(start), ~no, no), lengths)
     reached = jnp.cumsum(flown, axis=0, dtype=jnp.int32)
     marks = Marks(reached, jnp.zeros_like(reached), jnp.full_like(reached, -1))
-    flight = collect(start, rows, marks, plan.grid, max_impacts)
-    return dataclasses.replace(flight, coarse=rough, too_fast=~flying)
+    return collect(start, rows, marks, plan.grid, Doubts(rough, ~flying, no, no), max_impacts)

@@ -10,11 +10,11 @@ from flax import struct
 from diffsim import _check
 from diffsim.physics import pieces
 from diffsim.physics.arc import coarse, stable
-from diffsim.physics.contact.base import Flight, Marks, Plan, collect, impact_rows, row
+from diffsim.physics.contact.base import Doubts, Flight, Marks, Plan, collect, impact_rows, row
+from diffsim.physics.contact.resting import at_rest, sliding
 from diffsim.physics.contact.tape import (
     Tape,
     after_arc,
-    at_rest,
     free_arc,
     jets_along,
     replayed,
@@ -22,16 +22,18 @@ from diffsim.physics.contact.tape import (
 )
 from diffsim.physics.court import Court, beside, pick
 from diffsim.physics.lanes import each, full, lane_count, lanes, sized, where_any
-from diffsim.physics.proximity import proximity
+from diffsim.physics.proximity import Patch, proximity
 from diffsim.physics.search import (
     GRAZING_SPEED,
     NODES,
     bracketed,
+    depth_in,
     first_contact,
     leaving,
     nearest,
     pushed,
     refined,
+    starts_inside,
 )
 from diffsim.physics.state import Body
 from diffsim.physics.vector import choose
@@ -84,8 +86,8 @@ class Impulse:
         record = lanes(sized(_searched, max_impacts))(*fixed)
         moving = _moving(plan, record, max_impacts)
         rows = _differentiable((*scene, state, moving), (plan.data, record))
-        flight = lanes(sized(collect, max_impacts))(state, rows, record.marks, plan.grid)
-        return dataclasses.replace(flight, coarse=record.coarse, too_fast=record.too_fast)
+        whole = lanes(sized(collect, max_impacts))
+        return whole(state, rows, record.marks, plan.grid, record.doubts)
 
 
 @struct.dataclass
@@ -96,16 +98,13 @@ class Record:
         rows: of :func:`~diffsim.physics.contact.base.collect`, (A, 16, B).
         tape: what its derivative needs of it.
         marks: how the rows make up the flight.
-        coarse: whether a step was too long for the air, for a way over an edge, or for a slip that
-            turns back, (B,).
-        too_fast: whether the ball stopped where a step would not be stable, (B,).
+        doubts: what may be wrong with it.
     """
 
     rows: jax.Array
     tape: Tape
     marks: Marks
-    coarse: jax.Array
-    too_fast: jax.Array
+    doubts: Doubts
 
 
 @jax.custom_jvp
@@ -164,13 +163,17 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
     size = lane_count((world, court, plan, start, rest_speed))
     world, court, start, rest_speed = full((world, court, start, rest_speed), size)
     last, dtype, radius = plan.grid[-1], start.position.dtype, world.ball.radius
+    patches = Patch(jnp.moveaxis(court.rows[:, :-12], 0, 1))
     even = np.arange(NODES + 1) / NODES
     shares, looks = (
         full(jnp.asarray(s, dtype)[:, None], size) for s in (even, np.insert(even, NODES, 0.98))
     )
 
+    def was_hit(gone):  # each surface, if it is hit but once
+        return (gone >> court.numbers) & 1 > 0
+
     def search(carry):
-        body, interval, late, (rest, face), gone, (rough, wild), impacts = carry
+        body, interval, late, (rest, face), gone, doubts, sunk, impacts = carry
         begun = pick(plan.boundaries, interval)
         length = pick(plan.boundaries, jnp.minimum(interval + 1, last)) - begun
         steady = stable(world, body, plan.step)
@@ -178,7 +181,6 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         running = flies & steady
         duration = jnp.where(running, jnp.maximum(length - late, 0.0), 0.0)
         arc = free_arc(world, body, running, duration)
-        rough, wild = rough | (running & coarse(arc)), wild | (flies & ~steady)
         one, coefficients = jnp.ones_like(duration), [pick(c, interval) for c in plan.series]
 
         half = length / 2
@@ -195,14 +197,16 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         def hold(arc):
             found = each(lambda s: near_at(s, rest), looks)
             patch, jet, near = jax.tree.map(lambda leaf: leaf[-1], found)
-            slides, impulse, reverses = at_rest(world, patch, jet, near, arc, arc(one))
+            slides, grips = sliding(world, patch, jet, near, arc)
+            along = at_rest(world, patch, jet, near, arc, slides)
             node = pushed(found[2].gap_rate)
-            held = (impulse > 0) & (node > NODES)
-            return choose(held, slides, arc), held, node, held & reverses
+            held = (near.gap_rate < 0) & (node > NODES)
+            return choose(held, along, arc), held, node, jnp.where(held, slides, 0.0), grips
 
-        arc, held, node, back = where_any(rest >= 0, hold, lambda arc: (arc, no, rest, no), arc)
+        free = lambda arc: (arc, no, rest, 0 * one, no)  # noqa: E731
+        arc, held, node, slides, grips = where_any(rest >= 0, hold, free, arc)
+        rough = coarse(arc)
 
-        rough |= back
         moving = [pieces.rates(c[:, :, None], place(shares), half, 2) for c in coefficients]
         bare = dataclasses.replace(arc, spin=arc.spin[:1])  # does not matter there
         spread = beside(bare)
@@ -210,7 +214,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         faces = jnp.where(own, face, 0.0)[:, None]
         near = court.near(moving, spread(shares), faces)[2]
         leaves, until = leaving(near, own, held, node)
-        allowed = ((gone >> court.numbers) & 1 == 0) & ~(held & own)
+        allowed = ~(was_hit(gone) | (held & own))
         allowed = allowed[:, None] & ~(
             own[:, None] & (jnp.arange(NODES, dtype=jnp.int32)[:, None] <= node)
         )
@@ -229,15 +233,30 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         found, s, chosen, depth, *within = first_contact(
             near, duration, radius, far, allowed, nodes
         )
-        leaves &= until <= s
-        found = (found | leaves) & running
-        chosen = jnp.where(found & ~leaves | (rest < 0), chosen.astype(jnp.int32), rest)
+        parts = (slides > 0) & (slides < jnp.where(leaves, until, 1.0))
+        until = jnp.where(parts, slides, until)
+        ends = (leaves | parts) & (until <= s)
+        found = (found | ends) & running
+        chosen = jnp.where(found & ~ends | (rest < 0), chosen.astype(jnp.int32), rest)
         root = lambda s: near_at(s, chosen)[2], radius + depth, arc, jnp.minimum(s, 1.0)
         if court.plates:
             s = bracketed(*root, *(pick(end, chosen) for end in within[0]))
         else:
             s = refined(*root)
-        s = jnp.where(leaves, until, jnp.where(found, s, one))
+        s = jnp.where(ends, until, jnp.where(found, s, one))
+
+        depths = jnp.where((own | was_hit(gone))[:, None], 0.0, depth_in(near, radius, far))
+        first = (interval == 0) & (late == 0)
+        sunk = jnp.where(first, jnp.max(depths[:, 0], axis=0), sunk)
+        early = (shares if nodes is None else nodes / NODES) < s
+        deeper = depths > sunk + radius / 1000
+        begins = jax.tree.map(lambda leaf: leaf[..., 0, :], near)
+        new = Doubts(
+            coarse=running & rough,
+            too_fast=flies & ~steady,
+            inside=first & starts_inside(patches, begins, radius),
+            crossed=running & jnp.any(early & deeper, axis=(0, 1)),
+        )
 
         (patch, jet, near), before = near_at(s, chosen), arc(s)
         rate = near.gap_rate
@@ -247,10 +266,11 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         tape = Tape(
             interval=interval, begun=begun, length=length, s=s, place=place(s), surface=chosen,
             rest=jnp.where(held, rest, NO_SURFACE),
-            face=jnp.where(held | (chosen == rest), face, 0.0), running=running, found=found,
-            hit=found & on_patch & ~(held & leaves),
-            settles=slow | (rate > -GRAZING_SPEED) | leaves,
-            stays=on_patch & ((held & ~found) | leaves) & running,
+            face=jnp.where(held | (chosen == rest), face, 0.0), slides=slides,
+            grips=grips & parts & ends, running=running, found=found,
+            hit=found & on_patch & ~(held & ends),
+            settles=slow | (rate > -GRAZING_SPEED) | ends,
+            stays=on_patch & ((held & ~found) | ends) & running,
         )  # fmt: skip
         late = late + s * duration
         body = choose(running, after_arc(world, tape, patch, jet, near, before), body)
@@ -262,14 +282,16 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
             jnp.where(passed, 0.0, late),
             (jnp.where(settled, chosen, NO_SURFACE), near.face),
             gone | jnp.where(tape.hit & patch.once, jnp.left_shift(1, chosen), 0),
-            (rough, wild),
+            jax.tree.map(jnp.logical_or, doubts, new),
+            sunk,
             impacts + tape.hit.astype(jnp.int32),
         )
         return carry, (line, tape, court.named(chosen))
 
     def wait(carry):
         body, interval, late, (rest, face), *_ = carry
-        tape = Tape(interval, late, late, late, late, rest, rest, face, no, no, no, no, no)
+        fixed = (late, late, late, late, rest, rest, face, late)
+        tape = Tape(interval, *fixed, no, no, no, no, no, no)
         return carry, (row(body, body, late), tape, rest)
 
     def step(carry, _):
@@ -280,10 +302,10 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
     body = Body.of(start)
     no = jnp.zeros(size, bool)
     rest = number + NO_SURFACE, zero
-    carry = (body, number, zero, rest, number, (no, no), number)
+    carry = (body, number, zero, rest, number, Doubts.none(size), zero, number)
     count = plan.boundaries.shape[0] - 1 + max_impacts
     carry, (rows, tape, marks) = jax.lax.scan(step, carry, length=count)
-    return Record(rows, tape, marks, *carry[5])
+    return Record(rows, tape, marks, carry[5])
 
 
 def _rolls_over(near, own: jax.Array) -> jax.Array:

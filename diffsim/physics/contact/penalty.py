@@ -10,10 +10,11 @@ from jax.lax import stop_gradient
 
 from diffsim import _check
 from diffsim.physics import pieces
-from diffsim.physics.contact.base import Flight, Marks, Plan, collect, row
+from diffsim.physics.contact.base import Doubts, Flight, Marks, Plan, collect, row
 from diffsim.physics.court import Court, beside, pick
 from diffsim.physics.lanes import full, lane_count, lanes, sized
 from diffsim.physics.proximity import Patch, Proximity, contact_frame
+from diffsim.physics.search import starts_inside
 from diffsim.physics.state import Ball, Body
 from diffsim.physics.vector import Vector, choose
 
@@ -236,4 +237,7 @@ def _flown(contact, world, court: Court, plan: Plan, start, *, max_impacts: int)
     out = jax.lax.scan(stride, carry, substeps * jnp.arange(count, dtype=jnp.int32))[1]
     rows, marks = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), out)
     marks = marks.replace(surface=court.named(marks.surface))
-    return collect(start, rows, marks, jnp.arange(count + 1, dtype=jnp.int32)[:, None], max_impacts)
+    begins = starts_inside(patches, nearby(zero, body, 0)[1], ball.radius)
+    doubts = dataclasses.replace(Doubts.none(size), inside=begins)
+    grid = jnp.arange(count + 1, dtype=jnp.int32)[:, None]
+    return collect(start, rows, marks, grid, doubts, max_impacts)

@@ -4,15 +4,16 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics.arc import Arc, fly, slide
+from diffsim.physics.arc import Arc, fly
 from diffsim.physics.contact.base import Marks, Plan, end_of, impact_rows, impulse_law, row
 from diffsim.physics.contact.impact_time import impact_time
+from diffsim.physics.contact.resting import at_rest, gripped
 from diffsim.physics.court import Court, pick, shifted
 from diffsim.physics.given import known
-from diffsim.physics.lanes import call, full, gathered, lane_count
+from diffsim.physics.lanes import full, gathered, lane_count
 from diffsim.physics.proximity import contact_frame, proximity
 from diffsim.physics.state import Body
-from diffsim.physics.vector import Vector, choose
+from diffsim.physics.vector import choose
 
 
 @struct.dataclass
@@ -30,6 +31,8 @@ class Tape:
         surface: that it meets there, or rests on.
         rest: the surface that holds the ball during the arc, -1 for none.
         face: by which face that does, or did before the ball left, 1 or -1; 0 by an edge or none.
+        slides: up to which share of the arc a step goes that slides on it; 0 where it rolls.
+        grips: whether it rolls from there on.
         running: whether there was such an arc.
         found: whether it ends before the interval does.
         hit: whether there was an impact.
@@ -45,6 +48,8 @@ class Tape:
     surface: jax.Array
     rest: jax.Array
     face: jax.Array
+    slides: jax.Array
+    grips: jax.Array
     running: jax.Array
     found: jax.Array
     hit: jax.Array
@@ -85,11 +90,11 @@ def replayed(world, court: Court, start, jets, tape: Tape, rows: jax.Array) -> j
         body, late = jax.tree.map(known, (end_of(begin), wait), carry)
         end, own = (still[:2], still) if jets is None else jets
         duration = jnp.where(tape.running, tape.length - late, 0.0)
-        arc, one = free_arc(world, body, tape.running, duration), jnp.ones_like(duration)
-        free = arc(one)
+        arc = free_arc(world, body, tape.running, duration)
+        ahead = Body(body.position + body.velocity * duration, body.velocity, body.spin)
         patch, jet = court.chosen(tape.rest, end)
-        near = proximity(patch, jet, free, tape.face)
-        held, *_ = at_rest(world, patch, jet, near, arc, free)
+        near = proximity(patch, jet, ahead, tape.face)
+        held = at_rest(world, patch, jet, near, arc, tape.slides)
         arc = choose(tape.rest >= 0, held, arc)
 
         patch, jet = court.chosen(tape.surface, own)
@@ -112,57 +117,6 @@ def free_arc(world, body: Body, running, duration) -> Arc:
     return fly(world, choose(running, body, jax.tree.map(jnp.zeros_like, body)), duration)
 
 
-def at_rest(world, patch, jet, near, arc: Arc, free: Body):
-    """What a perfectly inelastic impact makes of a free ball.
-
-    Returns an arc, the impulse per mass, and whether the slip turns back.
-
-    The air is that of the way along the surface: a free ball falls, and that has drag and lift.
-    What grows with s or s² is on average 3/4 of what it is at s = 2/3.
-    """
-    normal, moving = contact_frame(jet, near, world.ball.radius)
-    falls = arc.velocity[0] * (1 / 3) + free.velocity * (2 / 3)
-    along = falls - normal * normal.dot(falls - moving)
-    acceleration = call(world.acceleration)
-    air = acceleration(along, free.spin) - acceleration(falls, free.spin)
-    forced = free.velocity + air * (0.75 * arc.duration)
-    velocity, spin, impulse, slips = impulse_law(
-        world.ball, normal, moving, forced, free.spin, 0.0, patch.friction
-    )
-    slip = arc.velocity[0] - arc.spin[0].cross(normal) * world.ball.radius
-    slip = choose(jnp.all(jet[1] == 0, axis=0), slip, slip * 0)  # else that at the start is another
-    factor = 1 + 1 / world.ball.inertia_factor
-    rubbed, most = velocity - forced - normal * impulse, patch.friction * impulse
-    bend, turns, lost = lagging(factor, slip, rubbed, most)
-    return slide(arc, velocity, spin, bend), impulse, lost & (turns | ~slips)
-
-
-def lagging(factor, slip: Vector, rubbed: Vector, most) -> tuple[Vector, jax.Array, jax.Array]:
-    """Six times what the mean velocity differs by from that of an even change, m/s.
-
-    Friction acts with all its force until the slip u is gone, and what remains of its impulse T is
-    less. In one direction the slip is gone after the share τ of the time at which
-    u + τ (u_free − u − k μ J_n u/|u|) = 0, with k = 1 + 1/a and T = −u_free/k if it ends at 0:
-    1 − τ = k P/(k P + |u|), P = μ J_n + T·u/|u|. Its mean is τ u/2 then, and the velocity of the
-    ball is u/k and what friction does not change. P = 0 where the ball slides on.
-
-    Args:
-        factor: k.
-        slip: u at the start.
-        rubbed: T per mass.
-        most: μ J_n per mass.
-
-    Returns:
-        that; whether T is along the slip at the start, which then has turned back; whether
-        friction cannot hold a ball whose slip is gone. T is then not what it was taken to be.
-    """
-    size = slip.norm()
-    spare = jnp.maximum(most + rubbed.dot(slip) / jnp.where(size > 0, size, 1.0), 0.0)
-    whole = spare * factor + size
-    bend = slip * (-3 * spare / jnp.where(whole > 0, whole, 1.0))
-    return bend, spare > most + 1e-5, whole > 2.00002 * factor * most
-
-
 def restitution_at(patch, rate):
     """e(u) at the rate at which the gap changes, (B,)."""
     return jnp.maximum(patch.restitution + patch.restitution_slope * rate, 0.0)
@@ -172,6 +126,7 @@ def after_arc(world, tape: Tape, patch, jet, near, before: Body) -> Body:
     """The ball after what the tape says happens at the end of an arc."""
     ball = world.ball
     normal, moving = contact_frame(jet, near, ball.radius)
+    before = choose(tape.grips, gripped(ball, normal, before), before)
     restitution = jnp.where(tape.settles, 0.0, restitution_at(patch, near.gap_rate))
     turn_round = jnp.where(tape.settles, 0.0, patch.tangential_restitution)
     velocity, spin, *_ = impulse_law(
