@@ -174,7 +174,7 @@ def check_gradient(
             continue
         span, shape, _ = leaves[name]
         indices = np.arange(span.start, span.stop)[:max_coordinates]
-        measured, error = _slopes(line, 3 * check.step, indices)
+        measured, error = _slopes(line, 3 * check.step, indices, check.noise)
         off = np.abs(given[indices] - measured)
         off[~np.isfinite(off)] = np.inf
         largest = max(float(np.max(np.abs(given[indices]))), float(np.max(off)) * 1e-9)
@@ -305,9 +305,11 @@ def _settled(
     return settled
 
 
-def _slopes(line: Line, length: float, indices: np.ndarray) -> tuple[np.ndarray, float]:
+def _slopes(
+    line: Line, length: float, indices: np.ndarray, noise: float
+) -> tuple[np.ndarray, float]:
     """Slopes of single coordinates, (4 D(h) − D(2h))/3, each moved as along the line, and about
-    how wrong they are: a tenth of that correction.
+    how wrong they are: a tenth of that correction, and what the noise of f makes.
     """
 
     def central(move, index):
@@ -319,4 +321,5 @@ def _slopes(line: Line, length: float, indices: np.ndarray) -> tuple[np.ndarray,
     with np.errstate(divide="ignore", invalid="ignore"):
         pairs = np.array([[central(fine, i), central(coarse, i)] for i in indices])
     correction = (pairs[:, 0] - pairs[:, 1]) / 3
-    return pairs[:, 0] + correction, 0.1 * float(np.linalg.norm(correction))
+    error = 0.1 * np.linalg.norm(correction) + 0.5 * noise * np.linalg.norm(1 / fine[indices])
+    return pairs[:, 0] + correction, float(error)
