@@ -133,7 +133,8 @@ def _probe_lines(
         "turns": _turns(np.diff(values, axis=1)),
         "explained": 1 - (residue / deviation) ** 2 if deviation else 1.0,
     }
-    probes["jump"] = _largest_jump(along, lines, grid, values, dtype) / span if span else 0.0
+    able = bool(probes["differentiable"])
+    probes["jump"] = _largest_jump(along, lines, grid, values, dtype, able) / span if span else 0.0
     # Fine noise: difference tables on either side of x, so that a kink there does not count.
     fine_step = 1e-4 * sigma
     close = fine_step * np.concatenate([np.arange(1, 10), -np.arange(1, 10)])
@@ -184,8 +185,12 @@ def _differentiates(problem: Problem) -> bool:
     return True
 
 
-def _largest_jump(along, lines, grid, values, dtype) -> float:
-    """What is left of each line's largest step after halving its interval towards rounding."""
+def _largest_jump(along, lines, grid, values, dtype, able: bool) -> float:
+    """What is left of each line's largest step after halving its interval towards rounding.
+
+    Nothing, where derivatives beside it would rise by 100 times that within the whole interval:
+    they do see such a step, of a ball on the crest of a hill, say, where slopes are as 1/distance.
+    """
     worst = np.argmax(np.abs(np.diff(values, axis=1)), axis=1)
     rows = np.arange(len(values))
     halvings = int(-0.7 * np.log2(float(jnp.finfo(dtype).eps)))
@@ -201,8 +206,13 @@ def _largest_jump(along, lines, grid, values, dtype) -> float:
 
     def bisect(line, low, high, at_low, at_high):
         carry = (line, low, high, at_low, at_high)
-        _, _, _, before, after = jax.lax.scan(halve, carry, length=halvings)[0]
-        return jnp.abs(after - before)
+        _, left, right, before, after = jax.lax.scan(halve, carry, length=halvings)[0]
+        step = jnp.abs(after - before)
+        if able:
+            slopes = [jax.grad(lambda at: along(line, at))(end) for end in (left, right)]
+            steep = jnp.minimum(*map(jnp.abs, slopes)) * (high - low) > 100 * step
+            step = jnp.where(steep, 0, step)
+        return step
 
     ends = [grid[worst], grid[worst + 1], values[rows, worst], values[rows, worst + 1]]
     left = jax.jit(jax.vmap(bisect))(lines, *(jnp.asarray(end, dtype) for end in ends))
@@ -234,7 +244,10 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
     # A sawtooth turns as often, but by jumps: its slopes do not turn.
     turning = blind or probes["jump"] <= 0.02 or probes["slope_turns"] >= 2
     wiggly = probes["turns"] > POINTS / 8 and probes["residue"] > 0.01
-    if chaotic or (wiggly and turning):
+    unseen = probes.get("unseen_z", 0.0) > 4 and probes["unseen"] > 0.1
+    # Steps that the draws' derivatives do not meet, or meet too seldom, beside folds they do.
+    folded = unseen and ratio > 1 and probes["jump"] <= 0.02 and probes["slope_turns"] >= 2
+    if chaotic or (wiggly and turning) or folded:
         why = (
             f"{probes['turns']:.0f} turns a line of {POINTS} points, wiggles of "
             f"{probes['residue']:.0%} of its variation: derivatives grow without meaning"
@@ -242,7 +255,6 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
         if isinstance(problem.loss, UnrolledLoss) and able:
             return answer("chaotic", TotalPropagation(Gaussian(sigma), samples=samples), why)
         return answer("chaotic", smoothed, why)
-    unseen = probes.get("unseen_z", 0.0) > 4 and probes["unseen"] > 0.1
     if probes["jump"] > 0.02 or unseen:
         why = f"a jump of {probes['jump']:.0%} of its variation: derivatives do not see it"
         if unseen:

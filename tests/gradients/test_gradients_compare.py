@@ -143,16 +143,19 @@ def stairs(width):
     return lambda x: jnp.sum(jnp.floor(x / width) * width)
 
 
-def lorenz(x):
-    """30 time units from (x, 25) by Euler steps: 1e-16 has grown to the attractor's size."""
+def lorenz(duration):
+    """From (x, 25) by Euler steps: within 30 time units 1e-16 grows to the attractor's size."""
 
     def step(state, _):
         a, b, c = state
         rate = jnp.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c])
         return state + 5e-3 * rate, None
 
-    start = jnp.append(x, jnp.asarray(25, x.dtype))
-    return jax.lax.scan(step, start, length=6_000)[0][0]
+    def end(x):
+        start = jnp.append(x, jnp.asarray(25, x.dtype))
+        return jax.lax.scan(step, start, length=200 * duration)[0][0]
+
+    return end
 
 
 def shaken(share):
@@ -183,7 +186,7 @@ ADVICE = {
     "chaotic map": (LogisticMap(12), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
     "spent map": (LogisticMap(90), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
     "overflowing map": (LogisticMap(2_000), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
-    "lorenz": (lorenz, jnp.array([1.0, 2.0]), "chaotic", "EvolutionStrategies"),
+    "lorenz": (lorenz(30), jnp.array([1.0, 2.0]), "chaotic", "EvolutionStrategies"),
     "shaken": (shaken(1.0), jnp.ones(3), "noisy", "CentralDifference"),
     "shaken alone": (shaken(1e-3), jnp.ones(3), "noisy", "CentralDifference"),
     "unguarded": (unguarded, jnp.ones(2), "smooth", "Richardson"),
@@ -233,6 +236,22 @@ def test_a_stiff_dashpot_is_not_noisy():
     found = recommend(dashpot, jnp.zeros(2), key=KEY)
     assert found.condition in ("stiff", "smooth"), found
     assert found.probes["mismatch"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("duration", "x"),
+    [(4, (1.0, 2.0)), (6, (5.0, 5.0))]
+    + [
+        pytest.param(duration, x, marks=pytest.mark.slow)
+        for duration in (5, 8)
+        for x in ((1.0, 2.0), (5.0, 5.0), (-8.0, 3.0))
+    ],
+)
+def test_a_continuous_loss_does_not_jump_however_steep(duration, x):
+    """Where a flow divides, slopes are as 1/distance, and halving ends before the step does."""
+    found = recommend(lorenz(duration), jnp.array(x), key=KEY)
+    assert found.condition in ("stiff", "chaotic"), found
+    assert found.probes["jump"] == 0
 
 
 def test_disagreement_is_a_normal_deviate():
