@@ -80,6 +80,8 @@ def test_frequencies_are_one_step_and_an_offset():
         FrequencySamples.create(WAVE, frequencies)
     with pytest.raises(ValueError, match="offset: expected a finite number, got nan"):
         FrequencySamples.create(WAVE, 1e6, offset=np.nan)
+    with pytest.raises(ValueError, match=r"offset: expected a finite number, got shape \(5,\)"):
+        FrequencySamples.create(WAVE, 1e6, offset=frequencies)
     made = FrequencySamples.create(WAVE, 1e6, offset=1e3)
     np.testing.assert_allclose(made.frequencies, frequencies, rtol=1e-6)
 
