@@ -162,7 +162,7 @@ def test_gymnasium_envs_refuse_what_they_cannot_play(gym):
     with pytest.raises(ValueError, match="render: expected render_mode='rgb_array'"):
         env.render()
     with pytest.raises(
-        ValueError, match="autoreset_mode: expected one of NEXT_STEP, .*got 'never'"
+        ValueError, match=r"autoreset_mode: expected one of NEXT_STEP, .*got 'never'"
     ):
         gym.GymVectorEnv("rally", autoreset_mode="never")
     for word in ("SAME_STEP", "SameStep"):
