@@ -199,6 +199,10 @@ ADVICE = {
                         jnp.ones(100), "discontinuous", "EvolutionStrategies"),
     "fine stairs": (stairs(1e-3), jnp.array([0.3, 0.7]), "discontinuous", "MeasureValued"),
     "coarse stairs": (stairs(0.1), jnp.array([0.33, 0.71, 0.18]), "discontinuous", "MeasureValued"),
+    "stairs in many": (lambda x: jnp.sum(jnp.round(x / 1e-2) * 1e-2), jnp.linspace(0, 1, 100),
+                       "discontinuous", "EvolutionStrategies"),
+    "fine stairs in many": (lambda x: jnp.sum(jnp.round(x / 1e-5) * 1e-5), jnp.linspace(0, 1, 100),
+                            "discontinuous", "EvolutionStrategies"),
     "sawtooth": (lambda x: jnp.sum(30 * x - jnp.floor(30 * x)), jnp.array([0.3]),
                  "discontinuous", "MeasureValued"),
     "multiplied noise": (lambda x: jnp.sum(x**2) * (1 + 0.1 * jnp.sin(1e7 * x[0])), jnp.ones(2),
@@ -236,6 +240,16 @@ def test_a_stiff_dashpot_is_not_noisy():
     found = recommend(dashpot, jnp.zeros(2), key=KEY)
     assert found.condition in ("stiff", "smooth"), found
     assert found.probes["mismatch"] < 0.1
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(1e6, 1.0), (0.0, 1e30), (0.0, 1e-30)])
+def test_advice_in_any_unit(offset, unit):
+    """Single precision: rounding is no jump, and squares neither overflow nor vanish."""
+    x = jnp.ones(3, jnp.float32)
+    found = recommend(lambda x: offset + jnp.float32(unit) * jnp.sum(x**2), x, key=KEY)
+    assert found.condition == "smooth", found
+    if not offset:
+        assert found.probes["score_variance"] > 100 * found.probes["pathwise_variance"] > 0
 
 
 @pytest.mark.parametrize(
