@@ -160,6 +160,18 @@ def test_steepness_far_from_x_excuses_nothing(dtype, size, power):
     assert (report.diagnosis, report.slips) == ("wrong gradient", ("x: wrong sign",))
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_an_error_in_proportion_is_seen_along_every_line(dtype, seed):
+    """2 % too long, of slopes that may cancel along a random line."""
+    weights = jnp.asarray(np.random.default_rng(seed).normal(size=8), dtype)
+    f = fast_jit(lambda x: jnp.sum(weights * jnp.sin(x)))
+    x = jnp.linspace(0.1, 1, 8, dtype=dtype)
+    wrong = check_gradient(
+        f, x, lambda x: jnp.asarray(1.02, dtype) * weights * jnp.cos(x), seed=seed
+    )
+    assert wrong.diagnosis == "wrong gradient", wrong
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bf16", "f16"])
 @pytest.mark.parametrize("inner", [None, jnp.float32], ids=["all", "f32 inside"])
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
