@@ -6,6 +6,7 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,8 @@ class Options:
 
     env: str = "paddle-juggle"
     """paddle-juggle, hit-to-target or rally."""
-    algorithm: str = "ppo"
-    """ppo, sac, apg or es."""
+    algorithm: Literal["ppo", "sac", "apg", "es"] = "ppo"
+    """Which of brax's trainers."""
     budget: int = 500_000
     """Environment steps; for apg, updates of the policy."""
     limit: int | None = None

@@ -282,8 +282,8 @@ REFUSED = {
     "reproduce": ["nothing", "--jsonn"],
     "simulate": ["broken.toml", "broken.toml --html x.png", ""],
     "train": ["--out FILE", "--resume --out BROKEN", "--steps 0", "--gradient foo", "--stepz 3"],
-    "train_brax": ["--out FILE", "--budget 0", "--limit x"],
-    "train_closed_loop": ["--out FILE", "--resume --out BROKEN", "--steps 0", "--env foo"],
+    "train_brax": ["--out FILE", "--budget 0", "--limit x", "--algorithm foo"],
+    "train_closed_loop": ["--out FILE", "--resume --out BROKEN", "--env foo", "--discount 1.01"],
 }
 
 

@@ -27,6 +27,7 @@ _ROW = re.compile(r"""[\s",;]*[-+.(]*\s*(\d|(nan|inf|infinity)\b)""", re.I)  # o
 _BESIDE = re.compile(r"[^,]*,[^,]*,,\s*(?=[-+.\d])")
 _LONE = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.I)  # a number with a decimal comma
 _TIME = re.compile(r"(time|zeit|t)(?![a-z])", re.I)
+_UNIT = re.compile(r"(?:^(?:time)?|^time\b.*\s|[(\[/_,.:;=|-])\s*([a-zµμ]+)\s*[)\]]?$", re.I)
 _FREQUENCY = re.compile(r"freq|f(?![a-z])|(.*[^a-z])?[kmg]?hz\b", re.I)
 
 
@@ -123,13 +124,13 @@ def _table(path: Path, trace: int) -> Recording:
     mark = next((mark for mark in "\t;" if mark in rows[0][1]), None)
     if mark is None:
         lone = header and "," not in header[-1] and all(_LONE.fullmatch(row) for _, row in rows)
-        spaced = re.search(r"\d,\d+\s+\S", rows[0][1])
+        spaced = re.search(r"\d,\d+\s+\S|\d\s+[-+]?\d+,\d", rows[0][1])
         mark = "," if "," in rows[0][1] and not (lone or spaced) else None
     table = np.array(_numbers(rows, mark))
     table = table if table.imag.any() else table.real
     names = [
         [cell.strip(' "') for cell in re.split(mark or r"\s+(?![\s(\[])", line)]
-        for line in [*header, *(n[1:] for n in notes)]
+        for line in [*header, *(n[1:].strip() for n in notes)]
     ]
     said = " ".join([*header, *notes])
     columns = list(range(table.shape[1]))
@@ -137,7 +138,8 @@ def _table(path: Path, trace: int) -> Recording:
     if step is None and len(columns) > 1:
         titles = [cells[: len(columns)] for cells in names[: len(header)][-2:]]
         clock = columns.pop(_clock(titles))
-        times, unit = table[:, clock].real, _unit(names, clock)
+        titled = [cells for cells in names[len(header) :] if len(cells) == table.shape[1]]
+        times, unit = table[:, clock].real, _unit([*names[: len(header)], *titled], clock)
         called = any(_TIME.match(cell) for cells in titles for cell in cells)
         first, step = _even(times * (unit or 1.0))
         if not (unit or called) and np.all(np.diff(times) == 1):
@@ -198,10 +200,12 @@ def _clock(titles: list[list[str]]) -> int:
 
 
 def _unit(names: list[list[str]], clock: int) -> float | None:
-    """Of a column, in s: (ns), [ns], time_ns, time in ns, or the bare unit; None if unsaid."""
+    """Of a column, in s: (ns), [ns], time_ns, time:ns, timeNs, time in ns, or the bare unit; None
+    if unsaid.
+    """
     for cells in names:
         cell = cells[clock] if len(cells) > clock else ""
-        found = re.search(r"(?:^|^time\b.*\s|[(\[/_,])\s*([a-zµμ]+)\s*[)\]]?$", cell, re.I)
+        found = _UNIT.search(cell)
         word = found[1].lower() if found else ""
         if word in UNITS:
             return UNITS[word]

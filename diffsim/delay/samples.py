@@ -108,8 +108,9 @@ class FrequencySamples:
                 f"step: expected one frequency step, got an array of shape {np.shape(step)}; "
                 "for frequencies f give step=f[1]-f[0] and offset=f[0]/step"
             )
-        if not np.isfinite(offset):
-            raise ValueError(f"offset: expected a finite number, got {offset}")
+        if np.ndim(offset) or not np.isfinite(offset):
+            got = f"shape {np.shape(offset)}" if np.ndim(offset) else offset
+            raise ValueError(f"offset: expected a finite number, got {got}")
         return cls(
             values=array,
             pulse=spectrum,

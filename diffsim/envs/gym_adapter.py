@@ -34,6 +34,7 @@ from jax.typing import DTypeLike
 from diffsim._types import ArrayLike
 
 NEXT_STEP, SAME_STEP = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP
+AUTORESET = {word: mode for mode in AutoresetMode for word in (mode, mode.name, mode.value)}
 MODES = ("rgb_array",)
 ENDLESS = 2**31 - 1
 
@@ -77,13 +78,18 @@ class GymVectorEnv(gymnasium.vector.VectorEnv):
                 )
         if num_envs < 1:
             raise ValueError(f"num_envs: expected at least 1, got {num_envs}")
+        if autoreset_mode not in AUTORESET:
+            raise ValueError(
+                f"autoreset_mode: expected one of {', '.join(AutoresetMode.__members__)}, "
+                f"got {autoreset_mode!r}"
+            )
         if render_mode not in (None, *MODES):
             raise ValueError(f"render_mode: expected None or 'rgb_array', got {render_mode!r}")
         env = make(env, **settings) if isinstance(env, str) else env
         if max_episode_steps is not None:
             env = dataclasses.replace(env, limit=max_episode_steps)  # type: ignore[type-var]
         self.env, self.num_envs, self.render_mode = env, num_envs, render_mode
-        self._mode = AutoresetMode(autoreset_mode)
+        self._mode = AUTORESET[autoreset_mode]
         self.metadata = _metadata(env) | {"autoreset_mode": self._mode}
         self.single_observation_space = gymnasium.spaces.Box(
             -np.inf, np.inf, (len(env.observations),), np.float32

@@ -222,8 +222,13 @@ def reduced(draws: Draws, masked: bool) -> tuple[jax.Array, ...]:
     return jnp.nanmean(values), mean, variance, count
 
 
-def _raise_if_failed(problem: Problem, kept: jax.Array, policy: str) -> jax.Array:
-    """The failure count; where it is concrete and the policy says so, an error."""
+def _raise_if_failed(
+    problem: Problem, value: jax.Array, gradient: jax.Array, kept: jax.Array, policy: str
+) -> jax.Array:
+    """The failure count; where it is concrete and the policy says so, an error.
+
+    A value or gradient that is not finite although the losses are is one whatever the policy.
+    """
     failures = sum(problem.failures, start=jnp.int32(0))
     if not isinstance(failures, jax.core.Tracer):
         if policy == "raise" and int(failures):
@@ -233,6 +238,13 @@ def _raise_if_failed(problem: Problem, kept: jax.Array, policy: str) -> jax.Arra
             )
         if policy == "mask" and not isinstance(kept, jax.core.Tracer) and int(kept) == 0:
             raise FloatingPointError("loss: every sample failed, so there is no gradient")
+    for name, found in (("value", value), ("gradient", gradient)):
+        if not isinstance(found, jax.core.Tracer) and not jnp.isfinite(found).all():
+            raise FloatingPointError(
+                f"{name}: expected finite numbers, got {int(jnp.sum(~jnp.isfinite(found)))} of "
+                f"{found.size} that are not, from finite losses: a derivative fails, or sums or "
+                f"differences of losses are beyond the range of {found.dtype}"
+            )
     return failures
 
 
@@ -305,7 +317,7 @@ def surrogate(
     Raises:
         TypeError: no key where one is needed, x not of floats, not a method.
         ValueError: a loss that is not scalar, or one key given to both method and loss.
-        FloatingPointError: see ``on_failure``.
+        FloatingPointError: see ``on_failure``; a gradient that is not finite though the loss is.
 
     >>> from diffsim.gradients import CentralDifference
     >>> f = surrogate(lambda x: jnp.sum(x**2), CentralDifference())
@@ -317,7 +329,7 @@ def surrogate(
     def differentiable(x, *args, key=None):
         problem, draws = drawn(x, args, key)
         value, gradient, _, kept = reduced(draws, on_failure != "raise")
-        _raise_if_failed(problem, kept, on_failure)
+        _raise_if_failed(problem, value, gradient, kept, on_failure)
         slope = jax.lax.stop_gradient(problem.unravel_x(gradient))
         value = attach(value, slope, x)
         return (value, problem.aux()) if has_aux else value
@@ -372,7 +384,7 @@ def estimate(
             skewness=problem.unravel_x(intervals.skewness(draws.terms)),
             judge=judge,
             snr=jnp.sum(gradient**2) / total,
-            failures=_raise_if_failed(problem, kept, on_failure),
+            failures=_raise_if_failed(problem, value, gradient, kept, on_failure),
             samples=kept,
             info=draws.info,
             evaluations=draws.evaluations,

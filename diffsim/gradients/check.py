@@ -139,7 +139,8 @@ def check_gradient(
     rows = _claimed(f, x, gradient, key, samples)
     given = rows.mean(axis=0)
     rows = np.where(np.isfinite(given), rows, 0)
-    lines = list(_lines(at, point, leaves, np.random.default_rng(seed)))
+    claimed = np.where(np.isfinite(given), given, 0)
+    lines = list(_lines(at, point, leaves, claimed, np.random.default_rng(seed)))
     checks = []
     for name, line in lines:
         slopes, epsilon = rows @ line.direction, max(line.epsilon, rounding)
@@ -174,7 +175,7 @@ def check_gradient(
             continue
         span, shape, _ = leaves[name]
         indices = np.arange(span.start, span.stop)[:max_coordinates]
-        measured, error = _slopes(line, 3 * check.step, indices)
+        measured, error = _slopes(line, 3 * check.step, indices, check.noise)
         off = np.abs(given[indices] - measured)
         off[~np.isfinite(off)] = np.inf
         largest = max(float(np.max(np.abs(given[indices]))), float(np.max(off)) * 1e-9)
@@ -248,10 +249,15 @@ def _leaves(x: Tree) -> dict[str, _Leaf]:
 
 
 def _lines(
-    at: Callable, point: np.ndarray, leaves: dict[str, _Leaf], generator: np.random.Generator
+    at: Callable,
+    point: np.ndarray,
+    leaves: dict[str, _Leaf],
+    given: np.ndarray,
+    generator: np.random.Generator,
 ) -> Iterator[tuple[str, Line]]:
-    """For each leaf one line that moves its entries alike, where they differ by more than a
-    hundred one that moves each by its own size, and one for all leaves together.
+    """For each leaf one line that moves its entries alike, and one up what is given where that
+    cancels along it; where entries differ by more than a hundred one that moves each by its own
+    size, and one for all leaves together.
 
     The size of a leaf is the root mean square of its entries, that of zeros as the others'.
     """
@@ -275,7 +281,12 @@ def _lines(
         size, own = sizes[name], np.abs(point[leaf.span])
         scales[leaf.span] = size or np.median(known or [1.0])
         least, most = (size, max(size, 1)) if size else (min([*known, 1]), max([*known, 1]))
-        yield name, line(leaf.span, np.ones(own.size), least, most)
+        along = line(leaf.span, np.ones(own.size), least, most)
+        yield name, along
+        # Where what is given cancels, an error in proportion to it does too: there, by its signs.
+        slopes = along.direction * given
+        if abs(slopes.sum()) < np.linalg.norm(slopes):
+            yield name, replace(along, direction=np.copysign(along.direction, given))
         if size > 100 * np.min(own[own > 0], initial=size):
             yield name, line(leaf.span, np.where(own > 0, own, size), 1.0, 1.0)
     if len(leaves) > 1:
@@ -305,9 +316,11 @@ def _settled(
     return settled
 
 
-def _slopes(line: Line, length: float, indices: np.ndarray) -> tuple[np.ndarray, float]:
+def _slopes(
+    line: Line, length: float, indices: np.ndarray, noise: float
+) -> tuple[np.ndarray, float]:
     """Slopes of single coordinates, (4 D(h) − D(2h))/3, each moved as along the line, and about
-    how wrong they are: a tenth of that correction.
+    how wrong they are: a tenth of that correction, and what the noise of f makes.
     """
 
     def central(move, index):
@@ -319,4 +332,5 @@ def _slopes(line: Line, length: float, indices: np.ndarray) -> tuple[np.ndarray,
     with np.errstate(divide="ignore", invalid="ignore"):
         pairs = np.array([[central(fine, i), central(coarse, i)] for i in indices])
     correction = (pairs[:, 0] - pairs[:, 1]) / 3
-    return pairs[:, 0] + correction, 0.1 * float(np.linalg.norm(correction))
+    error = 0.1 * np.linalg.norm(correction) + noise * np.linalg.norm(1 / fine[indices])
+    return pairs[:, 0] + correction, float(error)

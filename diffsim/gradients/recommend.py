@@ -88,10 +88,12 @@ def recommend(
     probes = _probe_lines(problem, line_key, noise_key, sigma)
     if probes["differentiable"]:
         _, smooth, rough, scores = both_terms(problem, Gaussian(sigma), 256, 1, None)
+        unit = probes["span"] or 1.0  # squares of 1e30 or of 1e-30 are none in single precision
+        smooth, rough = smooth / unit, rough / unit
         lost = float(jnp.mean(~jnp.isfinite(smooth).all(axis=1)))
         probes["failed_slopes"] = max(probes["failed_slopes"], lost)
-        probes["pathwise_variance"] = float(spread(smooth))
-        probes["score_variance"] = float(spread(rough))
+        probes["pathwise_variance"] = unit**2 * float(spread(smooth))
+        probes["score_variance"] = unit**2 * float(spread(rough))
         # A linear loss has no jumps, but in many dimensions most of the noise of score terms: its
         # own, σ² (s·g) s of mean g, are taken off.
         slope = mean(smooth)
@@ -133,14 +135,15 @@ def _probe_lines(
         "turns": _turns(np.diff(values, axis=1)),
         "explained": 1 - (residue / deviation) ** 2 if deviation else 1.0,
     }
-    probes["jump"] = _largest_jump(along, lines, grid, values, dtype) / span if span else 0.0
+    rounding = float(jnp.finfo(dtype).eps) * np.max(np.abs(values))
+    jump = _largest_jump(along, lines, grid, values, dtype, bool(probes["differentiable"]))
+    probes["jump"] = jump / span if jump > 4 * rounding else 0.0
     # Fine noise: difference tables on either side of x, so that a kink there does not count.
     fine_step = 1e-4 * sigma
     close = fine_step * np.concatenate([np.arange(1, 10), -np.arange(1, 10)])
     near, again = (across(lines, jnp.asarray(close, dtype)) for _ in range(2))
     tables = jnp.min(jax.vmap(jax.vmap(measured_noise))(near.reshape(LINES, 2, 9)), axis=1)
     differs = float(jnp.max(jnp.abs(again - near)))
-    rounding = float(jnp.finfo(dtype).eps) * np.max(np.abs(values))
     fine = float(jnp.median(tables))
     probes["fine_noise"] = fine / span if span and fine > 100 * rounding else 0.0
     probes["repeat"] = differs / span if span and differs > 100 * rounding else 0.0
@@ -184,8 +187,12 @@ def _differentiates(problem: Problem) -> bool:
     return True
 
 
-def _largest_jump(along, lines, grid, values, dtype) -> float:
-    """What is left of each line's largest step after halving its interval towards rounding."""
+def _largest_jump(along, lines, grid, values, dtype, able: bool) -> float:
+    """What is left of each line's largest step after halving its interval towards rounding.
+
+    Nothing, where derivatives beside it would rise by 100 times that within the whole interval:
+    they do see such a step, of a ball on the crest of a hill, say, where slopes are as 1/distance.
+    """
     worst = np.argmax(np.abs(np.diff(values, axis=1)), axis=1)
     rows = np.arange(len(values))
     halvings = int(-0.7 * np.log2(float(jnp.finfo(dtype).eps)))
@@ -201,8 +208,13 @@ def _largest_jump(along, lines, grid, values, dtype) -> float:
 
     def bisect(line, low, high, at_low, at_high):
         carry = (line, low, high, at_low, at_high)
-        _, _, _, before, after = jax.lax.scan(halve, carry, length=halvings)[0]
-        return jnp.abs(after - before)
+        _, left, right, before, after = jax.lax.scan(halve, carry, length=halvings)[0]
+        step = jnp.abs(after - before)
+        if able:
+            slopes = [jax.grad(lambda at: along(line, at))(end) for end in (left, right)]
+            steep = jnp.minimum(*map(jnp.abs, slopes)) * (high - low) > 100 * step
+            step = jnp.where(steep, 0, step)
+        return step
 
     ends = [grid[worst], grid[worst + 1], values[rows, worst], values[rows, worst + 1]]
     left = jax.jit(jax.vmap(bisect))(lines, *(jnp.asarray(end, dtype) for end in ends))
@@ -224,7 +236,9 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
     blind = not probes.get("mismatch", 1.0) <= 0.3
     lasting = probes["repeat"] == 0  # a point asked twice gives one value
     chaotic = blind and lasting and probes["explained"] < 0.5 and probes["fine_noise"]
-    if probes["fine_noise"] and blind and not chaotic:
+    unseen = probes.get("unseen_z", 0.0) > 4 and probes["unseen"] > 0.1
+    stairs = unseen and ratio <= 1  # chaos and noise have derivatives, of no meaning
+    if probes["fine_noise"] and blind and not (chaotic or stairs):
         why = f"noise of {probes['fine_noise']:.2g} of its variation at 1e-4 σ"
         if not lasting:
             why += f", of {probes['repeat']:.2g} where one point is asked twice"
@@ -234,7 +248,9 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
     # A sawtooth turns as often, but by jumps: its slopes do not turn.
     turning = blind or probes["jump"] <= 0.02 or probes["slope_turns"] >= 2
     wiggly = probes["turns"] > POINTS / 8 and probes["residue"] > 0.01
-    if chaotic or (wiggly and turning):
+    # Steps that the draws' derivatives do not meet, or meet too seldom, beside folds they do.
+    folded = unseen and ratio > 1 and probes["jump"] <= 0.02 and probes["slope_turns"] >= 2
+    if chaotic or (wiggly and turning and not stairs) or folded:
         why = (
             f"{probes['turns']:.0f} turns a line of {POINTS} points, wiggles of "
             f"{probes['residue']:.0%} of its variation: derivatives grow without meaning"
@@ -242,7 +258,6 @@ def _decided(problem: Problem, probes: dict, sigma: float, samples: int) -> Reco
         if isinstance(problem.loss, UnrolledLoss) and able:
             return answer("chaotic", TotalPropagation(Gaussian(sigma), samples=samples), why)
         return answer("chaotic", smoothed, why)
-    unseen = probes.get("unseen_z", 0.0) > 4 and probes["unseen"] > 0.1
     if probes["jump"] > 0.02 or unseen:
         why = f"a jump of {probes['jump']:.0%} of its variation: derivatives do not see it"
         if unseen:

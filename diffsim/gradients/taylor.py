@@ -99,8 +99,10 @@ def examine(
         measured = slope + off
         seen = np.where(np.isfinite(moved) & (moved > 100 * noise), moved, 0)
         nearby = float(np.max(seen / steps, initial=0))
+        # Far beyond the size of x f may be steep beyond measure, which excuses nothing at x.
+        close = float(np.max(seen / steps, initial=0, where=steps <= line.least))
         scale = max(abs(slope), abs(measured), float(np.linalg.norm(given * line.direction)))
-        least_allowed = min(30 * rounding, 0.1 * tolerance) * nearby
+        least_allowed = min(30 * rounding, 0.1 * tolerance) * close
         allowed = tolerance * scale + least_allowed + 3 * error + 4 * standard_error
         sides = _kink(up, down, value, steps, noise)
         if not np.isfinite(error):

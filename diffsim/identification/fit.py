@@ -31,8 +31,9 @@ class Identified:
         residuals: predicted less observed positions, (n, k, 3), m; NaN where not observed.
         noise: standard deviation of a position's coordinate, m: as given, or, with nothing but the
             fit to judge by, what it leaves.
-        reference: the noise that the fit is judged by, m: as given, or how much the samples
-            scatter, which no world has a say in (:func:`diffsim.identification.arcs.scatter`).
+        scatter: of the samples, m, which no world has a say in
+            (:func:`diffsim.identification.arcs.scatter`); NaN if not told.
+        reference: the noise that the fit is judged by, m: as given, or the scatter.
         chi_square: sum of the squared residuals over the reference's square, per degree of
             freedom: near 1 if world and flights agree; NaN without a reference.
         contradicted: of each flight, what the world has that it did not meet, or lacks that it
@@ -53,6 +54,7 @@ class Identified:
     starts: BallState
     residuals: np.ndarray
     noise: float
+    scatter: float
     reference: float
     chi_square: float
     contradicted: tuple[str, ...]
@@ -110,7 +112,8 @@ def identify(
 
     Raises:
         ValueError: a name that is not in the world, twice, or a noise, scale or step not positive;
-            a world with driven surfaces, or that contradicts every flight.
+            a world with driven surfaces, or that contradicts every flight; observations in other
+            units than m and s, or whose scatter hides every flight.
 
     Without measured spins, spin and lift trade places: before a bounce only their product bends
     the flight. Measure the spin, or leave ``magnus`` out of ``names``, where lift matters.
@@ -200,6 +203,7 @@ def identify(
         starts=BallState(*(jnp.asarray(part, dtype) for part in (x, v, w))),
         residuals=everything.misfit(np.r_[fit.x[:p], starts.ravel()]),
         noise=sigma,
+        scatter=look.scatter,
         reference=reference,
         chi_square=float(np.nansum((misfit / reference) ** 2) / freedom),
         contradicted=look.contradicted,

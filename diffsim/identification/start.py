@@ -20,6 +20,7 @@ _NOISE = 5e-3  # m, where neither given nor told by the samples
 # ball that rolls by some hundredths. Of inches and of times in frames it is 39 and below 1/500.
 _LEAST, _MOST = 1 / 500, 30.0
 FAR = 4.0  # times the noise: what is not explained
+_HIDDEN = 0.3  # of how far a flight spreads: a scatter that hides it
 _CLOSE = 1e-2  # of the median time between samples: stands still meanwhile
 _APART = 8.0  # times the noise of a coordinate: two looks at one place, once in 1e13
 
@@ -54,6 +55,12 @@ def first_look(problem: FlightResiduals, names: Sequence[str], noise: float | No
     scattered = scatter(observations)
     sigma = noise if noise is not None else scattered if scattered > 0 else _NOISE
     _check_stamps(observations, noise or 0.0)
+    spread = float(np.median(np.nanstd(observations.positions, axis=1).max(axis=1)))
+    if scattered > _HIDDEN * spread:
+        raise ValueError(
+            f"observations: expected flights, got samples that scatter by {1e3 * scattered:.3g} mm "
+            f"where a flight spreads by {1e3 * spread:.3g} mm (median)"
+        )
     pieces = arcs(observations, sigma)
     _check_units(observations, pieces, sigma, float(np.linalg.norm(world.gravity)))
     found: list[list[FreeFlight]] = [[] for _ in pieces]

@@ -11,6 +11,7 @@ from diffsim.identification.parameters import BOUNDS
 
 _CHI_SQUARE = 2.0  # of the whole fit: twice the variance that the noise allows
 _ALIKE, _SURE = 0.3, 4.0  # correlation of neighbours, and how many standard errors from none
+_LOUD = 3.0  # times the scatter: a noise given that hides misfits
 _STILL = 1e-6  # relative; a smaller move is none
 
 
@@ -80,6 +81,11 @@ def fit_warnings(found: Identified) -> list[str]:
             f"residuals follow a pattern, so that the standard errors are too small, in flights "
             f"{_list(named['patterned'])}"
         )
+    if found.reference > _LOUD * found.scatter:
+        lines.append(
+            f"the noise given is {1e3 * found.reference:.2f} mm, but the samples scatter by "
+            f"{1e3 * found.scatter:.2f} mm: what the world does not explain passes for noise"
+        )
     if not math.isfinite(found.reference):
         lines.append("the samples do not tell their noise: state it, or nothing judges the fit")
     if not found.converged:
@@ -91,7 +97,7 @@ def fit_warnings(found: Identified) -> list[str]:
         if abs(value - guess) <= _STILL * abs(guess):
             lines.append(f"{name} did not move from its first value, {guess:g}")
         for bound in BOUNDS[name.rpartition(".")[2]]:
-            if np.isclose(value, bound, rtol=_STILL, atol=_STILL):
+            if np.isclose(value, bound, rtol=_STILL, atol=max(_STILL, 0.01 * error)):
                 lines.append(f"{name} ended where its range does, at {bound:g}")
         if name.endswith("restitution") and value > 1:
             lines.append(f"{name} is above 1, {value:.3f}: a bounce that gains energy")

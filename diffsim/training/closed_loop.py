@@ -71,6 +71,8 @@ class LoopSettings(RunSettings):
     def __post_init__(self):
         super().__post_init__()
         self.check_positive(("horizon", "discount", "critic_rate", "deviation", "least_deviation"))
+        if self.discount > 1:
+            raise ValueError(f"discount: expected at most 1, got {self.discount}")
         _check.one_of("env", self.env, envs.ENVS)
 
     def estimators(self) -> Collection[str]:

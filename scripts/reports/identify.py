@@ -61,6 +61,7 @@ def as_json(found: Identified) -> dict[str, Any]:
         "explains": explains(found),
         "warnings": fit_warnings(found),
         "noise": found.noise,
+        "scatter": _number(found.scatter),
         "reference_noise": _number(found.reference),
         "reference_is": _judge(found),
         "chi_square": _number(found.chi_square),

@@ -144,7 +144,7 @@ def _angles(options: Options) -> tuple[tuple[np.ndarray, np.ndarray] | None, boo
     if not (np.isfinite(theta).all() and np.isfinite(phi).all()):
         raise ValueError("theta, phi: expected finite angles, got some that are not")
     said = []
-    if np.abs(theta).max() > np.pi + ANGLE or np.abs(phi).max() > 2 * np.pi + ANGLE:
+    if np.abs(theta).max() > np.pi + ANGLE or np.ptp(phi) > 2 * np.pi + ANGLE:
         for name, angles, whole in (("theta", theta, np.pi), ("phi", phi, 2 * np.pi)):
             if np.isclose(np.ptp(angles), whole, rtol=1e-3):
                 raise ValueError(
@@ -188,6 +188,10 @@ def run(options: Options) -> tuple[list[str], dict[str, Any]]:
     if reverse:
         steps = steps[:, ::-1]
     grid = layout(options, steps, angles)
+    if angles is None and len(grid.shape) == 2 and options.closed == "ask" and not options.mirror:
+        said.append(
+            "taken as open: no meridian at 2π (give --closed yes if the last repeats the first)"
+        )
     steps = steps.astype(float)
     mask = None
     if options.mask is not None:

@@ -28,6 +28,11 @@ def samples_of(recording, **options):
         ("time (µs);wert\n" + ROWS.replace(",", ";").replace(".", ","), 2e6, 0.0),
         ("t\tv\n" + ROWS.replace(",", "\t"), 2.0, 0.0),
         (
+            "ms V\n" + "".join(f"{k} {str(v).replace('.', ',')}\n" for k, v in enumerate(WAVE)),
+            1e3,
+            0,
+        ),
+        (
             "X,CH1,Start,Increment,\nSequence,Volt,-6e-4,1e-6\n"
             + "".join(f"{k},{v},\n" for k, v in enumerate(WAVE)),
             1e6,
@@ -75,6 +80,8 @@ def test_frequencies_are_one_step_and_an_offset():
         FrequencySamples.create(WAVE, frequencies)
     with pytest.raises(ValueError, match="offset: expected a finite number, got nan"):
         FrequencySamples.create(WAVE, 1e6, offset=np.nan)
+    with pytest.raises(ValueError, match=r"offset: expected a finite number, got shape \(5,\)"):
+        FrequencySamples.create(WAVE, 1e6, offset=frequencies)
     made = FrequencySamples.create(WAVE, 1e6, offset=1e3)
     np.testing.assert_allclose(made.frequencies, frequencies, rtol=1e-6)
 
@@ -227,7 +234,8 @@ def test_a_first_row_of_numbers_is_no_header(first, tmp_path):
     [
         ("time in ns", 1e-9), ("Microseconds", 1e-6), ("Time (msec)", 1e-3), ("t [Sec]", 1.0),
         ("time nanoseconds", 1e-9), ("t/ps", 1e-12), ("second", 1.0), ("time axis", 1.0),
-        ("made by us", 1.0),
+        ("made by us", 1.0), ("time.ns", 1e-9), ("time:us", 1e-6), ("time-ms", 1e-3),
+        ("TimeNs", 1e-9), ("timestamp", 1.0),
     ],
 )  # fmt: skip
 def test_units_are_words_of_a_title(title, step, tmp_path):
@@ -237,8 +245,9 @@ def test_units_are_words_of_a_title(title, step, tmp_path):
         found = load(file)
         assert found.sample_rate == pytest.approx(2 / step)
         np.testing.assert_array_equal(found.values, WAVE)
-    file.write_text("time (ns)  volt\n" + ROWS.replace(",", "  "))
-    assert load(file).sample_rate == pytest.approx(2e9)
+    for mark in ("", "% ", "#"):
+        file.write_text(f"{mark}time (ns)  volt\n" + ROWS.replace(",", "  "))
+        assert load(file).sample_rate == pytest.approx(2e9)
 
 
 def test_the_column_called_time_is_the_clock(tmp_path):

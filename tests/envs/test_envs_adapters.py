@@ -161,6 +161,14 @@ def test_gymnasium_envs_refuse_what_they_cannot_play(gym):
         env.reset(seed=[1, 2])
     with pytest.raises(ValueError, match="render: expected render_mode='rgb_array'"):
         env.render()
+    with pytest.raises(
+        ValueError, match=r"autoreset_mode: expected one of NEXT_STEP, .*got 'never'"
+    ):
+        gym.GymVectorEnv("rally", autoreset_mode="never")
+    for word in ("SAME_STEP", "SameStep"):
+        assert gym.GymVectorEnv("rally", autoreset_mode=word).metadata["autoreset_mode"].name == (
+            "SAME_STEP"
+        )
     with pytest.raises(ValueError, match="render_mode: expected None or 'rgb_array', got 'human'"):
         gym.GymEnv("rally", render_mode="human")
 

@@ -148,6 +148,30 @@ def test_steps_follow_the_units_of_x_and_f(dtype, size, unit, length):
         assert report.diagnosis == diagnosis, report
 
 
+@pytest.mark.parametrize("size", [1e-8, 1e-5])
+@pytest.mark.parametrize("power", [3, 5])
+def test_steepness_far_from_x_excuses_nothing(dtype, size, power):
+    """f = Σ (x/size)ⁿ rises by 10¹² and more of its slopes within the longest steps."""
+    x, unit = jnp.asarray(size * X, dtype), jnp.asarray(size, dtype)
+    exact = power * (x / unit) ** (power - 1) / unit
+    f = fast_jit(lambda x: jnp.sum((x / unit) ** power))
+    assert check_gradient(f, x, lambda _: exact).diagnosis == "correct"
+    report = check_gradient(f, x, lambda _: -exact)
+    assert (report.diagnosis, report.slips) == ("wrong gradient", ("x: wrong sign",))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_error_in_proportion_is_seen_along_every_line(dtype, seed):
+    """2 % too long, of slopes that may cancel along a random line."""
+    weights = jnp.asarray(np.random.default_rng(seed).normal(size=8), dtype)
+    f = fast_jit(lambda x: jnp.sum(weights * jnp.sin(x)))
+    x = jnp.linspace(0.1, 1, 8, dtype=dtype)
+    wrong = check_gradient(
+        f, x, lambda x: jnp.asarray(1.02, dtype) * weights * jnp.cos(x), seed=seed
+    )
+    assert wrong.diagnosis == "wrong gradient", wrong
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bf16", "f16"])
 @pytest.mark.parametrize("inner", [None, jnp.float32], ids=["all", "f32 inside"])
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])

@@ -143,16 +143,19 @@ def stairs(width):
     return lambda x: jnp.sum(jnp.floor(x / width) * width)
 
 
-def lorenz(x):
-    """30 time units from (x, 25) by Euler steps: 1e-16 has grown to the attractor's size."""
+def lorenz(duration):
+    """From (x, 25) by Euler steps: within 30 time units 1e-16 grows to the attractor's size."""
 
     def step(state, _):
         a, b, c = state
         rate = jnp.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c])
         return state + 5e-3 * rate, None
 
-    start = jnp.append(x, jnp.asarray(25, x.dtype))
-    return jax.lax.scan(step, start, length=6_000)[0][0]
+    def end(x):
+        start = jnp.append(x, jnp.asarray(25, x.dtype))
+        return jax.lax.scan(step, start, length=200 * duration)[0][0]
+
+    return end
 
 
 def shaken(share):
@@ -183,7 +186,7 @@ ADVICE = {
     "chaotic map": (LogisticMap(12), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
     "spent map": (LogisticMap(90), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
     "overflowing map": (LogisticMap(2_000), jnp.array([0.7]), "chaotic", "EvolutionStrategies"),
-    "lorenz": (lorenz, jnp.array([1.0, 2.0]), "chaotic", "EvolutionStrategies"),
+    "lorenz": (lorenz(30), jnp.array([1.0, 2.0]), "chaotic", "EvolutionStrategies"),
     "shaken": (shaken(1.0), jnp.ones(3), "noisy", "CentralDifference"),
     "shaken alone": (shaken(1e-3), jnp.ones(3), "noisy", "CentralDifference"),
     "unguarded": (unguarded, jnp.ones(2), "smooth", "Richardson"),
@@ -196,6 +199,10 @@ ADVICE = {
                         jnp.ones(100), "discontinuous", "EvolutionStrategies"),
     "fine stairs": (stairs(1e-3), jnp.array([0.3, 0.7]), "discontinuous", "MeasureValued"),
     "coarse stairs": (stairs(0.1), jnp.array([0.33, 0.71, 0.18]), "discontinuous", "MeasureValued"),
+    "stairs in many": (lambda x: jnp.sum(jnp.round(x / 1e-2) * 1e-2), jnp.linspace(0, 1, 100),
+                       "discontinuous", "EvolutionStrategies"),
+    "fine stairs in many": (lambda x: jnp.sum(jnp.round(x / 1e-5) * 1e-5), jnp.linspace(0, 1, 100),
+                            "discontinuous", "EvolutionStrategies"),
     "sawtooth": (lambda x: jnp.sum(30 * x - jnp.floor(30 * x)), jnp.array([0.3]),
                  "discontinuous", "MeasureValued"),
     "multiplied noise": (lambda x: jnp.sum(x**2) * (1 + 0.1 * jnp.sin(1e7 * x[0])), jnp.ones(2),
@@ -233,6 +240,32 @@ def test_a_stiff_dashpot_is_not_noisy():
     found = recommend(dashpot, jnp.zeros(2), key=KEY)
     assert found.condition in ("stiff", "smooth"), found
     assert found.probes["mismatch"] < 0.1
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(1e6, 1.0), (0.0, 1e30), (0.0, 1e-30)])
+def test_advice_in_any_unit(offset, unit):
+    """Single precision: rounding is no jump, and squares neither overflow nor vanish."""
+    x = jnp.ones(3, jnp.float32)
+    found = recommend(lambda x: offset + jnp.float32(unit) * jnp.sum(x**2), x, key=KEY)
+    assert found.condition == "smooth", found
+    if not offset:
+        assert found.probes["score_variance"] > 100 * found.probes["pathwise_variance"] > 0
+
+
+@pytest.mark.parametrize(
+    ("duration", "x"),
+    [(4, (1.0, 2.0)), (6, (5.0, 5.0))]
+    + [
+        pytest.param(duration, x, marks=pytest.mark.slow)
+        for duration in (5, 8)
+        for x in ((1.0, 2.0), (5.0, 5.0), (-8.0, 3.0))
+    ],
+)
+def test_a_continuous_loss_does_not_jump_however_steep(duration, x):
+    """Where a flow divides, slopes are as 1/distance, and halving ends before the step does."""
+    found = recommend(lorenz(duration), jnp.array(x), key=KEY)
+    assert found.condition in ("stiff", "chaotic"), found
+    assert found.probes["jump"] == 0
 
 
 def test_disagreement_is_a_normal_deviate():

@@ -219,6 +219,26 @@ def test_failing_loss_raises_outside_jit():
         estimate(lambda x: jnp.nan * x[0], SPSA(), on_failure="mask")(jnp.zeros(2), key=KEY)
 
 
+def test_what_finite_losses_make_infinite_is_told_outside_jit():
+    """Two of 3e38 in float32: their difference is 6e38, and their sum too, beyond 3.4e38."""
+    x = jnp.zeros(1, jnp.float32)
+    step = lambda x: jnp.where(x[0] > 0, 3e38, -3e38).astype(x.dtype)  # noqa: E731
+    level = lambda x: jnp.float32(3e38) + 0 * x[0]  # noqa: E731
+    cases = [
+        (step, CentralDifference(), "gradient: expected finite numbers, got 1 of 1"),
+        (step, SPSA(samples=2), "gradient: .* beyond the range of float32"),
+        (level, Pathwise(Gaussian(0.1), samples=2), "value: expected finite numbers"),
+        (lambda x: jnp.where(x[0] > 9, jnp.sqrt(x[0] - 9), 0), Pathwise(),
+         "gradient: .* a derivative fails"),
+    ]  # fmt: skip
+    for loss, method, message in cases:
+        f = surrogate(loss, method)
+        for run in (f, jax.grad(f), estimate(loss, method)):
+            with pytest.raises(FloatingPointError, match=message):
+                run(x, key=KEY)
+    assert not np.isfinite(fast_jit(jax.grad(surrogate(step, SPSA(samples=2))))(x, key=KEY)).all()
+
+
 BAD = {
     "not scalar": (lambda: surrogate(lambda x: x, SPSA())(jnp.ones(2), key=KEY),
                    ValueError, r"loss: expected a scalar, got shape \(2,\)"),

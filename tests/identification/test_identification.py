@@ -144,6 +144,10 @@ def test_a_fit_says_what_it_does_not_explain(found):
     assert "table.restitution is above 1" in fit_warnings(lively)[0]
     bound = dataclasses.replace(found, values=np.where([1, 0, 0, 0], 1e-10, found.values))
     assert fit_warnings(bound) == ["drag ended where its range does, at 0"]
+    near = dataclasses.replace(bound, values=np.where([1, 0, 0, 0], 1e-5, found.values))
+    assert fit_warnings(near) == fit_warnings(bound), "within a hundredth of its error"
+    granted = dataclasses.replace(found, reference=4 * found.scatter)
+    assert "but the samples scatter by" in fit_warnings(granted)[0]
     astray = dataclasses.replace(loud, adrift=np.arange(count) < 3)
     assert "3 of 8 flights are not explained between contacts either" in fit_warnings(astray)[1]
     blind = dataclasses.replace(found, reference=np.nan, chi_square=np.nan)
@@ -158,6 +162,14 @@ def test_other_units_than_m_and_s_are_refused_before_work(seen, metre, second):
     other = Observations.create(second * seen.times[:3], metre * seen.positions[:3])
     with pytest.raises(ValueError, match=r"expected m and s, got arcs that accelerate by .* 9\.81"):
         identify(other, WORLD, NAMES)
+
+
+def test_samples_that_show_no_flight_are_refused(seen):
+    """In another order than their times, each flight looks like noise as wide as it is long."""
+    order = np.random.default_rng(0).permutation(seen.times.shape[1])
+    shuffled = dataclasses.replace(seen, positions=seen.positions[:, order])
+    with pytest.raises(ValueError, match="expected flights, got samples that scatter by"):
+        identify(shuffled, WORLD, NAMES)
 
 
 @pytest.mark.parametrize("late", [True, False])

@@ -204,7 +204,7 @@ def test_the_compiler_s_tanh_saturates_and_that_is_told():
     assert np.all(np.abs(y[np.abs(x) > 10]) == 1)
     assert np.all(np.abs(y) <= 1)
     found = inv.invert(inv.Tanh(), y)
-    assert found.status == inv.Status.OUT_OF_RANGE
+    assert found.status == Status.OUT_OF_RANGE
     np.testing.assert_array_equal(np.isfinite(found.x), np.abs(y) < 1)
 
 

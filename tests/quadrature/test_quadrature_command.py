@@ -205,6 +205,28 @@ def test_a_grid_by_its_name():
     assert float(named.value) == float(made.value)
 
 
+def test_values_alone_never_decide_unsaid(command):
+    """A last meridian that repeats the first but for noise looks open, and is said to be taken so.
+
+    Longitudes may begin anywhere.
+    """
+    samples, theta, phi = _table()
+    shaken = samples + 0.01 * np.random.default_rng(0).normal(size=samples.shape)
+    code, out, _ = command("f.npy", f=shaken)
+    assert code == 0
+    assert (
+        "taken as open: no meridian at 2π (give --closed yes if the last repeats the first)" in out
+    )
+    _, out, _ = command("f.npy", "--closed", "no")
+    assert not any("taken as open" in line for line in out)
+    words = ["f.npy", "--theta", "t.npy", "--phi", "p.npy"]
+    values = [
+        float(command(*words, f=samples, t=theta, p=phi + start)[1][0].split(" ± ")[0])
+        for start in (0.0, 0.3, -9.0)
+    ]
+    np.testing.assert_allclose(values, values[0], rtol=1e-13)
+
+
 @pytest.mark.parametrize(
     ("arguments", "arrays", "message"),
     [
