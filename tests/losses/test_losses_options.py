@@ -8,6 +8,8 @@ import pytest
 
 from diffsim.losses import (
     REDUCTIONS,
+    SmoothingInfogain,
+    SparseInfogain,
     kernels,
     softmax_cross_entropy_with_infogain,
     softmax_infogain,
@@ -93,3 +95,29 @@ def test_what_does_not_fit_is_refused():
         softmax_infogain(X, SOFT[0, :2, 0], np.ones((3, 3)), axis=1)
     with pytest.raises(TypeError, match="classifier: expected float32, got float64"):
         softmax_infogain_head(jnp.asarray(FEATURES, jnp.float32), CLASSIFIER, LABELS, H)
+
+
+@pytest.mark.parametrize(
+    ("message", "make", "values"),
+    [
+        (
+            r"indices: expected in \[0, 3\)",
+            lambda k: SparseInfogain.create([[1.0]], [[k]], 3),
+            (3, 9, -2),
+        ),
+        (r"count: expected in \[1, 5\]", lambda k: SparseInfogain.largest(H, k), (6, 99, -1)),
+        ("classes: expected at least 1", lambda k: SmoothingInfogain.create(0.1, k), (0, -3)),
+        (r"alpha: expected in \[0, 1\]", lambda k: SmoothingInfogain.create(k, 3), (1.01, 7, -7)),
+        (r"axis: expected in \[-3, 3\)", lambda k: loss(LABELS, H, axis=k), (3, 9, -4, -9)),
+        (r"labels: expected in \[0, 3\)", lambda k: loss(np.full((2, 3), k), H), (3, 99, -9)),
+        (
+            "chunk: expected at least 1",
+            lambda k: softmax_infogain_head(FEATURES, CLASSIFIER, LABELS, H, chunk=k),
+            (0, -5),
+        ),
+    ],
+)
+def test_just_and_far_beyond_is_refused(message, make, values):
+    for value in values:
+        with pytest.raises(ValueError, match=message):
+            make(value)
