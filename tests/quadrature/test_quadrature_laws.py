@@ -12,6 +12,7 @@ from diffsim.quadrature import (
     Symmetry,
     Zoom,
     integrate,
+    make,
     recognise,
     refine,
     sphere,
@@ -115,6 +116,15 @@ def test_rings_of_a_band_are_recognised(rule):
 def test_meridians_are_twice_the_intervals():
     assert sphere_grid(9).shape == (9, 16)
     assert sphere_grid(1, rule="gauss-legendre").shape == (1, 2)
+
+
+@pytest.mark.parametrize("n", range(3, 10))
+def test_gregory_of_few_samples_is_of_the_degree_it_says(n):
+    """Polynomials from 0 to 2 with dθ dφ: its degree, and not the next but one."""
+    rule = make("gregory", n, measure="flat", extent=(0.0, 2.0))
+    off = [rule.weights() @ rule.nodes**k - 2.0 ** (k + 1) / (k + 1) for k in range(n + 3)]
+    assert np.max(np.abs(off[: rule.degree + 1])) < 1e-11
+    assert np.max(np.abs(off[rule.degree + 1 : rule.degree + 3])) > 1e-6
 
 
 def flags(samples, grid, measure="solid-angle"):
