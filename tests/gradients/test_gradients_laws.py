@@ -23,6 +23,7 @@ from diffsim.gradients import (
     estimate,
     make,
     policy_gradient_objective,
+    slips,
     surrogate,
 )
 from diffsim.gradients.base import Draws, reduced
@@ -309,3 +310,18 @@ def test_just_and_far_beyond_is_refused(make, values):
     for value in values:
         with pytest.raises(ValueError, match="expected"):
             make(value)
+
+
+def test_a_mask_is_told_where_small_slopes_are_not_zero():
+    """Zero is what is below 1 % of the mismatch, shared by all entries: 3.2e-3 here."""
+    measured, x = np.ones(100), np.zeros(100)
+    measured[50:60] = 0.1
+    measured[60:70] = 1e-3
+    given = measured.copy()
+    given[:10] = 0
+    given[60:70] = 0  # too small to be missed
+    found = slips.leaf_slip(given, measured, x)
+    assert found == "masked: 10 of 100 entries are zero and should not be"
+    assert slips.leaf_slip(measured, given, x) == (
+        "mask left out: 20 of 100 entries should be zero"
+    )
