@@ -30,7 +30,7 @@ from diffsim.gradients.base import Draws, reduced
 from diffsim.gradients.compare import _figures, _timed
 from diffsim.gradients.problem import Problem
 from diffsim.gradients.recommend import _decided
-from diffsim.gradients.unrolled import UnrolledLoss
+from diffsim.gradients.unrolled import UnrolledLoss, settled
 
 KEY = jax.random.key(0)
 X = jnp.array([0.3, -0.7, 1.2])
@@ -126,28 +126,40 @@ def test_calls_are_counted():
 def test_a_penalty_is_a_loss_that_is_there():
     """Values and slopes are those of the loss with the constant put in by hand."""
 
-    def broken(x):
-        return jnp.where(jnp.sum(x) > 0.81, jnp.nan, loss(x))
+    names = ("pathwise-smoothed", "score-function", "measure-valued", "spsa", "persistent-es",
+             "total-propagation")  # fmt: skip
 
-    def mended(x):
-        return jnp.where(jnp.sum(x) > 0.81, 3.0, loss(x))
+    def broken(x, instead):
+        return jnp.where(jnp.sum(x) > 0.81, instead, loss(x))
 
     @fast_jit
-    def look(key):
+    @jax.vmap
+    def look(instead):
         found = {}
-        for name in ("pathwise-smoothed", "score-function", "measure-valued", "spsa"):
+        for name in names:
             used = METHODS[name]
             used = used.replace(step=0.3) if hasattr(used, "step") else used
             f = estimate(broken, used, on_failure="penalty", penalty=3.0)
-            g = estimate(mended, used, on_failure="mask")
-            found[name] = f(X, key=key), g(X, key=key)
+            found[name] = f(X, instead, key=KEY)
         return found
 
-    for name, (ours, wanted) in look(KEY).items():
-        assert int(ours.failures) > 0, name
-        np.testing.assert_allclose(ours.grad, wanted.grad, rtol=1e-9, err_msg=name)
-        np.testing.assert_allclose(ours.variance, wanted.variance, rtol=1e-9)
-        np.testing.assert_allclose(ours.value, wanted.value, rtol=1e-9)
+    for name, found in look(jnp.array([jnp.nan, 3.0])).items():
+        assert found.failures[0] > 0 == found.failures[1], name
+        for figure in (found.grad, found.variance, found.value, found.samples):
+            np.testing.assert_allclose(figure[0], figure[1], rtol=1e-9, err_msg=name)
+
+
+def test_a_run_that_fails_costs_the_penalty_in_all():
+    """From where it fails on: what was paid before is part of it. Without one it is NaN."""
+    costs = jnp.array([[1.0, 1.0], [2.0, jnp.nan], [4.0, 7.0]])
+    for penalty, wanted in ((10.0, [1, 9, 0]), (None, [1, np.nan, np.nan])):
+        problem = Problem(loss, X, has_aux=False, keys=(None,) * 3, stochastic=False,
+                          penalty=penalty)  # fmt: skip
+        losses, steps, good = settled(problem, costs)
+        np.testing.assert_array_equal(steps, np.stack([[1, 2, 4], wanted], axis=1))
+        np.testing.assert_array_equal(losses, [7, penalty or np.nan])
+        assert good[:, 1].tolist() == [True, False, False]
+        assert int(problem.failures[0]) == 1
 
 
 def test_masked_terms_are_as_if_never_drawn():
