@@ -236,6 +236,42 @@ def test_the_options_of_a_search():
     assert len(near.points()) < 3
 
 
+def test_units_of_y_change_nothing():
+    """Of a least-squares answer, whose residual stays, and of one that is reached."""
+    y = jnp.array([1.0, 0.4, -0.3])
+
+    @fast_jit
+    @jax.vmap
+    def search(unit):
+        def f(x):
+            return unit * jnp.stack([jnp.sinh(x[0]), x[1] - 0.2 * x[0], jnp.tanh(x[0] * x[1])])
+
+        tall = inv.invert(f, unit * y, size=2)
+        even = inv.invert(lambda x: f(x)[:2], unit * y[:2], size=2)
+        return tall, even
+
+    # Powers of two: not a digit differs on the way.
+    for found, status in zip(search(2.0 ** jnp.array([0.0, -30, 30])), ("LEAST_SQUARES", "OK")):
+        assert found.status.tolist() == [inv.InversionStatus[status]] * 3
+        np.testing.assert_allclose(found.x[1:], found.x[:1].repeat(2, axis=0), rtol=1e-12)
+        np.testing.assert_allclose(found.error[1:], found.error[:1].repeat(2), rtol=1e-6)
+        assert len(set(found.evaluations.tolist())) == 1
+
+
+def test_a_search_whose_derivative_is_wrong_gives_up():
+    """Damped ten times more at each step that does not help, from 1e-2 to beyond 1e8."""
+
+    @jax.custom_jvp
+    def f(x):
+        return x - 1
+
+    f.defjvp(lambda x, t: (f(x[0]), -t[0]))
+    found = newton.improve(f, newton.begin(f, jnp.zeros(2)), 1e-9, jnp.asarray(1.0), 50)
+    assert bool(found.stuck)
+    assert found.x.tolist() == [0, 0]
+    assert 10 <= int(found.steps) <= 13
+
+
 def test_learned_parts_are_their_formulas():
     """A perceptron between scales; a Boltzmann machine up, down, and after two updates by hand."""
     rng = np.random.default_rng(0)
