@@ -308,3 +308,38 @@ def test_learned_parts_are_their_formulas():
     h = np.array([0.2, 0.9, 0.4])
     np.testing.assert_allclose(found.down(jnp.asarray(h)), h @ w + b, rtol=1e-9)
     np.testing.assert_allclose(found.up(v[0]), sigmoid(w @ v[0] + c), rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-8, 1.0, 1e8])
+def test_low_rank_is_solved_in_any_unit_and_without_a_diagonal(scale):
+    rng = np.random.default_rng(0)
+    diagonal = scale * rng.uniform(1, 2, 4)
+    size, rank = (1, 4) if scale == 0 else (scale**0.5, 2)
+    layer = inv.LowRank(diagonal, *(size * rng.normal(size=(2, 4, rank))))
+    np.testing.assert_allclose(layer.inverse(layer(X[:4])), X[:4], rtol=1e-11)
+    log_det = np.linalg.slogdet(np.asarray(layer.matrix()))[1]
+    np.testing.assert_allclose(layer.log_abs_det(), log_det, rtol=1e-11)
+
+
+def test_a_small_matrix_is_not_a_singular_one():
+    """Weights times c: x/c comes back, log |det| grows by n log c, the condition stays."""
+    names = ("dense", "banded", "circulant", "diagonal")
+    layers = {name: inv.LAYERS[name](SIZE, rngs=nnx.Rngs(3)) for name in names}
+
+    @fast_jit
+    @jax.vmap
+    def look(c):
+        found = {}
+        for name, layer in layers.items():
+            graph, state, rest = nnx.split(layer, nnx.Param, ...)
+            scaled = nnx.merge(graph, jax.tree.map(lambda w: c * w, state), rest)
+            found[name] = scaled.inverse(X) * c, scaled.log_abs_det() - SIZE * jnp.log(c)
+            if name in ("circulant", "diagonal"):  # which have a rule of their own
+                found[name] += (scaled.condition(),)
+        return found
+
+    for name, figures in look(2.0 ** jnp.array([0.0, -70, 70])).items():
+        for figure in figures:
+            np.testing.assert_allclose(
+                figure[1:], figure[jnp.array([0, 0])], rtol=1e-9, err_msg=name
+            )
