@@ -20,6 +20,7 @@ from diffsim.physics import (
 )
 from diffsim.physics import arc as arcs
 from diffsim.physics.contact.base import Impacts
+from diffsim.physics.search import Cubic
 from diffsim.physics.simulate import _alternate, memory, room
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import net_cord, table_edges
@@ -164,3 +165,39 @@ def test_spin_turns_the_path_to_the_side_of_the_cross_product():
     np.testing.assert_allclose(end.position.array, x, atol=1e-7)
     np.testing.assert_allclose(end.velocity.array, v, atol=1e-6)
     np.testing.assert_allclose(end.spin.array, w * np.exp(-0.1), rtol=1e-9)
+
+
+def test_a_cubic_falls_where_its_polynomial_does():
+    """Values and slopes at the ends, the least place between them, the first root: by NumPy."""
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(4, 400)) * np.array([[1], [1], [3], [3]])
+    drawn[0] = np.abs(drawn[0])
+    cubics = Cubic.through(*drawn)
+    found = *cubics.minimum(), cubics.falls(1e-9), cubics.root()
+    lowest, inside, dips, roots = map(np.asarray, found)
+    values, slopes, checked = np.asarray(cubics.value(0.37)), np.asarray(cubics.slope(0.37)), 0
+    for i, (start, end, first, last) in enumerate(drawn.T):
+        curve = np.polynomial.Polynomial([start, first, 3 * (end - start) - 2 * first - last,
+                                          first + last - 2 * (end - start)])  # fmt: skip
+        assert (curve(0), curve(1)) == pytest.approx((start, end))
+        assert (curve.deriv()(0), curve.deriv()(1)) == pytest.approx((first, last))
+        assert (values[i], slopes[i]) == pytest.approx((curve(0.37), curve.deriv()(0.37)))
+        flat = curve.deriv().roots()
+        least = [r.real for r in flat if abs(r.imag) < 1e-12 and 0 < r.real < 1
+                 and curve.deriv(2)(r.real) > 0]  # fmt: skip
+        assert bool(inside[i]) == bool(least), i
+        if least:
+            assert float(lowest[i]) == pytest.approx(least[0], abs=1e-9)
+        below = end <= 0 or bool(least and curve(least[0]) < 0)
+        assert bool(dips[i]) == below, i
+        if below:
+            first_root = min(
+                r.real for r in curve.roots() if abs(r.imag) < 1e-9 and 0 <= r.real <= 1
+            )
+            assert float(roots[i]) == pytest.approx(first_root, abs=1e-6)
+            checked += 1
+    assert 100 < checked < 300
+    near = Cubic.through(*map(jnp.asarray, (1.0, 1e-6, -1.0, -1.0)))
+    assert [bool(near.sinks(most)) for most in (2e-6, 1e-7)] == [True, False]
+    rises = Cubic.through(*map(jnp.asarray, (1.0, 1e-6, -1.0, 1.0)))
+    assert not bool(rises.sinks(2e-6))
