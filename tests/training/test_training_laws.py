@@ -22,6 +22,7 @@ from diffsim.gradients.inverse_variance import cross_fitted
 from diffsim.training import MLP, ClosedLoop, LoopSettings, Settings
 from diffsim.training.critic import Critic, CriticState
 from diffsim.training.loop_gradients import GRADIENTS
+from diffsim.training.metrics import MetricsWriter
 from diffsim.training.unroll import Actor, unroll
 
 EVERY = {
@@ -265,3 +266,13 @@ def test_deviations_do_not_fall_below_the_least_and_ended_episodes_begin_again(t
     assert (after.steps[over] == 0).all()
     assert len(np.unique(np.asarray(after.obs[over])[:, 0])) == int(over.sum())
     assert player.measure(params, jax.random.key(0), 3)["control_steps"] == 3 * 6 * 5
+
+
+def test_every_finite_number_of_a_row_is_an_event_of_its_step(tmp_path, monkeypatch):
+    told = []
+    with MetricsWriter(tmp_path) as metrics:
+        monkeypatch.setattr(metrics._board, "add_scalar", lambda *event: told.append(event))
+        metrics.write({"step": 7, "alpha": 3.0, "lost": np.nan, "zeta": -2.0})
+        metrics.write({"step": 9, "zeta": 1.0, "alpha": np.inf, "lost": 0.0})
+    assert sorted(told) == [("alpha", 3.0, 7), ("lost", 0.0, 9), ("zeta", -2.0, 7),
+                            ("zeta", 1.0, 9)]  # fmt: skip
