@@ -11,6 +11,7 @@ import pytest
 from drift import Drift
 from flax import nnx
 from jax.flatten_util import ravel_pytree
+from point import Point
 from test_training_closed_loop import (
     drift,  # noqa: F401 (a fixture)
     loop_and_inputs,
@@ -19,7 +20,7 @@ from test_training_closed_loop import settings as loop_settings
 
 from diffsim import gradients
 from diffsim.gradients.inverse_variance import cross_fitted
-from diffsim.training import MLP, ClosedLoop, LoopSettings, Settings
+from diffsim.training import MLP, ClosedLoop, LoopSettings, Settings, Traced, Trainer
 from diffsim.training.critic import Critic, CriticState
 from diffsim.training.loop_gradients import GRADIENTS
 from diffsim.training.metrics import MetricsWriter
@@ -276,3 +277,21 @@ def test_every_finite_number_of_a_row_is_an_event_of_its_step(tmp_path, monkeypa
         metrics.write({"step": 9, "zeta": 1.0, "alpha": np.inf, "lost": 0.0})
     assert sorted(told) == [("alpha", 3.0, 7), ("lost", 0.0, 9), ("zeta", -2.0, 7),
                             ("zeta", 1.0, 9)]  # fmt: skip
+
+
+def test_a_player_has_four_keys_to_draw_with_at_the_start_and_in_each_update(tmp_path, monkeypatch):
+    given, own = {}, {name: getattr(Traced, name) for name in ("begin", "gradient")}
+
+    def begin(self, keys):
+        given["begin"] = len(keys)
+        return own["begin"](self, keys)
+
+    def gradient(self, params, memory, keys):
+        given["gradient"] = len(keys)
+        return own["gradient"](self, params, memory, keys)
+
+    monkeypatch.setattr(Traced, "begin", begin)
+    monkeypatch.setattr(Traced, "gradient", gradient)
+    settings = Settings(out=tmp_path, steps=2, batch=4, hidden=(8,))
+    Trainer(Traced(Point()), settings).update()
+    assert given == {"begin": 4, "gradient": 4}
