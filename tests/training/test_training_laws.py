@@ -20,7 +20,7 @@ from test_training_closed_loop import settings as loop_settings
 
 from diffsim import gradients
 from diffsim.gradients.inverse_variance import cross_fitted
-from diffsim.training import MLP, ClosedLoop, LoopSettings, Settings, Traced, Trainer
+from diffsim.training import MLP, ClosedLoop, LoopSettings, Settings, Traced, Trainer, sharding
 from diffsim.training.critic import Critic, CriticState
 from diffsim.training.loop_gradients import GRADIENTS
 from diffsim.training.metrics import MetricsWriter
@@ -295,3 +295,9 @@ def test_a_player_has_four_keys_to_draw_with_at_the_start_and_in_each_update(tmp
     settings = Settings(out=tmp_path, steps=2, batch=4, hidden=(8,))
     Trainer(Traced(Point()), settings).update()
     assert given == {"begin": 4, "gradient": 4}
+
+
+def test_on_one_device_nothing_is_copied():
+    tree = {"a": jnp.ones(3), "key": jax.random.key(0)}
+    assert sharding.replicated(tree) is tree
+    assert sharding.local(tree) is tree
