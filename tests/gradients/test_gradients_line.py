@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from diffsim.gradients import taylor
+from diffsim.gradients.check import _settled, _slopes
 from diffsim.gradients.line import Line
 
 STEPS = 10.0 ** -np.arange(0, 8, 0.5)
@@ -88,3 +89,71 @@ def test_the_order_is_the_power_of_what_is_seen_above_the_noise(power):
     assert taylor._order(STEPS, coarse, noise) == pytest.approx(power, abs=1e-6)
     assert np.isnan(taylor._order(STEPS[:2], remainder[:2], noise))
     assert np.isnan(taylor._order(STEPS, 19 * noise + 0 * STEPS, noise))
+
+
+def test_slopes_of_coordinates_are_exact_to_the_fourth_power_and_say_what_they_corrected():
+    quartic = np.polynomial.Polynomial([1.0, -2.0, 0.5, 3.0, -1.5])
+    quintic = np.polynomial.Polynomial([0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+    for curve in (quartic, quintic):
+        own = line(np.float64, lambda x, f=curve: f(x[0]) - 2 * f(x[1]), point=(0.3, -0.7, 0.0))
+        found, error = _slopes(own, 0.05, np.array([1, 0]))
+        exact = np.array([-2 * curve.deriv()(-0.7), curve.deriv()(0.3)])
+        moves = own.move(0.05)[[1, 0]]
+        # D(h) = f' + f''' h²/6 + f⁗′ h⁴/120: the rest is −4 h⁴ of the last.
+        fifth = curve.deriv(5)(0.0) * np.array([-2, 1]) if curve is quintic else 0
+        np.testing.assert_allclose(found - exact, -4 * moves**4 * fifth / 120, atol=1e-12)
+        third = np.array([-2 * curve.deriv(3)(-0.7), curve.deriv(3)(0.3)])
+        corrected = -(moves**2) * third / 6 - 5 * moves**4 * fifth / 120
+        assert error == pytest.approx(0.1 * np.linalg.norm(corrected), rel=1e-6)
+
+
+def told(leaf, diagnosis, change=1.0, noise=1e-9):
+    return taylor.DirectionCheck(leaf, diagnosis, 1.0, 1.0, 0.1, 0.1, 3.0, change, (0.1,), noise)
+
+
+def test_of_two_lines_in_a_leaf_one_that_passed_speaks_for_one_that_could_not_tell():
+    good, bad = told("a", taylor.CORRECT), told("a", taylor.WRONG)
+    for unsure in (taylor.NOISE, taylor.SMALL, taylor.NOT_FINITE):
+        blind = told("a", unsure)
+        assert _settled([good, blind], [], 0.0) == [good]
+        assert _settled([told("b", taylor.CORRECT), blind], [], 0.0)[1] is blind
+    assert _settled([good, bad], [], 0.0) == [good, bad]
+    assert _settled([told("a", taylor.KINK), told("a", taylor.NOISE)], [], 0.0)[0].leaf == "a"
+    loud = told("a", taylor.WRONG, noise=1.01e-7)  # took for noise what is none on the other
+    assert _settled([good, loud], [], 0.0) == [good]
+    assert len(_settled([good, told("a", taylor.WRONG, noise=0.99e-7)], [], 0.0)) == 2
+    still = told("b", taylor.SMALL, change=0.0)
+    for silent, least, right in ((["b"], 0.0, True), ([], 0.0, False), (["b"], 0.011, False)):
+        settled = _settled([good, still], silent, least)[1]
+        assert (settled.diagnosis == taylor.CORRECT) == right
+    moves = told("b", taylor.SMALL, change=1e-9)
+    assert _settled([good, moves], ["b"], 0.0)[1] is moves
+
+
+@pytest.mark.parametrize(
+    ("off", "settings", "wanted"),
+    [
+        (0.009, {}, taylor.CORRECT),
+        (-0.009, {}, taylor.CORRECT),
+        (0.0115, {}, taylor.WRONG),
+        (-0.0115, {}, taylor.WRONG),
+        (0.0115, {"biased": True}, taylor.BIASED),
+        (0.0115, {"tolerance": 0.02}, taylor.CORRECT),
+        (0.0115, {"standard_error": 0.001}, taylor.CORRECT),
+        (0.0115, {"standard_error": 0.0002}, taylor.WRONG),
+        (0.0, {"standard_error": 0.049}, taylor.CORRECT),
+        (0.0, {"standard_error": 0.051}, taylor.NOISE),
+    ],
+)
+def test_a_slope_is_wrong_beyond_its_tolerance_and_four_of_its_standard_errors(
+    off, settings, wanted
+):
+    """Of a line of slope 1, of which differences know every digit."""
+    own = line(np.float64, lambda x: 0.6 * x[0] - 0.8 * x[1])
+    asked = {"standard_error": 0.0, "rounding": 2.2e-16, "tolerance": 0.01, "biased": False,
+             "random": 0.0}  # fmt: skip
+    given = (1 + off) * np.array([0.6, -0.8, 0.0])
+    found = taylor.examine("x", own, given, steps=own.steps(), **asked | settings)
+    assert found.diagnosis == wanted, found
+    assert found.measured == pytest.approx(1.0, rel=1e-9)
+    assert found.given == pytest.approx(1 + off)
