@@ -157,3 +157,31 @@ def test_a_slope_is_wrong_beyond_its_tolerance_and_four_of_its_standard_errors(
     assert found.diagnosis == wanted, found
     assert found.measured == pytest.approx(1.0, rel=1e-9)
     assert found.given == pytest.approx(1 + off)
+
+
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
+@pytest.mark.parametrize("length", [2.0**-20, 2.0**20])
+def test_units_of_f_and_of_x_change_no_verdict(unit, length):
+    """Kinks, orders and the best step of the same numbers in other units."""
+    shapes = {
+        "kink": (2 * STEPS, -STEPS),
+        "curve": (STEPS + 3 * STEPS**2, -STEPS + 3 * STEPS**2),
+        "cubic": (np.sin(STEPS), np.sin(-STEPS)),
+        "jump": (1 + STEPS, -STEPS),
+        "bend": (np.maximum(STEPS - 3e-3, 0), 0 * STEPS),
+    }
+    slope = unit / length
+    for name, (up, down) in shapes.items():
+        plain, noise = taylor._kink(up, down, 0.0, STEPS, 1e-12), 1e-12
+        other = taylor._kink(unit * up, unit * down, 0.0, length * STEPS, unit * noise)
+        assert (other is None) == (plain is None), name
+        if plain is not None:
+            assert other == pytest.approx((slope * plain[0], slope * plain[1]), rel=1e-9), name
+        off, turned = (up - down) / 2 - STEPS, np.zeros_like(STEPS)
+        plain = taylor._mismatch(off, STEPS, turned, noise, up)
+        other = taylor._mismatch(unit * off, length * STEPS, turned, unit * noise, unit * up)
+        wanted = (slope * plain[0], slope * plain[1], length * plain[2])
+        assert other == pytest.approx(wanted, rel=1e-9), name
+        plain = taylor._order(STEPS, np.abs(off), noise)
+        other = taylor._order(length * STEPS, np.abs(unit * off), unit * noise)
+        assert other == pytest.approx(plain, rel=1e-6, abs=1e-9, nan_ok=True), name
