@@ -15,6 +15,7 @@ from diffsim.gradients import (
     Logistic,
     MeasureValued,
     PersistentES,
+    Relax,
     ScoreFunction,
     TotalPropagation,
     compare,
@@ -73,6 +74,23 @@ def test_units_of_x_and_of_the_loss():
         np.testing.assert_allclose(lower.value, -2.5 * plain.value + 7, rtol=1e-9)
         np.testing.assert_allclose(lower.grad, -2.5 * plain.grad, rtol=1e-9, err_msg=name)
         np.testing.assert_allclose(lower.variance, 6.25 * plain.variance, rtol=1e-9)
+
+
+def test_the_value_is_the_mean_of_the_loss_under_the_law():
+    """Of g·x with noise of σ in each entry: g·x, and a variance of |σ g|²/n."""
+    slope, sigma = jnp.array([1.0, -2.0, 0.5]), jnp.array([0.3, 0.1, 2.0])
+    used = {"measure-valued": MeasureValued(sigma, samples=2), "score": ScoreFunction(
+        Gaussian(sigma), samples=2), "relax": Relax(Gaussian(sigma), samples=2)}  # fmt: skip
+
+    @fast_jit
+    @jax.vmap
+    def look(key):
+        return {n: surrogate(lambda x: slope @ x, m)(X, key=key) for n, m in used.items()}
+
+    for name, values in look(jax.random.split(KEY, 4000)).items():
+        deviation = float(jnp.linalg.norm(sigma * slope)) / 2**0.5
+        assert np.std(values) == pytest.approx(deviation, rel=0.05), name
+        assert np.mean(values) == pytest.approx(float(slope @ X), abs=4 * deviation / 4000**0.5)
 
 
 def test_figures_of_an_estimate_are_their_formulas():
