@@ -200,6 +200,9 @@ def test_a_discounted_policy_gradient_is_its_formula():
     others = (to_go.sum(axis=0) - to_go) / 3
     found = jax.grad(policy_gradient_objective)(jnp.zeros((4, 5)), jnp.asarray(rewards), discount)
     np.testing.assert_allclose(found, powers * (to_go - others) / 4, rtol=1e-12)
+    for shapes in (((4, 5), (4, 1)), ((4, 1), (4, 5)), ((4,), (4,))):
+        with pytest.raises(ValueError, match="log_probs, rewards: expected one shape"):
+            policy_gradient_objective(*map(jnp.zeros, shapes))
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95])
