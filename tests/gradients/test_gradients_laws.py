@@ -339,6 +339,13 @@ def test_just_and_far_beyond_is_refused(make, values):
             make(value)
 
 
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if hasattr(m, "samples")])
+def test_no_method_takes_no_samples(name):
+    for samples in (0, -1, -8):
+        with pytest.raises(ValueError, match="samples: expected an integer >= "):
+            make(name, samples=samples)
+
+
 def test_a_mask_is_told_where_small_slopes_are_not_zero():
     """Zero is what is below 1 % of the mismatch, shared by all entries: 3.2e-3 here."""
     measured, x = np.ones(100), np.zeros(100)
