@@ -20,7 +20,8 @@ from diffsim.physics import (
 )
 from diffsim.physics import arc as arcs
 from diffsim.physics.contact.base import Impacts
-from diffsim.physics.search import Cubic
+from diffsim.physics.proximity import Proximity
+from diffsim.physics.search import Cubic, crossing
 from diffsim.physics.simulate import _alternate, memory, room
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import net_cord, table_edges
@@ -201,3 +202,21 @@ def test_a_cubic_falls_where_its_polynomial_does():
     assert [bool(near.sinks(most)) for most in (2e-6, 1e-7)] == [True, False]
     rises = Cubic.through(*map(jnp.asarray, (1.0, 1e-6, -1.0, 1.0)))
     assert not bool(rises.sinks(2e-6))
+
+
+@pytest.mark.parametrize("edge", [None, 0.03])
+def test_a_gap_falls_through_zero_from_above_alone(edge):
+    """At an even pace, to a face or a round edge: met where it is, and not when it is touched."""
+
+    def near(gap):
+        parts = map(jnp.asarray, (0.02 + gap, -1.0, 1.0, 0.5, np.zeros(3), np.array([0, 0, 1.0])))
+        return Proximity(*parts, None if edge is None else jnp.asarray(edge))
+
+    limits = map(jnp.asarray, (0.011, 0.02, 1e-9, 1e-9))
+    pace, zero, least, most = limits
+    for begin, end, falls in ((0.001, -0.01, True), (0.0, -0.011, False), (-0.001, -0.012, False),
+                              (0.02, 0.009, False)):  # fmt: skip
+        found, cubic = crossing(near(begin), near(end), pace, zero, least, most)
+        assert bool(found) == falls, begin
+        if falls:
+            assert float(cubic.root()) == pytest.approx(1 / 11, rel=1e-6)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from one_surface import setup
 from scipy.integrate import solve_ivp
 
 from diffsim.physics import Ball, BallState, Compliant, Smoothed, World, simulate, table
@@ -124,3 +125,22 @@ def test_a_contact_is_cut_in_thirty_steps_or_as_its_dashpot_asks():
     for few in (1, least - 1):
         with pytest.raises(ValueError, match=f"substeps: expected at least {least} for"):
             penalty.substeps(Compliant(1e4, substeps=few), 2.7e-3, step)
+
+
+def test_a_paddle_that_moves_evenly_is_one_at_rest_seen_from_elsewhere():
+    """In a vacuum, whatever the stage of a step at which it is asked where it is."""
+    boost = jnp.array([0.7, -0.4, 0.9])
+    start = setup(driven=True, two_sided=True, position=(0, 0, 0.03), velocity=(0.3, 0.1, -1.0),
+                  spin=(5.0, 30.0, 1.0), restitution=0.8, friction=0.3)  # fmt: skip
+
+    def end(start):
+        return simulate(start.world, start.state, start.path, duration=0.1, step=0.02,
+                        max_impacts=2, contact=Compliant(1e3))  # fmt: skip
+
+    seen = start.replace(velocity=start.velocity + boost, center=start.center.at[1].set(boost))
+    plain, other = end(start), end(seen)
+    assert int(plain.impacts.valid.sum()) == int(other.impacts.valid.sum()) == 1
+    moved = plain.final.position + 0.1 * boost
+    np.testing.assert_allclose(other.final.position, moved, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(other.final.velocity, plain.final.velocity + boost, atol=1e-8)
+    np.testing.assert_allclose(other.final.spin, plain.final.spin, atol=1e-6)
