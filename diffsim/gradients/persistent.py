@@ -8,7 +8,7 @@ from diffsim import _check
 from diffsim._types import ArrayLike, Tree
 from diffsim.gradients.base import Draws, Sampled, check_count
 from diffsim.gradients.problem import Problem, mapped
-from diffsim.gradients.unrolled import FlatLoss, UnrolledLoss, flat_loss
+from diffsim.gradients.unrolled import FlatLoss, UnrolledLoss, flat_loss, settled
 
 
 @struct.dataclass
@@ -79,15 +79,20 @@ class PersistentES(Sampled):
         window = self._window(unrolled)
 
         def step(particles, key):
-            terms, losses, particles = self._advance(unrolled, window, particles, problem.x, key)
-            return particles, (terms, losses)
+            _, losses, particles = self._advance(unrolled, window, particles, problem.x, key)
+            return particles, (losses, particles.noise)
 
         windows = unrolled.length // window
         keys = jax.random.split(problem.key, windows)
-        _, (terms, losses) = jax.lax.scan(step, self._start(unrolled, problem.x.size), keys)
-        values = problem.settle(jnp.sum(losses, axis=0))
-        terms = jnp.where(jnp.isfinite(values).all(axis=1)[:, None], terms.sum(axis=0), jnp.nan)
+        _, (losses, noise) = jax.lax.scan(step, self._start(unrolled, problem.x.size), keys)
+        values, losses, _ = settled(problem, losses)
+        terms = jnp.sum(self._terms(losses, noise), axis=0)
         return Draws(jnp.mean(values, axis=1), terms, evaluations=2 * self.samples)
+
+    def _terms(self, losses, noise):
+        """ξ [L⁺ − L⁻]/2σ of losses (…, 2) and ξ (…, d)."""
+        slope = (losses[..., 0] - losses[..., 1])[..., None]
+        return slope * noise / (2 * jnp.asarray(self.sigma).astype(noise.dtype))
 
     def _window(self, unrolled: FlatLoss) -> int:
         window = unrolled.length if self.window is None else self.window
@@ -117,8 +122,8 @@ class PersistentES(Sampled):
             return state, jnp.sum(costs)
 
         states, losses = mapped(jax.vmap(unroll), self.chunk, particles.states, places)
-        terms = (losses[:, 0] - losses[:, 1])[:, None] * total / (2 * sigma)
-        return terms, losses, Particles(states, total, particles.windows + 1)
+        particles = Particles(states, total, particles.windows + 1)
+        return self._terms(losses, total), losses, particles
 
 
 def _flat(unrolled: UnrolledLoss, x: Tree):

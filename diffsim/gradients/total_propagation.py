@@ -9,7 +9,7 @@ from diffsim.gradients.baselines import LeaveOneOut
 from diffsim.gradients.inverse_variance import CrossFitted, cross_fitted
 from diffsim.gradients.laws import score
 from diffsim.gradients.problem import mapped
-from diffsim.gradients.unrolled import flat_loss
+from diffsim.gradients.unrolled import flat_loss, settled
 
 
 @struct.dataclass
@@ -48,8 +48,9 @@ class TotalPropagation(CrossFitted):
             return after, (state, mean, after, cost, slope)
 
         start = jnp.broadcast_to(unrolled.start, (n, unrolled.start.size))
-        _, record = jax.lax.scan(forward, start, noise)
-        values = problem.settle(jnp.sum(record[3], axis=0))
+        _, (*states, costs, slopes) = jax.lax.scan(forward, start, noise)
+        values, costs, good = settled(problem, costs)
+        record = (*states, costs, jnp.where(good[..., None], slopes, 0))  # a penalty is a constant
 
         def backward(carry, step):
             later, to_go, total = carry  # dL/ds_t from later steps, cost after t, sums so far

@@ -72,3 +72,16 @@ def flat_loss(problem) -> FlatLoss:
         return flatten("state", unrolled.transition(unravel(state), problem.unravel(x)))[0]
 
     return FlatLoss(start, move, lambda state: unrolled.cost(unravel(state)), unrolled.length)
+
+
+def settled(problem, costs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Losses (…), settled, of the costs (T, …) of their steps; these costs; and which were good.
+
+    From where a run fails on, its costs are such that they sum to its loss: a penalty, or NaN.
+    """
+    totals = jnp.cumsum(costs, axis=0)
+    losses = problem.settle(totals[-1])
+    good = jnp.isfinite(totals)
+    known = jnp.where(good, totals, losses)
+    steps = jnp.diff(known, axis=0, prepend=jnp.zeros_like(known[:1]))
+    return losses, jnp.where(good, costs, steps), good

@@ -234,8 +234,9 @@ def test_a_first_row_of_numbers_is_no_header(first, tmp_path):
     [
         ("time in ns", 1e-9), ("Microseconds", 1e-6), ("Time (msec)", 1e-3), ("t [Sec]", 1.0),
         ("time nanoseconds", 1e-9), ("t/ps", 1e-12), ("second", 1.0), ("time axis", 1.0),
-        ("made by us", 1.0), ("time.ns", 1e-9), ("time:us", 1e-6), ("time-ms", 1e-3),
-        ("TimeNs", 1e-9), ("timestamp", 1.0),
+         ("made by us", 1.0), ("time.ns", 1e-9), ("time:us", 1e-6), ("time-ms", 1e-3),
+         ("TimeNs", 1e-9), ("timestamp", 1.0), ("milliseconds", 1e-3), ("t (Picosecond)", 1e-12),
+         ("μs", 1e-6),
     ],
 )  # fmt: skip
 def test_units_are_words_of_a_title(title, step, tmp_path):

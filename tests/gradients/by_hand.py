@@ -18,6 +18,11 @@ SLOPE = {
     "sigmoid": lambda z: np.exp(-z) / (1 + np.exp(-z)) ** 2,
     "softplus": lambda z: 1 / (1 + np.exp(-z)),
 }
+FROM_VALUE = {  # the same slopes of a = f(z)
+    "tanh": lambda a: 1 - a**2,
+    "sigmoid": lambda a: a * (1 - a),
+    "softplus": lambda a: 1 - np.exp(-a),
+}
 
 
 def problem(acts, features=True):
@@ -70,6 +75,8 @@ def gradient(layers, inputs, targets, masks, decay, slip=None, place=None):
                  - (np.diag(p**2) if at("diagonal", i) else 0)) @ e
                 for p, e in zip(values[i], error)
             ])  # fmt: skip
+        elif at("z for a", i):
+            delta = error * FROM_VALUE[acts[i]](zs[i])
         else:
             delta = error * SLOPE[acts[i]](values[i] if at("a for z", i) else zs[i])
         deltas[i] = -delta if at("delta sign", i) else delta
@@ -88,7 +95,8 @@ def gradient(layers, inputs, targets, masks, decay, slip=None, place=None):
         dW = sum(np.outer(d, row) for d, row in zip(inner[j], fed))
         dW = dW.T if at("grad T", i) else dW
         db = np.zeros_like(b[i]) if at("bias grad", i) else deltas[j].sum(axis=0)
-        n = 1 if slip == "1/n" else count
+        factor = {"1/n": count, "1/n twice": 1 / count, "twice": 2, "half": 0.5}.get(slip, 1)
+        n = count / factor
         penalty = {"no L2": 0.0, "L2 sign": -decay, "L2 twice": 2 * decay}.get(slip, decay)
         dW = dW / n + penalty * W[i]
         grads.append(layer.replace(weights=jnp.asarray(dW), bias=jnp.asarray(db / n)))
@@ -99,10 +107,14 @@ def gradient(layers, inputs, targets, masks, decay, slip=None, place=None):
 PLANTED = [
     ("sign", None, "wrong sign: target − output in the error"),
     ("1/n", None, "missing 1/n: summed over the batch"),
+    ("1/n twice", None, "1/n twice"),
+    ("twice", None, "factor 2: the loss's ½ left out"),
+    ("half", None, "factor ½ too much"),
     ("no L2", None, "missing L2 penalty"),
     ("L2 sign", None, "L2 penalty of the wrong sign"),
     ("L2 twice", None, "factor 2 in the L2 penalty"),
     *[("a for z", i, f"a fed where z belongs in f′ (layer {i})") for i in (0, 1)],
+    *[("z for a", i, f"z fed where a belongs in f′ (layer {i})") for i in (0, 1)],
     *[("no slope", i, f"f′ left out (layer {i})") for i in range(3)],
     ("diagonal", 2, "softmax's diagonal only (layer 2)"),
     *[("no bias", i, f"missing bias in the forward pass (layer {i})") for i in range(3)],

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems import fast_jit, quadratic
-from scipy.stats import logistic
+from scipy.stats import bernoulli, logistic, norm
 
 from diffsim.gradients import (
     Bernoulli,
@@ -112,11 +112,15 @@ def test_noise_is_measured_and_sets_the_step():
         steps.measured_noise(jnp.ones(3))
 
 
-def test_logistic_law_against_scipy():
-    law, mean = Logistic(0.3), jnp.array([0.1, -0.4])
-    point = jnp.array([0.5, 0.2])
-    expected = logistic.logpdf(point, mean, 0.3).sum()
-    np.testing.assert_allclose(law.log_prob(point, mean), expected, rtol=1e-12)
+def test_laws_against_scipy():
+    """Densities with all their constants, of one scale for all entries and of one for each."""
+    mean, point, bit = jnp.array([0.1, -0.4]), jnp.array([0.5, 0.2]), jnp.array([1.0, 0.0])
+    for sigma in (jnp.asarray(0.3), jnp.array([0.3, 2.0])):
+        for law, theirs in ((Gaussian(sigma), norm), (Logistic(sigma), logistic)):
+            expected = theirs.logpdf(point, mean, sigma).sum()
+            np.testing.assert_allclose(law.log_prob(point, mean), expected, rtol=1e-12)
+    expected = bernoulli.logpmf(bit, 1 / (1 + np.exp(-mean))).sum()
+    np.testing.assert_allclose(Bernoulli().log_prob(bit, mean), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("law", [Gaussian(0.5), Logistic(0.3)], ids=["gaussian", "logistic"])

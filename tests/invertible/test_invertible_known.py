@@ -39,45 +39,17 @@ def test_hadamard_of_two_to_the_seventeen():
     assert float(layer.log_abs_det()) == pytest.approx(n / 2 * np.log2(n) * np.log(2))
 
 
-def test_a_conditioner_is_a_hidden_layer_of_tanh():
-    net = inv.Coupling.random(5, rngs=nnx.Rngs(0)).conditioner
-    x = np.array([0.5, -1.5])
-    first, shift, second, last = map(np.asarray, (net.first, net.shift, net.second, net.last))
-    np.testing.assert_allclose(net(x), second @ np.tanh(first @ x + shift) + last, rtol=1e-12)
-
-
-def test_dense_layers_equal_numpy():
-    """Every structured matrix is what it says: against matrices built the plain way."""
-    rngs = nnx.Rngs(0)
-    draw = np.random.default_rng(1).normal  # bands that need pivoting
-    tri, kron = inv.Banded(draw(size=(3, 7))), inv.Kronecker.random(6, rngs=rngs)
-    circ, low = inv.Circulant.random(5, rngs=rngs), inv.LowRank.random(9, 2, rngs=rngs)
-    reflect = inv.Householder(np.random.default_rng(0).normal(size=(6, 3)))
-    wides = [inv.Banded(draw(size=(7, size))) for size in (7, 9, 16)]
-    bands = [tri, inv.Banded([[0, 1.0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]]), *wides]
-    layers = [tri, kron, circ, low, reflect, *bands]
+def test_bands_that_need_pivoting_are_solved():
+    draw = np.random.default_rng(1).normal
+    wides = [inv.Banded(draw(size=shape)) for shape in ((3, 7), (7, 7), (7, 9), (7, 16))]
+    bands = [inv.Banded([[0, 1.0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]]), *wides]
 
     @fast_jit
-    def look(layers):
-        inverses = [jax.vmap(w.inverse)(w.matrix().T) for w in layers[5:]]
-        return [w.matrix() for w in layers], inverses, [w.log_abs_det() for w in layers[5:]]
+    def look(bands):
+        inverses = [jax.vmap(w.inverse)(w.matrix().T) for w in bands]
+        return [w.matrix() for w in bands], inverses, [w.log_abs_det() for w in bands]
 
-    found, inverses, log_dets = look(layers)
-    d = np.asarray(tri.diagonals[...])
-    c = np.asarray(circ.kernel[...])
-    product = np.eye(6)
-    for v in np.asarray(reflect.vectors[...]).T:
-        product = product @ (np.eye(6) - 2 * np.outer(v, v) / (v @ v))
-    plain = [
-        np.diag(d[0, 1:], -1) + np.diag(d[1]) + np.diag(d[2, :-1], 1),
-        np.kron(kron.left[...], kron.right[...]),
-        np.stack([np.roll(c, j) for j in range(5)], axis=1),
-        np.diag(low.diagonal[...]) + np.asarray(low.left[...]) @ np.asarray(low.right[...]).T,
-        product,
-    ]
-    for ours, numpys in zip(found, plain):
-        np.testing.assert_allclose(ours, numpys, atol=1e-14)
-    for matrix, inverse, log_det in zip(found[5:], inverses, log_dets):
+    for matrix, inverse, log_det in zip(*look(bands)):
         np.testing.assert_allclose(inverse, np.eye(len(inverse)), atol=1e-12)
         np.testing.assert_allclose(log_det, np.linalg.slogdet(matrix)[1], atol=1e-13)
 

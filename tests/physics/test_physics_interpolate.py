@@ -1,5 +1,7 @@
 """A rollout between its grid points, and how it shows itself."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,15 @@ def test_a_drop_is_its_parabolas_before_and_after_the_bounce(drop):
     np.testing.assert_allclose(states.spin, [[0, 0, 3.0]] * 8, atol=1e-12)
     with pytest.raises(ValueError, match=r"times: expected shape \(k,\), got \(1, 2\)"):
         states_at(drop, jnp.zeros((1, 2)))
+
+
+def test_room_for_no_more_impacts_changes_nothing(drop):
+    """After the last of as many as there is room for, in its own step and later."""
+    hit = np.sqrt(2 * 0.48 / G)
+    full = dataclasses.replace(drop, impacts=jax.tree.map(lambda leaf: leaf[:1], drop.impacts))
+    asked = jnp.array([0.1, hit - 1e-3, hit, hit + 1e-3, hit + 0.1])
+    for found, wanted in zip(*(jax.tree.leaves(states_at(r, asked)) for r in (full, drop))):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_rollout_tells_its_impacts_and_while_it_is_traced_its_shape(drop):

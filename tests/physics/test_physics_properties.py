@@ -5,9 +5,9 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax.scipy.spatial.transform import Rotation
-from one_surface import DURATION, play, setup
+from one_surface import DURATION, MAX_IMPACTS, STEPS, play, setup
 
-from diffsim.physics import Status
+from diffsim.physics import Impulse, Status, simulate
 
 R, G = 0.02, 9.81
 UNIT, STILL = st.floats(0, 1), 3 * ((0.0, 0.0, 0.0),)
@@ -106,3 +106,40 @@ def test_a_flight_does_not_know_where_its_steps_end(start, share):
     half = flown(start, share * DURATION).final
     parts = flown(start.replace(**vars(half)), (1 - share) * DURATION).final
     np.testing.assert_allclose(arrays(parts), arrays(flown(start).final), atol=1e-8)
+
+
+@settings(max_examples=20)
+@given(
+    starts(density=1.2, center=MOVING),
+    st.floats(-1, 1),
+    st.floats(0, 0.1),
+    st.integers(-5, 5),
+    st.integers(-5, 5),
+)
+def test_units_of_length_and_time_change_nothing(start, turn_rate, slope, meters, seconds):
+    """Every number in other units, powers of two: so is where it ends."""
+    start = start.replace(
+        turn_rate=jnp.asarray(turn_rate), restitution_slope=jnp.asarray(slope),
+        half_extents=jnp.array([3.0, 3.0]), spin_decay_time=jnp.asarray(2.0),
+    )  # fmt: skip
+    x, t = 2.0**meters, 2.0**seconds
+    powers = {
+        "position": x, "velocity": x / t, "spin": 1 / t, "gravity": x / t**2, "radius": x,
+        "center": (x / t ** jnp.arange(3.0))[:, None], "turn_rate": 1 / t, "half_extents": x,
+        "restitution_slope": t / x, "density": x**-3, "spin_decay_time": t,
+    }  # fmt: skip
+    other = start.replace(**{name: unit * getattr(start, name) for name, unit in powers.items()})
+    rollout = simulate(
+        other.world, other.state, other.path, duration=t * DURATION, step=t * DURATION / STEPS,
+        max_impacts=MAX_IMPACTS, contact=Impulse(0.01 * x / t),
+    )  # fmt: skip
+    plain = flown(start)
+    assert rollout.status == plain.status
+    for states, wanted in (
+        (rollout.final, plain.final),
+        (rollout.impacts.after, plain.impacts.after),
+    ):
+        for name in ("position", "velocity", "spin"):
+            np.testing.assert_allclose(
+                getattr(states, name) / powers[name], getattr(wanted, name), rtol=1e-6, atol=1e-8
+            )

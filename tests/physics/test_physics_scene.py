@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -138,6 +139,62 @@ def test_text_table_and_json_of_what_is_not_finite():
     assert text.splitlines()[0] == "status    not-finite"
     assert "nan" in text
     assert "jacobian" in text
+
+
+def test_every_key_comes_where_it_belongs():
+    scene = scenes.loads(
+        "duration = 0.5\nstep = 0.02\ngravity = [0.1, 0.2, -3]\n[air]\ndensity = 1.1\n[ball]\n"
+        "position = [1, 2, 3]\nvelocity = [4, 5, 6]\nspin = [7, 8, 9]\nmass = 0.1\nradius = 0.2\n"
+        "inertia_factor = 0.3\ndrag_coefficient = 0.4\nmagnus_coefficient = 0.5\n"
+        "spin_decay_time = 0.6\n[[surface]]\nkind = 'rectangle'\nhalf_extents = [2, 3]\n"
+        "restitution = 0.11\nrestitution_slope = 0.12\nfriction = 0.13\n"
+        "tangential_restitution = 0.14\ncenter = [0.21, 0.22, 0.23]\nnormal = [0, 1, 0]\n"
+        "u = [0, 0, 1]\nedge_radius = 0.15\nname = 'wall'\ntwo_sided = true\n"
+        "[[surface]]\nkind = 'disk'\nradius = 0.7\nedge_radius = 0.01\n"
+    )
+    assert (scene.duration, scene.step) == (0.5, 0.02)
+    found = [scene.world.gravity, scene.world.air, scene.state, scene.world.ball]
+    numbers = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(found)])
+    np.testing.assert_allclose(numbers, [0.1, 0.2, -3, 1.1, *range(1, 10), *np.arange(1, 7) / 10])
+    wall, disk = scene.world.surfaces
+    for surface, wanted in (
+        (wall, {"half_extents": [2, 3], "restitution": 0.11, "restitution_slope": 0.12,
+                "friction": 0.13, "tangential_restitution": 0.14, "edge_radius": 0.15,
+                "center": [0.21, 0.22, 0.23], "two_sided": True, "disk_radius": np.inf,
+                "rotation": [[0, 1, 0], [0, 0, 1], [1, 0, 0]]}),
+        (disk, {"disk_radius": 0.7, "edge_radius": 0.01, "two_sided": True, "once": False}),
+    ):  # fmt: skip
+        for name, value in wanted.items():
+            np.testing.assert_allclose(getattr(surface, name), value, atol=1e-15, err_msg=name)
+    assert (wall.name, disk.name) == ("wall", "disk")
+
+
+def test_a_description_has_the_numbers_of_the_rollout():
+    text = BALL.replace("1.0", "0.6") + "velocity = [0.3, 0, 0]\nspin = [0, 90, 5]\n"
+    scene = scenes.loads(text + "[[surface]]\nkind = 'table'\n[[surface]]\nkind = 'floor'\n")
+    rollout = scenes.run(scene)
+    told, impacts = scenes.describe(scene, rollout), rollout.impacts
+    assert told["status"] == "ok"
+    assert len(told["impacts"]) == int(impacts.valid.sum()) >= 2
+    for i, impact in enumerate(told["impacts"]):
+        assert impact == {
+            "time": float(impacts.time[i]), "surface": "table",
+            "position": impacts.before.position[i].tolist(),
+            "velocity_before": impacts.before.velocity[i].tolist(),
+            "velocity_after": impacts.after.velocity[i].tolist(),
+            "spin_after": impacts.after.spin[i].tolist(),
+        }  # fmt: skip
+    for name, values in told["final"].items():
+        assert values == getattr(rollout.final, name).tolist()
+    lines = scenes.table(told).splitlines()
+    assert lines[0] == "status    ok"
+    first = {f"  {name}": values for name, values in list(told["impacts"][0].items())[2:]}
+    for name, values in (told["final"] | first).items():
+        line = next(line for line in lines if line.startswith(f"{name} "))
+        np.testing.assert_allclose([float(x) for x in line.split()[1:]], values, atol=1e-6)
+    line = next(line for line in lines if line.startswith("impact"))
+    assert float(line.split()[1]) == pytest.approx(told["impacts"][0]["time"], abs=1e-6)
+    assert line.endswith("s on table")
 
 
 def simulate(*arguments):

@@ -203,8 +203,8 @@ def test_other_estimators_update_and_count_their_simulations(tmp_path, changes):
     assert np.isfinite([loss, size]).all()
     assert size > 0
     assert bits(trainer.state) != before
-    least = 4 * (8 if "samples" in changes else 2 * 2)  # a batch of 4; two weights, two sides
-    assert least <= trainer.evaluations_per_step() <= 3 * least
+    each = {"score-function": 8, "evolution-strategies": 2 * 8, "central-difference": 2 * 2}
+    assert trainer.evaluations_per_step() == 4 * each[changes["gradient"]]  # a batch of 4
 
 
 def test_a_trainer_begins_again_as_if_new(straight, tmp_path):
