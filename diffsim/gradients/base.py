@@ -241,9 +241,8 @@ def _raise_if_failed(
     for name, found in (("value", value), ("gradient", gradient)):
         if not isinstance(found, jax.core.Tracer) and not jnp.isfinite(found).all():
             raise FloatingPointError(
-                f"{name}: expected finite numbers, got {int(jnp.sum(~jnp.isfinite(found)))} of "
-                f"{found.size} that are not, from finite losses: a derivative fails, or sums or "
-                f"differences of losses are beyond the range of {found.dtype}"
+                f"{name}: {int(jnp.sum(~jnp.isfinite(found)))} of {found.size} not finite, from "
+                f"finite losses: a derivative fails, or a sum is beyond the range of {found.dtype}"
             )
     return failures
 

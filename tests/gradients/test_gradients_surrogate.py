@@ -225,7 +225,7 @@ def test_what_finite_losses_make_infinite_is_told_outside_jit():
     step = lambda x: jnp.where(x[0] > 0, 3e38, -3e38).astype(x.dtype)  # noqa: E731
     level = lambda x: jnp.float32(3e38) + 0 * x[0]  # noqa: E731
     cases = [
-        (step, CentralDifference(), "gradient: expected finite numbers, got 1 of 1"),
+        (step, CentralDifference(), "gradient: 1 of 1 not finite"),
         (step, SPSA(samples=2), "gradient: .* beyond the range of float32"),
         (level, Pathwise(Gaussian(0.1), samples=2), "value: expected finite numbers"),
         (lambda x: jnp.where(x[0] > 9, jnp.sqrt(x[0] - 9), 0), Pathwise(),
