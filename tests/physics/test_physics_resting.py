@@ -67,7 +67,7 @@ def state(rollout):
 def test_it_slides_and_rolls_as_the_equations_say(dtype):
     v, w = starts(12)
     true, ends = (np.stack(x) for x in zip(*[solved(*each) for each in zip(v, w)]))
-    assert 3 < np.sum(ends < T) < 12
+    assert np.all(ends < T / 2)
     found = jax.jit(jax.vmap(ours))(jnp.asarray(v, dtype), jnp.asarray(w, dtype))
     assert np.all(found.status == Status.OK)
     error = np.abs(np.asarray(state(found)) - true).max(axis=0)
