@@ -126,14 +126,14 @@ def _may_close(samples: np.ndarray) -> bool:
     return bool(ends <= max(rounding * np.sqrt(samples.shape[1]), NOISE * step))
 
 
-def _angles(options: Options) -> tuple[tuple[np.ndarray, np.ndarray] | None, bool, list[str]]:
-    """Colatitude and longitude in rad, rising; whether rings are to be reversed; what was done.
+def _angles(options: Options):
+    """Colatitude and longitude in rad, rising; which way to read each of them; what was done.
 
     Raises:
         ValueError: they cannot be colatitudes or latitudes, and longitudes.
     """
     if not (options.theta or options.phi):
-        return None, False, []
+        return None, (), []
     if not (options.theta and options.phi):
         raise ValueError("theta, phi: expected both files or neither, got one")
     theta, phi = load(options.theta).astype(float), load(options.phi).astype(float)
@@ -166,10 +166,11 @@ def _angles(options: Options) -> tuple[tuple[np.ndarray, np.ndarray] | None, boo
             )
         theta = np.pi / 2 - theta
         said.append("taken as latitude: theta")
-    reverse = len(theta) > 1 and theta[0] > theta[-1]
-    if reverse:
-        said.append("reversed: rings, as theta falls")
-    return (theta[::-1] if reverse else theta, phi), reverse, said
+    falls = [len(angles) > 1 and angles[0] > angles[-1] for angles in (theta, phi)]
+    for name, each in zip(("rings, as theta", "meridians, as phi"), falls):
+        said += [f"reversed: {name} falls"] if each else []
+    ways = tuple(slice(None, None, -1 if each else None) for each in falls)
+    return (theta[ways[0]], phi[ways[1]]), ways, said
 
 
 def run(options: Options) -> tuple[list[str], dict[str, Any]]:
@@ -184,9 +185,8 @@ def run(options: Options) -> tuple[list[str], dict[str, Any]]:
     steps = samples[None] if samples.ndim <= (1 if scattered else 2) else samples
     if not steps.size:
         raise ValueError(f"samples: expected some, got shape {samples.shape}")
-    angles, reverse, said = _angles(options)
-    if reverse:
-        steps = steps[:, ::-1]
+    angles, ways, said = _angles(options)
+    steps = steps[:, *ways]
     grid = layout(options, steps, angles)
     if angles is None and len(grid.shape) == 2 and options.closed == "ask" and not options.mirror:
         said.append(
@@ -196,7 +196,7 @@ def run(options: Options) -> tuple[list[str], dict[str, Any]]:
     mask = None
     if options.mask is not None:
         mask = load(options.mask)
-        mask = mask[::-1] if reverse else mask
+        mask = mask[ways] if mask.ndim == 2 else mask
         if mask.shape == (*grid.shape[:1], *(n + 1 for n in grid.shape[1:])):
             mask = mask[:, :-1]
         if mask.dtype != bool or mask.shape != grid.shape:

@@ -142,6 +142,10 @@ def test_angles_of_other_kinds_are_taken_and_said(command):
     for arrays, notes in (
         ({"f": samples} | degrees, ["taken as degrees: theta and phi"]),
         (
+            {"f": samples[::-1, ::-1], "t": theta[::-1], "p": phi[::-1]},
+            ["reversed: rings, as theta falls", "reversed: meridians, as phi falls"],
+        ),
+        (
             {"f": samples[::-1]} | latitudes,
             [
                 "taken as degrees: theta and phi",
