@@ -175,8 +175,8 @@ def _is_pytree(path: Callable) -> bool:
 
 def _alternate(impacts: Impacts, step: jax.Array) -> jax.Array:
     """Whether the last three impacts were on two surfaces in turn and all but at once, ()."""
-    one, two = impacts.surface[-2:]
-    return (one != two) & (impacts.time[-1] - impacts.time[-3] < step / 100)
+    surface, time = impacts.surface[-2:], impacts.time[-3:]
+    return (surface[0] != surface[-1]) & (time[-1] - time[0] < step / 100)
 
 
 @functools.cache
