@@ -100,12 +100,12 @@ def touch(near: Proximity, radius: jax.Array, size: jax.Array) -> tuple[jax.Arra
 
 
 def starts_inside(patch: Patch, near: Proximity, radius: jax.Array) -> jax.Array:
-    """Whether a ball is in a surface by its radius or more, as a search would not find, (B,).
+    """Whether a ball is in a surface by its radius or more, as a search would not find, (…, B).
 
     Behind an unbounded one-sided surface it is however far; behind a patch it may pass below.
 
     Args:
-        patch, near: of all surfaces, (…, S, B), and how the ball stands to them.
+        patch, near: of all surfaces, and how the ball stands to them, leaves (…, S, …, B).
         radius: of the ball, m.
     """
     within = (near.distance > -radius) | jnp.isinf(near.margin)

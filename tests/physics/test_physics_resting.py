@@ -43,12 +43,12 @@ def solved(v, w, duration=T):
     return solve_ivp(lambda t, y: held(y, False), (t, duration), y, **settings).y[:, -1], t
 
 
-def ours(v, w, step=0.05, mu=MU):
-    plane = Surface.create(normal=NORMAL, friction=mu, restitution=0.0)
+def ours(v, w, step=0.05, duration=T, room=None):
+    plane = Surface.create(normal=NORMAL, friction=MU, restitution=0.0)
     ball = Ball.create(MASS, R, A)
     world = World.create([plane], ball=ball, air=Air.create(1.2))
     start = BallState.create(jnp.asarray(R * NORMAL, v.dtype), v, w)
-    return simulate(world, start, duration=T, step=step)
+    return simulate(world, start, duration=duration, step=step, max_impacts=room)
 
 
 def starts(count):
@@ -84,6 +84,16 @@ def test_the_error_falls_with_the_fourth_power_of_the_step():
         for s in (0.1, 0.05)
     ]
     assert 3.5 < np.log2(errors[0] / errors[1]) < 5.5
+
+
+def test_where_there_is_no_room_for_the_end_of_a_slip_that_is_told():
+    v, w = (x[0] / 10 for x in starts(1))
+    assert 0.02 < solved(v, w)[1] < 0.08
+    roomy, tight = (ours(v, w, step=0.1, duration=0.1, room=n) for n in (9, 1))
+    assert (roomy.status, tight.status) == (Status.OK, Status.COARSE_STEP)
+    np.testing.assert_allclose(tight.final.position, roomy.final.position, atol=5e-3)
+    apart = tight.final.velocity - R * np.cross(tight.final.spin, NORMAL)
+    np.testing.assert_allclose(apart, 0, atol=1e-9)
 
 
 @pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])

@@ -163,7 +163,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
     size = lane_count((world, court, plan, start, rest_speed))
     world, court, start, rest_speed = full((world, court, start, rest_speed), size)
     last, dtype, radius = plan.grid[-1], start.position.dtype, world.ball.radius
-    patches = Patch(jnp.moveaxis(court.rows[:, :-12], 0, 1))
+    patches = Patch(jnp.moveaxis(court.rows[:, :-12], 0, 1)[:, :, None])
     even = np.arange(NODES + 1) / NODES
     shares, looks = (
         full(jnp.asarray(s, dtype)[:, None], size) for s in (even, np.insert(even, NODES, 0.98))
@@ -172,7 +172,7 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
     def was_hit(gone):  # each surface, if it is hit but once
         return (gone >> court.numbers) & 1 > 0
 
-    def search(carry):
+    def search(carry, left):
         body, interval, late, (rest, face), gone, doubts, sunk, impacts = carry
         begun = pick(plan.boundaries, interval)
         length = pick(plan.boundaries, jnp.minimum(interval + 1, last)) - begun
@@ -192,13 +192,15 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
             patch, jet = court.chosen(index, moving)
             return patch, jet, proximity(patch, jet, arc(s), jnp.where(index == rest, face, 0.0))
 
-        # A resting ball: the free velocity at the end of the arc, brought back to the surface by
-        # a perfectly inelastic impact (Moreau's time stepping).
+        # A resting ball. Its slip ends an arc; where no row is left for that, it is told as coarse.
         def hold(arc):
             found = each(lambda s: near_at(s, rest), looks)
             patch, jet, near = jax.tree.map(lambda leaf: leaf[-1], found)
             slides, grips = sliding(world, patch, jet, near, arc)
+            short = (slides > 0) & (slides < 1) & (left < last - interval)
+            slides, grips = jnp.where(short, 0.0, slides), grips & ~short
             along = at_rest(world, patch, jet, near, arc, slides)
+            along = along.replace(error=jnp.where(short, jnp.inf, along.error))
             node = pushed(found[2].gap_rate)
             held = (near.gap_rate < 0) & (node > NODES)
             return choose(held, along, arc), held, node, jnp.where(held, slides, 0.0), grips
@@ -250,11 +252,10 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         sunk = jnp.where(first, jnp.max(depths[:, 0], axis=0), sunk)
         early = (shares if nodes is None else nodes / NODES) < s
         deeper = depths > sunk + radius / 1000
-        begins = jax.tree.map(lambda leaf: leaf[..., 0, :], near)
         new = Doubts(
             coarse=running & rough,
             too_fast=flies & ~steady,
-            inside=first & starts_inside(patches, begins, radius),
+            inside=first & starts_inside(patches, near, radius)[0],
             crossed=running & jnp.any(early & deeper, axis=(0, 1)),
         )
 
@@ -294,8 +295,9 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
         tape = Tape(interval, *fixed, no, no, no, no, no, no)
         return carry, (row(body, body, late), tape, rest)
 
-    def step(carry, _):
-        carry, (line, tape, name) = where_any(carry[1] < last, search, wait, carry)
+    def step(carry, left):
+        fly = lambda carry: search(carry, left)  # noqa: E731
+        carry, (line, tape, name) = where_any(carry[1] < last, fly, wait, carry)
         return carry, (line, tape, Marks(carry[1], carry[-1], name))
 
     zero, number = jnp.zeros(size, dtype), jnp.zeros(size, jnp.int32)
@@ -304,7 +306,8 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
     rest = number + NO_SURFACE, zero
     carry = (body, number, zero, rest, number, Doubts.none(size), zero, number)
     count = plan.boundaries.shape[0] - 1 + max_impacts
-    carry, (rows, tape, marks) = jax.lax.scan(step, carry, length=count)
+    rows_left = np.arange(count, dtype=np.int32)[::-1].copy()
+    carry, (rows, tape, marks) = jax.lax.scan(step, carry, rows_left)
     return Record(rows, tape, marks, carry[5])
 
 
