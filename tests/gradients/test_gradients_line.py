@@ -96,7 +96,7 @@ def test_slopes_of_coordinates_are_exact_to_the_fourth_power_and_say_what_they_c
     quintic = np.polynomial.Polynomial([0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
     for curve in (quartic, quintic):
         own = line(np.float64, lambda x, f=curve: f(x[0]) - 2 * f(x[1]), point=(0.3, -0.7, 0.0))
-        found, error = _slopes(own, 0.05, np.array([1, 0]))
+        found, error = _slopes(own, 0.05, np.array([1, 0]), 0.0)
         exact = np.array([-2 * curve.deriv()(-0.7), curve.deriv()(0.3)])
         moves = own.move(0.05)[[1, 0]]
         # D(h) = f' + f''' h²/6 + f⁗′ h⁴/120: the rest is −4 h⁴ of the last.
@@ -105,6 +105,8 @@ def test_slopes_of_coordinates_are_exact_to_the_fourth_power_and_say_what_they_c
         third = np.array([-2 * curve.deriv(3)(-0.7), curve.deriv(3)(0.3)])
         corrected = -(moves**2) * third / 6 - 5 * moves**4 * fifth / 120
         assert error == pytest.approx(0.1 * np.linalg.norm(corrected), rel=1e-6)
+        noisy = _slopes(own, 0.05, np.array([1, 0]), 1e-3)[1]
+        assert noisy - error == pytest.approx(1e-3 * np.linalg.norm(1 / moves), rel=1e-6)
 
 
 def told(leaf, diagnosis, change=1.0, noise=1e-9):

@@ -200,7 +200,8 @@ def _searched(world, court: Court, plan: Plan, start, rest_speed, *, max_impacts
             short = (slides > 0) & (slides < 1) & (left < last - interval)
             slides, grips = jnp.where(short, 0.0, slides), grips & ~short
             along = at_rest(world, patch, jet, near, arc, slides)
-            along = along.replace(error=jnp.where(short, jnp.inf, along.error))
+            error = jnp.where(short, jnp.inf, along.error)
+            along = dataclasses.replace(along, error=error)
             node = pushed(found[2].gap_rate)
             held = (near.gap_rate < 0) & (node > NODES)
             return choose(held, along, arc), held, node, jnp.where(held, slides, 0.0), grips
