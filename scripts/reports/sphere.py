@@ -126,7 +126,9 @@ def _may_close(samples: np.ndarray) -> bool:
     return bool(ends <= max(rounding * np.sqrt(samples.shape[1]), NOISE * step))
 
 
-def _angles(options: Options):
+def _angles(
+    options: Options,
+) -> tuple[tuple[np.ndarray, np.ndarray] | None, tuple[slice, ...], list[str]]:
     """Colatitude and longitude in rad, rising; which way to read each of them; what was done.
 
     Raises:

@@ -200,7 +200,7 @@ def impulse_law(
     restitution: jax.Array | float,
     friction: jax.Array,
     tangential_restitution: jax.Array | float = 0.0,
-) -> tuple[Vector, Vector, jax.Array, jax.Array]:
+) -> tuple[Vector, Vector]:
     """Coulomb impact with restitution against a surface much heavier than the ball.
 
     u = v − r (w × n) − v_s;  J_n/m = −(1 + e) u·n;  J_t/m = −(1 + e_t) u_t / (1 + 1/a), scaled
@@ -218,16 +218,24 @@ def impulse_law(
         tangential_restitution: e_t, ().
 
     Returns:
-        velocity and spin after, the normal impulse per mass J_n/m, (), m/s, and whether the ball
-        slips, ().
+        velocity and spin after.
     """
     n = normal
     slip = velocity - ball.radius * spin.cross(n) - moving
     approach = slip.dot(n)
     normal_impulse = jnp.where(approach < 0, -(1 + restitution) * approach, 0.0)
-    stick = (slip - approach * n) * (-(1 + tangential_restitution) / (1 + 1 / ball.inertia_factor))
+    stick = (slip - approach * n) * (-(1 + tangential_restitution) / slip_factor(ball))
     size, limit = stick.norm(), friction * normal_impulse
     sliding = size > limit
     tangential = stick * jnp.where(sliding, limit / jnp.where(sliding, size, 1.0), 1.0)
-    turn = tangential.cross(n) * (1 / (ball.inertia_factor * ball.radius))
-    return velocity + normal_impulse * n + tangential, spin + turn, normal_impulse, sliding
+    return velocity + normal_impulse * n + tangential, spin + turned_by(ball, n, tangential)
+
+
+def slip_factor(ball: Ball):
+    """By how much a force per mass at the contact changes the slip, 1 + 1/a."""
+    return 1 + 1 / ball.inertia_factor
+
+
+def turned_by(ball: Ball, normal: Vector, force: Vector) -> Vector:
+    """Change of the spin by a force per mass along the surface, −n × F/(a r)."""
+    return force.cross(normal) * (1 / (ball.inertia_factor * ball.radius))

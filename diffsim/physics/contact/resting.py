@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from diffsim.physics.arc import Arc, acceleration
+from diffsim.physics.contact.base import slip_factor, turned_by
 from diffsim.physics.lanes import call, repeat
 from diffsim.physics.proximity import contact_frame
 from diffsim.physics.state import Ball, Body
@@ -92,9 +93,9 @@ def step(world: World, normal: Vector, friction, lag: Vector, rolls, start: jax.
 def rates(world: World, normal: Vector, friction, lag: Vector, rolls, motion: jax.Array):
     """dv/dt and dw/dt of a ball that is held by a plane, and whether friction could hold it.
 
-    With a the free acceleration, and what is to be lost of the motion against the plane, ``lag``:
-    N/m = −n·a. Where it slides f/m = −μ N/m u/|u|, and where it
-    rolls f/m = −(a_t + r (w × n)/τ)/(1 + 1/a), which keeps u = 0, but no more than μ N/m.
+    With a the free acceleration and ``lag``, what is to be lost of the motion against the plane:
+    N/m = −n·a. Where it slides f/m = −μ N/m u/|u|, and where it rolls f/m = −(a_t + r (w × n)/τ)/
+    (1 + 1/a), which keeps u = 0, but no more than μ N/m.
     """
     ball, decay = world.ball, 1 / world.ball.spin_decay_time
     velocity, spin = map(Vector.of, jnp.unstack(motion))
@@ -103,21 +104,22 @@ def rates(world: World, normal: Vector, friction, lag: Vector, rolls, motion: ja
     across = normal.dot(wanted)
     most = friction * jnp.maximum(-across, 0.0)
     grip = wanted - normal * across + spin.cross(normal) * (ball.radius * decay)
-    grip = grip * -grips(ball)
+    grip = grip * (-1 / slip_factor(ball))
     slip = slip_of(ball, normal, motion)
     strength, size = grip.norm(), slip.norm()
     kept = grip * jnp.minimum(most / jnp.maximum(strength, TINY), 1.0)
     force = choose(rolls, kept, slip * (-most / jnp.maximum(size, TINY)))
-    change = pushed_by(ball, normal, force)
-    still = free - normal * across
-    return jnp.stack([still.array, (spin * -decay).array]) + change, strength <= most
+    velocity = free - normal * across + force
+    spin = turned_by(ball, normal, force) - spin * decay
+    return jnp.stack([velocity.array, spin.array]), strength <= most
 
 
 def gripped(ball: Ball, normal: Vector, body: Body) -> Body:
     """Without the slip that is left of it at the end of its time; its derivative is all there."""
     left = slip_of(ball, normal, jnp.stack([body.velocity.array, body.spin.array]))
-    velocity, spin = map(Vector.of, jnp.unstack(pushed_by(ball, normal, left * -grips(ball))))
-    return Body(body.position, body.velocity + velocity, body.spin + spin)
+    force = left * (-1 / slip_factor(ball))
+    turn = turned_by(ball, normal, force)
+    return Body(body.position, body.velocity + force, body.spin + turn)
 
 
 def motion(arc: Arc) -> jax.Array:
@@ -130,14 +132,3 @@ def slip_of(ball: Ball, normal: Vector, motion: jax.Array) -> Vector:
     """v − r (w × n), m/s: on a fixed plane the slip; of rates of change, its rate."""
     velocity, spin = map(Vector.of, jnp.unstack(motion))
     return velocity - spin.cross(normal) * ball.radius
-
-
-def grips(ball: Ball):
-    """Force per mass on a ball for a change of its slip, 1/(1 + 1/a)."""
-    return 1 / (1 + 1 / ball.inertia_factor)
-
-
-def pushed_by(ball: Ball, normal: Vector, force: Vector) -> jax.Array:
-    """dv/dt and dw/dt by a force per mass along the plane at the contact, (2, 3, B)."""
-    turn = force.cross(normal) * (1 / (ball.inertia_factor * ball.radius))
-    return jnp.stack([force.array, turn.array])

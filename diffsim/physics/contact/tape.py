@@ -129,7 +129,7 @@ def after_arc(world, tape: Tape, patch, jet, near, before: Body) -> Body:
     before = choose(tape.grips, gripped(ball, normal, before), before)
     restitution = jnp.where(tape.settles, 0.0, restitution_at(patch, near.gap_rate))
     turn_round = jnp.where(tape.settles, 0.0, patch.tangential_restitution)
-    velocity, spin, *_ = impulse_law(
+    velocity, spin = impulse_law(
         ball, normal, moving, before.velocity, before.spin, restitution, patch.friction, turn_round
     )
     return Body(
