@@ -22,10 +22,10 @@ from typing import Any
 
 ERRORS = (OSError, ValueError, TypeError, ImportError, FloatingPointError)
 SHARED = """every script also takes
-  --config FILE  flags from a TOML file, or from a run's settings.json; those given here come first
-  --json         print one JSON object; what is for people goes where errors go
+  --config FILE  flags from a TOML file or a run's settings.json; flags given here override them
+  --json         print one JSON object; all other text goes to standard error
   --quiet        print nothing but errors, and what --json asks for
-  --no-cache     compile afresh, and keep nothing of it in the user's cache folder
+  --no-cache     compile afresh, and store nothing in the user's cache folder
   --debug        show the traceback of an error"""
 
 

@@ -11,7 +11,7 @@ def main() -> object:
     @dataclasses.dataclass(frozen=True)
     class Options(Plan):
         quick: bool = False
-        """A small form, in the folder's subfolder quick: two seeds, 150 updates of 64 serves."""
+        """Two seeds and 150 updates of 64 serves, in the subfolder quick."""
 
     def run(options: Options) -> object:
         if options.quick:

@@ -13,16 +13,15 @@ class Options:
     """Measure a trained policy on fresh serves, with 95 % intervals."""
 
     checkpoint: tyro.conf.Positional[Path]
-    """Folder of a run, or its checkpoints folder."""
+    """Folder of a run, or the checkpoints folder in it."""
     serves: int = 1000
-    """How many to play."""
+    """Number of serves to play."""
     seed: int = 7
-    """Of the serves."""
+    """Seed of the serves."""
     floor: int = 0
-    """Serves for which the best answers are found, with the spin known and unknown: what of the
-    error is the unseen spin's."""
+    """Serves for which to search the best swing, as a floor of the error; 0 for none."""
     shifted: bool = False
-    """Play them in other worlds too, and seen late and with noise."""
+    """Also play them with other restitution, friction and drag, and seen late and with noise."""
 
 
 def main(options: Options) -> dict[str, Any]:

@@ -12,21 +12,19 @@ class Options:
     """Fit the constants of the world to observed flights: python scripts/identify.py SEEN.csv."""
 
     observed: tyro.conf.Positional[Path]
-    """CSV with columns trajectory, time (s), x, y, z (m) and, if measured, spin_x, spin_y, spin_z
-    (rad/s); an empty cell was not seen."""
+    """CSV: trajectory, time (s), x, y, z (m), spin_x, spin_y, spin_z (rad/s; optional); or gaps."""
     fit: tuple[str, ...] = ("drag", "magnus", "table.restitution", "table.friction")
-    """What to fit: drag, magnus, or NAME.restitution, NAME.friction of a surface."""
+    """Constants to fit: drag, magnus, and NAME.restitution or NAME.friction of a surface."""
     scene: Path | None = None
     """The world to start from, a TOML file; without it a table, a net and the floor."""
     noise: float | None = None
-    """Standard deviation of a coordinate, m, that judges the fit; if not given, the scatter of the
-    samples does."""
+    """Standard deviation of a coordinate, m; None estimates it from the scatter."""
     spin_noise: float = 5.0
-    """Standard deviation of a measured spin's component, rad/s."""
+    """Standard deviation of a component of a measured spin, rad/s."""
     spin_scale: float = 150.0
-    """How large a component of the spin is before anything is seen, rad/s."""
+    """Prior standard deviation of a component of the spin, rad/s."""
     robust: bool = False
-    """Weigh outliers down."""
+    """Give outliers less weight."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Draw observed and fitted flights, and the residuals."""
 

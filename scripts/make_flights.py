@@ -12,8 +12,8 @@ def main(directory: Path = Path("data"), seed: int = 0, noise: float = 2e-3) -> 
     """Write flights of a world whose constants are known.
 
     Args:
-        directory: where to write.
-        seed: of starts, noise and gaps.
+        directory: folder to write to.
+        seed: seed of starts, noise and gaps.
         noise: standard deviation of a coordinate, m.
     """
     import jax

@@ -17,7 +17,7 @@ def main(directory: Path = Path("data")) -> None:
     """Write the scans: three interfaces, the middle layer thickening from trace to trace.
 
     Args:
-        directory: where to write.
+        directory: folder to write to.
     """
     import jax
     import jax.numpy as jnp

@@ -66,11 +66,11 @@ def main(
     names: tyro.conf.Positional[tuple[str, ...]] = (),
     out: Path = Path("runs/figures"),
 ) -> object:
-    """List the published figures, or make those that are named again, one after the other.
+    """List the published figures, or make the named ones again, one after the other.
 
     Args:
-        names: of figures.
-        out: folder, in which each has one of its name for what its command prints and writes.
+        names: names of figures; none lists them.
+        out: folder, with one in it for each figure.
     """
     for name in set(names) - set(FIGURES):
         raise ValueError(f"names: expected some of {', '.join(FIGURES)}, got {name!r}")

@@ -1,7 +1,7 @@
 """Train a network to hit a ball to a target, and show what it learned.
 
 The paddle moves freely (--task paddle) or at the end of a seven-joint arm (--task arm), in the
-event-driven world, whose gradient is exact, or in MuJoCo, a black box (--simulator mujoco)."""
+event-driven world, which JAX differentiates, or in MuJoCo, a black box (--simulator mujoco)."""
 
 import sys
 

@@ -16,15 +16,15 @@ class Options:
     env: str = "paddle-juggle"
     """paddle-juggle, hit-to-target or rally."""
     algorithm: Literal["ppo", "sac", "apg", "es"] = "ppo"
-    """Which of brax's trainers."""
+    """One of brax's trainers."""
     budget: int = 500_000
     """Environment steps; for apg, updates of the policy."""
     limit: int | None = None
     """Control steps of an episode, in place of the task's own."""
     evaluations: int = 6
-    """How often to evaluate, the first one before training."""
+    """Number of evaluations, the first before training."""
     seed: int = 0
-    """Of everything drawn at random."""
+    """Seed of everything drawn at random."""
     out: Path = Path("runs/brax")
     """Folder for settings.json, metrics.csv and TensorBoard files."""
     set: dict[str, float] = field(default_factory=dict)

@@ -105,4 +105,7 @@ def test_the_site_is_made_without_a_warning(tmp_path):
     config = ROOT / "scripts/guides/mkdocs.yml"
     run("-m", "mkdocs", "build", "--strict", "-q", "-f", config, "-d", tmp_path, cwd=ROOT)
     assert "Jupyter" not in (tmp_path / "bucket.html").read_text()
-    assert "simulate" in (tmp_path / "api" / "physics.html").read_text()
+    physics = (tmp_path / "api" / "physics.html").read_text()
+    assert "simulate" in physics
+    assert "<code>before</code>" in physics
+    assert "<code>before,</code>" not in physics

@@ -115,11 +115,13 @@ def fresh(trainer: Trainer) -> dict[str, Interval]:
 
 def measures_table(name: str, measures: dict[str, dict[str, Interval]]) -> Table:
     """Measures of several runs, one a row."""
-    made = Table("", "to the end", "seconds", "return", title=f"{name}: 1,000 fresh starts, 95 %")
+    made = Table(
+        "", "to the end", "time up, s", "return", title=f"{name}: 1,000 fresh starts, 95 %"
+    )
     for label, row in measures.items():
         numbers = [
             f"{row[key].value:.2f} [{row[key].low:.2f}, {row[key].high:.2f}]"
             for key in ("seconds", "return")
         ]
-        made.add_row(label, dict(rows(row))["survival rate"], *numbers)
+        made.add_row(label, dict(rows(row))["lasted to the end"], *numbers)
     return made

@@ -37,28 +37,25 @@ class LoopSettings(RunSettings):
     env: str = "paddle-juggle"
     """paddle-juggle, hit-to-target or rally."""
     gradient: str = "pathwise"
-    """pathwise (backpropagation over the horizon), shac (with a critic for what comes after),
-    score-function (with reward-to-go), inverse-variance (pathwise and score function, weighted), or
-    evolution-strategies."""
+    """pathwise, shac (with a critic), score-function, inverse-variance or evolution-strategies."""
     steps: int = 400
     """Updates of the policy."""
     batch: int | None = None
-    """Episodes played side by side; None, here and below, for what suits the gradient."""
+    """Episodes played side by side; None takes what suits the gradient."""
     horizon: int = 32
-    """Control steps of an update."""
+    """Control steps in an update."""
     discount: float = 0.99
-    """γ, of a control step."""
+    """Discount γ of a control step."""
     decay: float = 0.95
-    """λ of the critic's targets."""
+    """λ of the critic's TD(λ) targets."""
     learning_rate: float | None = None
-    """Of the optimizer, falling linearly to a hundredth. None for what suits it: 0.03 for muon,
-    0.003 for adam."""
+    """Falls linearly to a hundredth; None takes 0.03 for muon, 0.003 for adam."""
     critic_rate: float = 2e-3
-    """Of the critic's Adam."""
+    """Learning rate of the critic, with Adam."""
     deviation: float | None = None
-    """Standard deviation of each command at the start."""
+    """Standard deviation of each command at the start; None takes what suits the gradient."""
     least_deviation: float | None = None
-    """Below which it does not fall."""
+    """Least standard deviation of a command; None takes what suits the gradient."""
     log_every: int = 20
     """Updates between two rows of metrics."""
     checkpoint_every: int = 100

@@ -99,6 +99,11 @@ _LABELS = {
     "feasible_rate": "swings within limits",
     "worst_load": "worst share of a limit",
     "sound_rate": "sound simulations",
+    "survival_rate": "lasted to the end",
+    "seconds": "time up, s",
+    "return": "return",
+    "height": "sum of heights, m",
+    "landing_error": "landing error, m",
 }
 # Unit and digits of means over legal landings.
 _OF_LEGAL: dict[str, tuple[str, int]] = {"landing_error_cm": ("cm", 1), "flight_time": ("s", 2)}

@@ -83,5 +83,8 @@ def spin_floor(
 
 def rows(found: dict[str, Interval]) -> list[tuple[str, str]]:
     """What :func:`spin_floor` found as text, for a table."""
-    names = {"unknown_spin_cm": "best, spin unknown", "known_spin_cm": "best, spin known"}
+    names = {
+        "unknown_spin_cm": "least error, spin unseen",
+        "known_spin_cm": "least error, spin seen",
+    }
     return [(label, of_legal(found[name], "cm")) for name, label in names.items()]

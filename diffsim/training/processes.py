@@ -24,19 +24,21 @@ class ProcessLostError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Several processes that share one run: the same command for each but for --process."""
+    """Several processes that share one run: the same command for each but for --process.
+
+    All must see the folder of the run. The first one listens at the coordinator's address (with
+    auto, at all of its own) and does not ask who calls: whoever reaches the port can join or end
+    the run, so use a network that you trust.
+    """
 
     coordinator: str | None = None
-    """host:port of the first process, which listens there alone, or auto, to take this and the next
-    two from the environment (Slurm, Open MPI, Kubernetes), listening on all its addresses. Whoever
-    reaches the port can join or end the run, as nobody is asked who they are: keep it in a trusted
-    network. All processes must see the folder of the run."""
+    """host:port of the first process; auto asks Slurm, Open MPI or Kubernetes for these three."""
     processes: int | None = None
-    """How many there are; the work is divided over the devices of all of them."""
+    """Number of processes; the work is divided over all their devices."""
     process: int | None = None
-    """Which one this is, from 0."""
+    """Number of this process, from 0."""
     patience: int = 100
-    """Seconds without a sign of life after which a process is taken for dead."""
+    """Seconds of silence after which a process is taken for dead."""
 
     def __post_init__(self):
         if not self.patience > 0:

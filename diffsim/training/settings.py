@@ -70,15 +70,15 @@ class RunSettings(Stored):
     batch: int | None = 128
     """Starts for each update."""
     optimizer: str = "muon"
-    """What makes an update of a gradient: muon, or adam, which needs more of them."""
+    """muon, or adam, which needs more updates."""
     learning_rate: float | None = None
-    """Of the optimizer, at its peak. None for what suits it: 0.03 for muon, 0.003 for adam."""
+    """Peak learning rate; None takes 0.03 for muon, 0.003 for adam."""
     clip: float = 1.0
     """Largest norm of the gradient; larger ones are scaled down."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the network's hidden layers."""
     seed: int = 0
-    """Of everything drawn at random."""
+    """Seed of everything drawn at random."""
     log_every: int = 25
     """Updates between two rows of metrics."""
     checkpoint_every: int = 250
@@ -88,7 +88,7 @@ class RunSettings(Stored):
     resume: bool = False
     """Go on from the last checkpoint in the folder, with that run's settings."""
     warm_start: Path | None = None
-    """Folder of another run, with whose network to begin, such as one from another simulator."""
+    """Folder of another run whose network to start from; its simulator may be another."""
 
     betas: ClassVar[dict[str, float]] = {}  # β₁ and β₂ of Adam, where they are not its own
 
@@ -131,24 +131,19 @@ class Settings(RunSettings):
     """How to train a network to hit a ball to a target."""
 
     gradient: str = "pathwise"
-    """How the gradient gets through the simulator: pathwise is the analytic one; see
-    diffsim.gradients.METHODS for the others, such as score-function or evolution-strategies."""
+    """pathwise (differentiates the simulator) or another name in diffsim.gradients.METHODS."""
     steps: int = 500
     """Updates of the network."""
     batch: int = 128
     """Serves for each update."""
     learning_rate: float | None = None
-    """Of the optimizer, at its peak; it warms up and then falls along a cosine to a hundredth.
-    None for what suits it: 0.03 for muon, 0.003 for adam."""
+    """Peak of a warm-up and a cosine to a hundredth; None takes 0.03 for muon, 0.003 for adam."""
     robot: Annotated[str, tyro.conf.arg(name="task", aliases=("--robot",))] = "paddle"
-    """What hits the ball: paddle, free to move anywhere, or arm, a seven-joint arm that carries it,
-    whose loss has the torques and the joints' limits too."""
+    """paddle, which moves freely, or arm: seven joints, with limits of angles and torques."""
     simulator: str = "events"
-    """Where: events is the differentiable event-driven world; mujoco is MuJoCo's C engine, a black
-    box, always with the arm, for the estimators that use values alone: spsa, score-function,
-    evolution-strategies, central-difference and more. It has defaults of its own."""
+    """events, which JAX differentiates, or mujoco, a black box: with the arm, and e.g. spsa."""
     workers: int = 2
-    """Processes that run a black-box simulator; 0 runs it in this one."""
+    """Worker processes for a black-box simulator; 0 runs it in this one."""
     generator: str = "bspline"
     """Trajectory generator: bspline or minimum-jerk, which return home; polynomial, promp, dmp."""
     spin: float = 10.0
@@ -156,25 +151,23 @@ class Settings(RunSettings):
     observe_spin: bool = False
     """Show the network the serve's spin too."""
     target: tuple[float, float] = (0.9, 0.0)
-    """Where on the table to hit the ball to, (x, y), m."""
+    """Where on the table the ball is to land, (x, y), m."""
     any_target: bool = False
-    """Draw a target on the other half with each serve, and show it to the network."""
+    """Draw another target on the far half for each serve, and show it to the network."""
     objective: str = "target"
-    """target, or fastest: the fastest return that lands well on the other half."""
+    """target, or fastest: the fastest return that lands safely on the far half."""
     randomise: bool = False
-    """Train in worlds with other restitution, friction and drag, seen late and with noise."""
+    """Draw restitution, friction and drag anew for each serve, and show it late and with noise."""
     radar: bool = False
-    """Show the network the ball as antennas around the table hear it, not as it is."""
+    """Show the network the ball as a radar around the table measures it."""
     sigma: float | None = None
-    """Standard deviation of the noise a sampling estimator puts on the trajectory weights."""
+    """Standard deviation of the noise that a sampling estimator adds to the trajectory weights."""
     samples: int | None = None
-    """Samples (or pairs) a sampling estimator takes for each serve."""
+    """Samples, or pairs of them, that a sampling estimator takes for each serve."""
     step: float | None = None
-    """Step of a method of differences, on the trajectory weights."""
+    """Step of a finite-difference method, in the trajectory weights."""
     floor: int = 8
-    """Serves, after the training, for which the best answers are found with the spin known and
-    unknown: what of the landing error no network can mend. 0 for none; none is found in MuJoCo, or
-    where no place is to be hit."""
+    """Serves for which to search the best swing at the end, as a floor of the error; 0 for none."""
 
     def __post_init__(self):
         super().__post_init__()

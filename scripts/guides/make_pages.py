@@ -12,13 +12,21 @@ ROOT = Path(__file__).parents[2]
 GUIDES = Path(__file__).parent
 
 
-class Doctests(griffe.Extension):
-    """Examples in docstrings are code: as plain text, ``>>>`` would be a quotation."""
+class Docstrings(griffe.Extension):
+    """Examples are code: as text, ``>>>`` would be a quotation. ``a, b: x`` is one entry each."""
+
+    example = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
+    shared = re.compile(r"^( +)(\w+(?:, \w+)+):( .*(?:\n\1 .*)*)", re.MULTILINE)
 
     def on_object(self, *, obj, **_):
         if obj.docstring:
-            example = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
-            obj.docstring.value = example.sub(r"```pycon\n\g<0>\n```", obj.docstring.value)
+            text = self.example.sub(r"```pycon\n\g<0>\n```", obj.docstring.value)
+            obj.docstring.value = self.shared.sub(self.separate, text)
+
+    @staticmethod
+    def separate(found: re.Match) -> str:
+        indent, names, told = found.groups()
+        return "\n".join(f"{indent}{name}:{told}" for name in names.split(", "))
 
 
 def guide(path: Path) -> str:
@@ -45,7 +53,8 @@ def references() -> str:
         names = ", ".join(f"{a['given-names']} {a['family-names']}" for a in paper["authors"])
         where = paper.get("journal") or paper.get("collection-title")
         place = f" *{where}*," if where else ""
-        lines.append(f"- {names}: {paper['title']}.{place} {paper['year']} — {paper['notes']}")
+        end = "" if paper["title"].endswith("?") else "."
+        lines.append(f"- {names}: {paper['title']}{end}{place} {paper['year']} — {paper['notes']}")
     return "\n".join(lines) + "\n"
 
 

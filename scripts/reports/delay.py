@@ -31,14 +31,14 @@ class Options:
     Attributes:
         signal: .npy; a table in text with one column of values, or time and values, as
             oscilloscopes write them; Touchstone .s1p, .s2p; gprMax .out, .h5.
-        sample_rate: Hz, where the file has no clock; must agree with one that it has.
-        pulse: file of the pulse from its time zero on, or ricker:HZ for one centred on it (a
-            gprMax file's own is later, which is made up for).
-        echoes: how many, or auto for up to six.
+        sample_rate: Hz; needed where the file holds no times, and must agree with those it holds.
+        pulse: file of the pulse from its time zero on, or ricker:HZ for a wavelet centred on its
+            time zero (that of gprMax comes later, which is allowed for).
+        echoes: number of echoes, or auto for up to six.
         band: lowest and highest frequency to use, Hz.
         gate: first and last time to use, s on the file's clock or after the first sample.
-        time_zero: when the pulse left, on the same clock.
-        trace: which record of a file with several, from 0 on.
+        time_zero: when the pulse left, s on the same clock.
+        trace: number of the record in a file with several, from 0.
         plot: file for a picture of the spectrum over delay.
     """
 

@@ -21,14 +21,14 @@ class Options:
     """Track a served ball by four antennas around a table, and print where it will land.
 
     Attributes:
-        position: of the ball at the first pulse, m.
-        velocity: at the first pulse, m/s.
-        spin: known to the radar, rad/s.
-        pulses: heard by every antenna.
-        interval: between pulses, s.
-        noise: deviation of a sample, relative to the echo of a ball a metre away.
-        trials: noises drawn; the first is reported in detail.
-        seed: of the noise.
+        position: position of the ball at the first pulse, m.
+        velocity: velocity at the first pulse, m/s.
+        spin: spin, which the radar knows, rad/s.
+        pulses: number of pulses that every antenna hears.
+        interval: time between pulses, s.
+        noise: standard deviation of a sample, relative to the echo of a ball one metre away.
+        trials: draws of the noise; the first is reported in detail.
+        seed: seed of the noise.
         plot: file for a picture of echoes, flight and landings.
     """
 

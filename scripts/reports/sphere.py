@@ -26,19 +26,19 @@ class Options:
     Attributes:
         samples: .npy file of (rings, meridians), (points,), or a stack of such in time.
         measure: solid-angle for sinθ dθ dφ; flat for dθ dφ; included if the samples carry sinθ.
-        grid: the rule that placed the samples: clenshaw-curtis (linspace), fejer1 (midpoints), ….
-        theta: .npy file of the colatitudes, or latitudes from -π/2 on; the grid is recognised
-            from them. In rad, or in degrees, which are known by their size.
+        grid: rule that placed the samples: clenshaw-curtis (linspace), fejer1 (midpoints), ….
+        theta: .npy file of the colatitudes, or of latitudes from -π/2 on, from which the grid is
+            recognised; in radians or degrees, told apart by their size.
         phi: .npy file of the longitudes, with theta.
-        extent: first and last colatitude in degrees, where not 0 180.
+        extent: first and last colatitude of the samples, in degrees.
         band: integrate over these colatitudes only, in degrees.
-        closed: yes if the last meridian repeats the first at 2π, no if not, where no angles say so;
-            asked for if the values allow both.
+        closed: whether the last meridian repeats the first at 2π, where no angles tell; ask is an
+            error if the values allow both.
         equator: f is the same at π-θ: the samples stop at the equator.
         mirror: f is the same at -φ: the samples stop at π.
         fold: f repeats after 2π/fold: the samples cover one part.
         mask: .npy file of booleans, True where a sample is good.
-        rule: overrule the choice of rule, for example gregory.
+        rule: rule to use in place of the chosen one, for example gregory.
     """
 
     samples: Path

@@ -235,9 +235,9 @@ def benchmark(
     writing the results takes at the speed of x + 1, which is measured first.
 
     Args:
-        path: where the JSON goes.
+        path: file for the JSON.
         limit: seconds after which no further kernel is begun; those left out are listed.
-        sizes: of the cases; chosen for a CPU or an accelerator unless given.
+        sizes: sizes of the cases; chosen for a CPU or an accelerator unless given.
 
     Returns:
         machine, bytes a second of x + 1, rows, and the names of what was not measured.

@@ -33,7 +33,7 @@ def compare(
 
     Args:
         env: the task.
-        gradients: of our trainer, and "ppo" for brax's.
+        gradients: gradients of our trainer, and "ppo" for brax's.
         seeds: runs of each; the curves are their median and range.
         steps: updates of our trainer.
         ppo_steps: control steps of PPO.

@@ -28,14 +28,14 @@ def benchmark(
     """Print RMSE/√CRB and seconds per 1000 A-scans of three echoes, method by method.
 
     Ours run as one compiled batch on the default device, the others loop over the first ten
-    scans; the shortest of three times counts. doatools takes part where it is installed; it is
-    in no package registry, so: pip install git+https://github.com/morriswmz/doatools.py
+    scans; the least of three times counts. doatools takes part if installed; no package registry
+    has it: pip install git+https://github.com/morriswmz/doatools.py
 
     Args:
         scans: A-scans in the batch.
-        size: frequencies N.
-        window: L of the smoothing.
-        noise: deviation of a complex sample.
+        size: number N of frequencies.
+        window: length L of the smoothing window.
+        noise: standard deviation of a complex sample.
     """
     rng = np.random.default_rng(0)
     frequencies = np.arange(size)

@@ -36,19 +36,19 @@ class Options:
     seeds: int = 40
     """Networks trained with each loss, each on its own images."""
     images: int = 300
-    """Images to train on; the other ones of the 1,797 are for testing."""
+    """Images to train on; the rest of the 1,797 are for testing."""
     steps: int = 400
-    """Updates of Adam, on all the images."""
+    """Updates by Adam, each on all the images."""
     hidden: int = 64
     """Width of the hidden layer."""
     beta: float = 0.5
-    """Similarity of two digits is exp(-beta |i - j|), each row made to sum to 1."""
+    """The similarity S of digits i and j is exp(-beta |i - j|), with rows that sum to 1."""
     share: float = 0.75
-    """H = (1 - share) I + share similarity: more makes mistakes milder, and at last more."""
+    """H = (1 - share) I + share S: more makes mistakes milder, too much makes more of them."""
     seed: int = 0
-    """Of the first network; the others follow."""
+    """Seed of the first network; the others count on from it."""
     out: Path = Path("runs/digits/confusion.png")
-    """The picture, .png, .pdf or .svg."""
+    """File for the picture: .png, .pdf or .svg."""
 
     def __post_init__(self):
         for name in ("steps", "hidden"):

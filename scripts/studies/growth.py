@@ -60,10 +60,10 @@ def benchmark(folder: Path, steps: int = 200, starts: int = 32, seed: int = 0) -
     """How fast d(ball at t)/d(ball at 0) grows along the episodes of a trained policy.
 
     Args:
-        folder: of a run of train_closed_loop.py.
+        folder: folder of a run of train_closed_loop.py.
         steps: control steps to follow.
         starts: episodes.
-        seed: of the starts.
+        seed: seed of the starts.
     """
     trainer = Trainer.restored(folder, LoopSettings)
     env: Any = trainer.player.env

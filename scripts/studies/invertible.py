@@ -165,14 +165,14 @@ def benchmark(
 ) -> harness.Found:
     """Print all tables: dense layers (batch 64), structured ones (16), any network.
 
-    Times are the least of some turns, of float32 with the factor kept, "inv/dense" over as many
-    dense forward passes taken in turns with it; "kept" is the factor's memory, "temp" what the
-    inverse needs besides.
+    Times are the least of several turns, in float32 with the factor kept; "inv/dense" is over as
+    many dense forward passes, in turns; "kept" is the factor's memory, "temp" what the inverse
+    needs besides.
 
     Args:
-        sizes: of dense layers; float64 is checked up to 1024.
-        structured: of structured layers; the butterfly takes the next power of two.
-        generic_size: of the network inverted as a mere function; and ten times that, in float32.
+        sizes: sizes of dense layers; float64 is checked up to 1024.
+        structured: size of structured layers; the butterfly takes the next power of two.
+        generic_size: size of the network inverted as a mere function; in float32 also ten times it.
     """
     found: harness.Found = {}
     for size in sizes:

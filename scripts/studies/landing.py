@@ -33,13 +33,13 @@ class LandingSettings:
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the forward model."""
     targets: int = 100
-    """Wanted landing points, uniform over the box."""
+    """Number of wanted landing points, uniform over the box."""
     box: tuple[tuple[float, float], tuple[float, float]] = ((0.5, -0.4), (1.1, 0.4))
     """Lowest and highest (x, y) of the wanted points, m."""
     descent: int = 100
-    """Gradient steps through the simulator of the optimisation that is compared."""
+    """Gradient steps through the simulator, of the optimisation to compare with."""
     seed: int = 0
-    """Of serve, trajectories, first weights and targets."""
+    """Seed of serve, trajectories, first weights and targets."""
 
     def __post_init__(self):
         for name in ("samples", "steps", "targets", "descent"):

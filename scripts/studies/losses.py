@@ -94,13 +94,13 @@ def benchmark(
     cpu: bool = False,
     shapes: tuple[tuple[int, int], ...] = SHAPES,
 ) -> harness.Found:
-    """Print median times of value, and of value and gradient, over those of optax; float32.
+    """Print median times of the value, and of value and gradient, relative to optax; float32.
 
     Torch takes part if installed (extra bench). H has at most 1000 rows.
 
     Args:
-        rounds: times that each is called, in random order, each after an untimed call.
-        seed: of logits, labels, H and the order of the calls.
+        rounds: number of timed calls of each, in random order, each after an untimed one.
+        seed: seed of logits, labels, H and the order of the calls.
         cpu: count processor time instead of wall time, for a machine that is busy.
         shapes: rows and classes.
     """

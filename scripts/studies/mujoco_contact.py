@@ -96,12 +96,12 @@ def benchmark(
     speeds: tuple[float, ...] = (0.5, 2.0, 8.0),
     phases: int = 10,
 ) -> harness.Found:
-    """The restitution asked of MuJoCo's contact, and measured over speeds and sub-step phases.
+    """The restitution asked of MuJoCo's contact, and that measured over speeds and phases.
 
     Args:
-        restitutions: asked for.
-        speeds: of approach, m/s.
-        phases: where in a time step the ball arrives, so many, evenly spaced.
+        restitutions: restitutions to ask for.
+        speeds: speeds of approach, m/s.
+        phases: number of moments, evenly spaced in a time step, at which the ball arrives.
     """
     contact, step = 1e3 * mujoco_contact.CONTACT_TIME, 1e3 * mujoco_contact.fine_step()
 

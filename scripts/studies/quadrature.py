@@ -191,12 +191,12 @@ def seconds_per_step(shape: tuple[int, int] = (400, 200), repeats: int = 300) ->
 
 
 def benchmark(largest: int = 190, orientations: int = 5, seed: int = 0) -> harness.Found:
-    """Print samples needed for relative 1e-3 / 1e-6 / 1e-10, and seconds per 400 × 200 step.
+    """Print samples needed for errors of 1e-3, 1e-6 and 1e-10, and seconds per 400 × 200 step.
 
     Args:
-        largest: most rings to try; a dash means that more would be needed.
-        orientations: the worst of so many random ones counts.
-        seed: of the orientations.
+        largest: most rings to try; a dash means that more are needed.
+        orientations: number of random orientations, of which the worst counts.
+        seed: seed of the orientations.
     """
     axes = integrands.axes(orientations, seed)
     table = methods(largest)

@@ -29,18 +29,17 @@ def benchmark(
 ) -> list[dict[str, float]]:
     """Print and draw how an update slows down on forced CPU devices, each with as many serves.
 
-    efficiency = time of the first count / time of this count, 1 at best. Each count has a process
-    of its own; they take turns, one update each, so that what else the machine does falls on all
-    alike. By the wall clock the cores set a limit, shown beside it; other work on them only adds,
-    so the least time of each count is shown beside the median of the turns. By processor time
-    only what dividing the work costs shows.
+    efficiency = time of the first count / time of this count, 1 at best. Each count has its own
+    process; they take turns, one update each, so that other work on the machine slows all alike.
+    By the wall clock the number of cores sets a limit, shown beside the least time and the median.
+    Processor time shows only what dividing the work costs.
 
     Args:
-        devices: counts, the first of which the others are compared with.
-        serves: of each device in an update.
-        updates: timed, of each count.
-        gradient: see diffsim.gradients.METHODS.
-        path: of the figure, .png, .pdf or .svg.
+        devices: numbers of devices; the others are compared with the first.
+        serves: serves of each device in an update.
+        updates: timed updates of each count.
+        gradient: a name in diffsim.gradients.METHODS.
+        path: file of the figure, .png, .pdf or .svg.
 
     Returns:
         for every count: devices, least and median seconds and processor seconds of an update, and

@@ -111,6 +111,9 @@ def test_the_page_plays_in_a_browser(browser, page, rally, tmp_path):
         np.testing.assert_allclose(ball(), track(0.5)[0], atol=1e-3)
         assert state()["hits"] == "1"
     still = picture()
+    assert browser.find_element("css selector", ".replay .key").text.split("\n")[-3:] == [
+        "ball", "spin axis", "target"
+    ]  # fmt: skip
     assert len(np.unique(still.reshape(-1, 3), axis=0)) > 50  # surfaces, ball, cloud: not empty
     set_to(".view", "0 -0.001 1")
     assert np.mean(np.abs(picture() - still).sum(axis=2) > 60) > 0.005  # seen from elsewhere

@@ -44,5 +44,8 @@ def test_the_unseen_spin_costs_its_mean_size_and_a_seen_one_nothing():
     assert found["unknown_spin_cm"].value == pytest.approx(exact, rel=0.1)
     assert found["unknown_spin_cm"].low < found["unknown_spin_cm"].value
     assert found["known_spin_cm"].value < 0.05 * exact
-    assert [name for name, _ in rows(found)] == ["best, spin unknown", "best, spin known"]
+    assert [name for name, _ in rows(found)] == [
+        "least error, spin unseen",
+        "least error, spin seen",
+    ]
     assert rows(found)[0][1].startswith(f"{found['unknown_spin_cm'].value:.1f} cm [")

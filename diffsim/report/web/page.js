@@ -33,7 +33,7 @@ function replay(box) {
   const stage = box.querySelector(".stage"), $ = (name) => box.querySelector(name);
   const vector = (x) => new THREE.Vector3(...x);
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const ink = color("--ink"), faint = color("--faint");
+  const ink = color("--ink"), faint = color("--faint"), orange = "#e69f00", sky = "#56b4e9";
   const renderer = new THREE.WebGLRenderer({ antialias: true });
   renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
   stage.append(renderer.domElement);
@@ -121,8 +121,8 @@ function replay(box) {
   }
 
   const ball = new THREE.Mesh(new THREE.SphereGeometry(film.radius, 32, 16),
-    new THREE.MeshStandardMaterial({ color: "#e69f00", roughness: 0.5 }));
-  const axis = new THREE.ArrowHelper(new THREE.Vector3(0, 0, 1), new THREE.Vector3(), 1, "#cc79a7");
+    new THREE.MeshStandardMaterial({ color: orange, roughness: 0.5 }));
+  const axis = new THREE.ArrowHelper(new THREE.Vector3(0, 0, 1), new THREE.Vector3(), 1, sky);
   const trail = new THREE.Points(new THREE.BufferGeometry(),
     dots({ size: 5, vertexColors: true }));
   const whole = new THREE.Line(new THREE.BufferGeometry(),
@@ -216,7 +216,9 @@ function replay(box) {
   const shown = $(".cloud");
   shown.parentElement.hidden = film.landings.length === 0;
   shown.addEventListener("change", () => { cloud.visible = shown.checked; stale = true; });
-  for (const [name, color] of film.key) {
+  const moving = [["ball", orange], ["spin axis", sky]];
+  if (film.targets.length) moving.push(["target", ink]);
+  for (const [name, color] of [...film.key, ...moving]) {
     const line = document.createElement("div"), dot = document.createElement("i");
     dot.style.background = color;
     line.append(dot, name);

@@ -41,11 +41,11 @@ class Options:
     case: CaseName | None = None
     """Run this published case instead, and print its figures beside ours."""
     effort: int | None = None
-    """Samples of the case: trials, batches, draws or iterations; default as in the source."""
+    """Trials, batches, draws or iterations of the case; None takes as many as its source."""
     methods: tuple[str, ...] = ("pathwise", "score-function")
-    """Estimators by name, see diffsim.gradients.METHODS, or all."""
+    """Names in diffsim.gradients.METHODS, or all."""
     base: sweep.Setting = dataclasses.field(default_factory=sweep.Setting)
-    """What is varied."""
+    """The setting from which one axis at a time is varied."""
     horizon: tuple[float, ...] = (0.4, 0.8, 1.6)
     """Horizons, s."""
     bounces: tuple[int, ...] = (1, 2, 4, 8)
@@ -53,7 +53,7 @@ class Options:
     contact: tuple[str, ...] = ("impulse", "compliant:100", "compliant:1000", "smoothed:1000")
     """Contact models: impulse, compliant:STIFFNESS (N/m), smoothed:SHARPNESS (1/m)."""
     radius: tuple[float, ...] = (0.08, 0.25)
-    """Radii of the paddle, m; the small one is missed now and then."""
+    """Radii of the paddle, m; the ball misses the small one now and then."""
     sigma: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
     """Standard deviations of the noise on the weights."""
     samples: tuple[int, ...] = (64, 256)
@@ -61,13 +61,13 @@ class Options:
     full: bool = False
     """All combinations of the axes, not one axis at a time."""
     replications: int = 128
-    """Independent estimates that each figure rests on."""
+    """Independent estimates behind each figure."""
     reference_samples: int = 65536
-    """Evaluations that each reference gradient rests on."""
+    """Evaluations behind each reference gradient."""
     reference_seconds: float = 300.0
-    """After which a reference gradient rests on the evaluations done by then."""
+    """Time limit of a reference gradient, which then rests on what was evaluated."""
     seed: int = 0
-    """Of everything drawn at random."""
+    """Seed of everything drawn at random."""
     out: Path = Path("runs/gradients")
     """Folder for the table (CSV, JSON) and the figures."""
 
@@ -247,5 +247,8 @@ def _draw(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], path: Path
         Line2D([], [], color=INK, label="no bias seen: at most", **hollow),
         Line2D([], [], color=INK, ls=":", lw=0.6, label="right below, wrong above"),
     ]
-    figure.legend(handles=shown, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    columns = min(4, 1 + len(axes))
+    figure.legend(
+        handles=shown, loc="outside lower center", ncols=columns, frameon=False, fontsize=8
+    )
     return save_figure(figure, path)

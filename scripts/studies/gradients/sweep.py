@@ -34,12 +34,12 @@ class Setting:
     """One point of the comparison.
 
     Attributes:
-        horizon: s.
-        bounces: on the paddle within the horizon.
+        horizon: time simulated, s.
+        bounces: number of bounces on the paddle within the horizon.
         contact: impulse, compliant:STIFFNESS (N/m) or smoothed:SHARPNESS (1/m).
-        radius: of the paddle, m; the ball misses one of 8 cm now and then.
+        radius: radius of the paddle, m; the ball misses one of 8 cm now and then.
         sigma: standard deviation of the noise on the weights, over which the loss is smoothed.
-        samples: draws of an estimate.
+        samples: samples of one estimate.
     """
 
     horizon: float = 0.8

@@ -215,13 +215,13 @@ def benchmark(
     On the court (a table over a floor, drag, spin and friction) ours stands beside the same
     physics as a plain C loop, on the plane (no air, no friction) beside brax, MJX and MuJoCo.
     Ends are measured against float64: the closed form on the plane, the C loop at a step of 2 ms
-    on the court. What the time or the memory does not allow, and what is not there, is said.
-    A call is timed with its data in place, the least of some; C and MuJoCo run on the host's cores.
+    on the court. What is left out, for time, for memory or because it is not installed, is listed.
+    Times are the least of several calls with data in place; C and MuJoCo run on the host's cores.
 
     Args:
         sizes: batches, horizons and steps; a GPU takes larger ones unless they are given.
-        limit: seconds for all.
-        plot: where a figure goes.
+        limit: time for everything, s.
+        plot: file for a figure.
     """
     about = machine()
     if plot is not None:

@@ -27,11 +27,11 @@ class Sizes:
     """What is measured: every batch at the middle horizon, every horizon at the middle batch.
 
     Attributes:
-        batches: balls.
-        horizons: s.
-        step: of ours and the C loop, s.
-        peer_step: of brax, MJX and MuJoCo, s.
-        memory: most that a program may ask for besides its arguments, GB.
+        batches: numbers of balls.
+        horizons: times simulated, s.
+        step: time step of ours and the C loop, s.
+        peer_step: time step of brax, MJX and MuJoCo, s.
+        memory: most that a program may take besides its arguments, GB.
     """
 
     batches: tuple[int, ...] = (1, 16, 256, 4096, 65_536)

@@ -44,7 +44,7 @@ class Plan:
     )  # fmt: skip
     """Names from diffsim.gradients.METHODS."""
     seeds: tuple[int, ...] = (0, 1, 2, 3)
-    """One run of each gradient for each."""
+    """Seeds, with one run of each gradient for each."""
     steps: int = 500
     """Updates of a run."""
     batch: int = 128
@@ -54,9 +54,9 @@ class Plan:
     error: float = 6.0
     """Landing error to reach, cm, with at least 90 % legal landings among the validation serves."""
     clock: str = "seconds"
-    """Seconds to count: seconds (on the wall), or cpu_seconds where the machine does other work."""
+    """seconds (on the wall), or cpu_seconds (of processors), for a machine that is busy."""
     out: Path = Path("runs/gradients")
-    """Folder; what is finished there is not done again."""
+    """Folder; runs that are finished there are not repeated."""
 
     def __post_init__(self):
         for name in ("gradients", "seeds"):
