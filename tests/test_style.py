@@ -77,6 +77,20 @@ def test_no_file_holds_two_ideas():
     assert {name: lines for name, lines in long.items() if lines > 400} == {}
 
 
+def test_the_text_of_a_flag_is_one_line():
+    """In help a line that ends in the source ends there too."""
+    seen, broken = 0, []
+    for file in [*ROOT.glob("diffsim/**/*.py"), *ROOT.glob("scripts/**/*.py")]:
+        for kind in ast.walk(ast.parse(file.read_text())):
+            for item in kind.body[1:] if isinstance(kind, ast.ClassDef) else []:
+                if isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant):
+                    seen += 1
+                    if "\n" in str(item.value.value):
+                        broken.append(f"{file.name}:{item.lineno}")
+    assert seen > 50
+    assert broken == []
+
+
 def test_slips_that_may_survive_are_of_lines_that_are_there():
     """Each with its reason, and none for ever when its line has changed."""
     listed = tomllib.loads((ROOT / "tests" / "mutation.toml").read_text())["accepted"]

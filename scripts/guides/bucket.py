@@ -2,9 +2,9 @@
 # # Hit the ball into a bucket, with your own network and task
 #
 # A ball flies towards a paddle and is to land in a bucket on the floor. Everything here is yours to
-# change: the world, the serve, the loss and the network. The simulator only wants a world, a ball
+# change: the world, the serve, the loss and the network. The simulator needs only a world, a ball
 # and a path; the gradient of what happens goes back into the network. The paddle is large, because
-# a ball that misses it has no slope; `HitToTarget` shows how a small one is trained.
+# a ball that misses it leaves the loss without a slope; `HitToTarget` trains with a small one.
 
 # %%
 import jax
@@ -55,7 +55,7 @@ def batch_loss(answer, key):
 
 # %% [markdown]
 # ## With flax
-# `nnx.split` once outside the loop, plain `jax` transforms inside: one compiled update.
+# Split the network once with `nnx.split`; inside the loop there are only plain `jax` transforms.
 
 
 # %%
@@ -71,7 +71,7 @@ class Network(nnx.Module):
 
 
 def train(params, answer_of, steps=150):
-    """Adam on ``params``; ``answer_of(params)`` is the network. The losses, one an update."""
+    """Adam on ``params``; ``answer_of(params)`` is the network. Gives the loss of each update."""
     optimiser = optax.adam(3e-2)
     state = optimiser.init(params)
 

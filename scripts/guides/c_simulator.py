@@ -2,7 +2,8 @@
 # # Your C simulator, and MuJoCo
 #
 # Any Python callable on NumPy arrays can be the loss; here it is a C function, called through
-# `ctypes`. The derivative is estimated at its input, what comes before it is exact.
+# `ctypes`. The derivative is estimated at its input; what comes before it is differentiated
+# exactly.
 
 # %%
 import ctypes
@@ -64,14 +65,15 @@ print(f"mean squared miss: {losses[0]:.3f} m² before, {np.mean(losses[-10:]):.4
 assert np.mean(losses[-10:]) < 0.2 * losses[0]
 
 # %% [markdown]
-# Processes (`workers=2`), a limit of time a call (`timeout=5.0`), what to do about a failure
-# (`on_error="mask"`): see `BlackBox`. Inside `jit` and `vmap`, call the box itself.
+# Worker processes (`workers=2`), a time limit per call (`timeout=5.0`) and what to do about a
+# failed call (`on_error="mask"`) are options of `BlackBox`. Inside `jit` and `vmap`, call the box
+# itself.
 #
 # ## MuJoCo
 # `MujocoHits` is a task whose simulator is MuJoCo's C engine, and a trainer runs it in such a box:
 # servo-driven joints, torque limits, MuJoCo's own contact. `python scripts/train.py --simulator
-# mujoco --gradient spsa` trains through it. `python scripts/benchmark.py mujoco-contact` tells what
-# its contact does to restitution.
+# mujoco --gradient spsa` trains through it. `python scripts/benchmark.py mujoco-contact` shows
+# what its contact does to restitution.
 
 # %%
 from diffsim.tasks import ArmHitsTarget  # noqa: E402

@@ -67,5 +67,5 @@ with warnings.catch_warnings():
 print("brax:", task.observation_size, "observations, reward", float(after.reward))
 
 # %% [markdown]
-# Ours: `python scripts/train_closed_loop.py --gradient shac`, which also leaves a page with the
-# episodes to replay.
+# Our own trainer is `python scripts/train_closed_loop.py --gradient shac`; it also writes a page
+# with episodes to replay.

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Add a contact model
 #
-# A contact model is a record with two methods: `prepared(world, step)` fills in what depends on
-# the grid, `fly(world, plan, state, max_impacts)` follows the ball. The penalty models share small
-# steps and friction, so a new one is a law for the normal force. Here it is Hertz's, whose force
-# grows with the depth to the power of 3/2, and a dashpot after Hunt and Crossley (J. Appl. Mech. 42
-# (1975) 440): N = k δ^(3/2) (1 + χ dδ/dt).
+# A contact model is a record with two methods: `prepared(world, step)` fills in what depends on the
+# time grid, `fly(world, plan, state, max_impacts)` follows the ball. The penalty models share small
+# steps and friction, so a new one only needs a law for the normal force. Here it is Hertz's, whose
+# force grows with the depth to the power of 3/2, and a dashpot after Hunt and Crossley (J. Appl.
+# Mech. 42 (1975) 440): N = k δ^(3/2) (1 + χ dδ/dt).
 
 # %%
 import jax

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Infogain in a training loop
 #
-# Cross-entropy takes every mistake for equally bad. Softmax-infogain takes a matrix H of
-# similarities: row k says how much each class is worth where the label is k.
+# To cross-entropy, every mistake is equally bad. Softmax-infogain takes a matrix H of similarities:
+# row k says how much each class is worth where the label is k.
 # L = −Σⱼ H[k, j] log softmax(x)ⱼ.
 
 # %%
@@ -17,10 +17,10 @@ levels = jnp.arange(classes)
 H = from_distances(jnp.abs(levels[:, None] - levels) * 1.0, beta=0.4, normalise=True)
 
 # %% [markdown]
-# An ordered class seen through one-sided noise: it is most likely the highest that fits, and often
-# much lower. A linear network on a few features of what is seen. From optax,
-# only the loss changes: `optax.softmax_cross_entropy_with_integer_labels(logits, labels)` becomes
-# `softmax_infogain(logits, labels, H, reduction=None)`, one loss an example.
+# The data are ordered classes seen through one-sided noise: the class is most likely the highest
+# that fits, and often much lower. The network is linear in a few features of what is seen. If you
+# come from optax, only the loss changes: `optax.softmax_cross_entropy_with_integer_labels(logits,
+# labels)` becomes `softmax_infogain(logits, labels, H, reduction=None)`, one loss per example.
 
 # %%
 key, noise = jax.random.split(jax.random.key(0))

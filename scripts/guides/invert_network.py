@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Invert a trained network
 #
-# `invert(network, y)` finds x with network(x) = y, with an error estimate and a status a sample:
-# exactly where the network is made of invertible layers, by search where it is not.
+# `invert(network, y)` finds x with network(x) = y, and gives an error estimate and a status for
+# each sample. It is exact where the network is made of invertible layers, and searches where it is
+# not.
 
 # %%
 import jax
@@ -14,7 +15,7 @@ from diffsim.invertible import Chain, Dense, InversionStatus, LeakyRelu, invert
 
 # %% [markdown]
 # ## A network of invertible layers
-# Trained as any other; then undone layer by layer.
+# It is trained like any other, and then undone layer by layer.
 
 # %%
 rngs = nnx.Rngs(0)
@@ -51,9 +52,9 @@ assert int(found.status) == InversionStatus.OK
 assert jnp.allclose(network(found.x), y, atol=1e-4)
 
 # %% [markdown]
-# ## Any other
-# A plain function of fewer outputs than inputs: x is one of many, `free` says how many directions
-# are left. What cannot be reached gets a status, not an answer.
+# ## Any other network
+# A plain function with fewer outputs than inputs: x is then one of many, and `free` counts the
+# directions that are left. A target that cannot be reached gets a status, not an answer.
 
 # %%
 found = invert(lambda x: jnp.array([x @ x]), jnp.array([4.0]), size=3, start=jnp.ones(3))

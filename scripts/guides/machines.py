@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Several machines, and a GPU
 #
-# Scripts divide serves or episodes over all devices of all processes, and give one device's result
-# to rounding. Here two devices are made of one CPU, as the tests do.
+# The scripts divide serves or episodes over all devices of all processes; the result is that of one
+# device, to rounding. Here one CPU is made to look like two devices, as in the tests.
 
 # %%
 import dataclasses
@@ -49,7 +49,7 @@ print("d(mean height)/d(gravity):", jax.jit(jax.grad(mean_height))(world.gravity
 
 # %% [markdown]
 # ## Several machines
-# The same command on each, all with one shared folder, told who they are:
+# Give the same command on each, with its own number; all need one shared folder:
 #
 # ```sh
 # python scripts/train.py --coordinator HOST:1234 --processes 2 --process 0   # on the first
@@ -62,7 +62,7 @@ print("d(mean height)/d(gravity):", jax.jit(jax.grad(mean_height))(world.gravity
 #
 # ## A GPU
 # `pip install 'diffsim-jax[gpu]'`; nothing else changes. `python scripts/benchmark.py accelerator`
-# measures every kernel there: error against float64, time over the memory floor, compile time.
+# measures every kernel on it: error against float64, time over the memory floor, compile time.
 #
 # ## Compiling
 # The first call of a program compiles it: some 20 s on one core for the gradient of a hitting task.
@@ -74,8 +74,8 @@ print("d(mean height)/d(gravity):", jax.jit(jax.grad(mean_height))(world.gravity
 #
 # ## Where numbers go
 # A run writes `metrics.csv` and TensorBoard events (extra `tensorboard`: `tensorboard --logdir
-# runs`). To send them elsewhere, pass a callback; it gets a dict a row, and `{"step": n}` after
-# each update:
+# runs`). To send them elsewhere, pass a callback; it gets each row as a dict and, between rows,
+# `{"step": n}` after each update:
 #
 # ```python
 # from diffsim.training import Settings, Trainer, train

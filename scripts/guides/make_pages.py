@@ -53,7 +53,7 @@ def references() -> str:
         names = ", ".join(f"{a['given-names']} {a['family-names']}" for a in paper["authors"])
         where = paper.get("journal") or paper.get("collection-title")
         place = f" *{where}*," if where else ""
-        end = "" if paper["title"].endswith("?") else "."
+        end = "" if paper["title"][-1] in "?!" else "."
         lines.append(f"- {names}: {paper['title']}{end}{place} {paper['year']} — {paper['notes']}")
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Delays from a radar file
 #
-# Echoes closer than one over the bandwidth, from a recorded trace: MUSIC, ESPRIT and maximum
-# likelihood, with error bounds. Arrays, tables as oscilloscopes write them, Touchstone (extra `rf`)
-# and gprMax (extra `hdf5`) are read.
+# Echoes that are closer than 1/bandwidth are found in a recorded trace, by MUSIC, ESPRIT and
+# maximum likelihood, with error bounds. The readers take arrays, tables as oscilloscopes write
+# them, Touchstone files (extra `rf`) and gprMax files (extra `hdf5`).
 
 # %%
 import json

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Integrals from a measured pattern
 #
-# A field pattern sampled on a grid of angles, integrated over the sphere with the rule that fits
-# the grid, and with an error estimate.
+# A field pattern sampled on a grid of angles is integrated over the sphere, with the rule that fits
+# the grid and an error estimate.
 
 # %%
 import jax
@@ -37,5 +37,6 @@ print(found, "exact", exact, explain(int(found.warning)))
 assert abs(float(found.value) - exact) <= float(found.error)
 
 # %% [markdown]
-# Samples without the factor sin θ, half spheres, symmetries, missing samples and cut bands are
-# arguments of `integrate`; `python scripts/integrate.py SAMPLES.npy` does the same from a file.
+# Samples that already hold the factor sin θ, half spheres, symmetries, missing samples and bands of
+# θ are options of `sphere_grid` and `integrate`; `python scripts/integrate.py SAMPLES.npy` does the
+# same from a file.
