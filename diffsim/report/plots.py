@@ -172,6 +172,7 @@ def learning_curves(
     'curves.svg'
     """
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import EngFormatter
 
     file = checked(path, FIGURES)
     quantiles = {"range": (0, 0.5, 1), "quartiles": (0.25, 0.5, 0.75)}
@@ -203,6 +204,8 @@ def learning_curves(
                 if len(runs) > 1:
                     axes.fill_between(at, low, high, color=hue, alpha=0.18, linewidth=0)
         axes.set(xlabel=AXES[x], ylabel=name)
+        if x in ("evaluations", "control_steps"):
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.25, linewidth=0.5)
         plain(axes)
         if name == "rate":
