@@ -1,8 +1,14 @@
 """Checkpoints of everything a run needs to go on: parameters, optimiser, key and step."""
 
 import hashlib
+import logging
+import os
+import re
 import shutil
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -46,11 +52,14 @@ class Checkpoints:
         """
         if step in self.steps():
             return
-        folder = self.folder / str(step)
+        folder, plain = self.folder / str(step), _plain(state)
         try:
+            if processes.first():
+                _reserve(self.folder, plain)
             if self._manager is None:
                 self._manager = self._writing()
-            self._manager.save(step, args=ocp.args.StandardSave(_plain(state)))
+            with _quiet():
+                self._manager.save(step, args=ocp.args.StandardSave(plain))
             if processes.first():
                 with replacing(folder / _SUM) as temporary:
                     temporary.write_text(_checksum(folder))
@@ -99,7 +108,7 @@ class Checkpoints:
         if (folder / _SUM).read_text(errors="replace") != _checksum(folder):
             raise ValueError("its files are not those that were written")
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        with ocp.StandardCheckpointer() as reader:
+        with _quiet(), ocp.StandardCheckpointer() as reader:
             return reader.restore(folder / "default", template)
 
     def _writing(self) -> ocp.CheckpointManager:
@@ -119,6 +128,7 @@ class Checkpoints:
 
 
 _SUM = "sha256"  # written last: without it a checkpoint is not complete
+_BESIDE = 2**17  # bytes of its other files, each of whole blocks
 
 
 def _numbered(path: Path) -> bool:
@@ -146,5 +156,26 @@ def _checksum(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def _reserve(folder: Path, plain: dict[str, Tree]) -> None:
+    """Raise OSError if there is no room: of a full disk the library's threads print pages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(_BESIDE + sum(leaf.nbytes for leaf in plain.values())))
+        file.flush()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The library logs what it raises; errors here are told once."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def _reason(error: Exception) -> str:
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):  # far behind in a long text
+        error = OSError(int(code[1]), os.strerror(int(code[1])))
     return f"{type(error).__name__}: {short(error, 160)}"

@@ -23,9 +23,9 @@ def ready(settings: Any) -> Iterator[Checkpoints]:
     """The run's checkpoints, in a folder that is this run's alone meanwhile.
 
     Raises:
-        FileExistsError: it has checkpoints and ``resume`` is off, a ``metrics.csv`` that no run
-            wrote, or another run has it.
-        FileNotFoundError: there is nothing to resume.
+        FileExistsError: it has checkpoints and ``resume`` is off, or another run has it.
+        FileNotFoundError: there is nothing to resume, or ``settings.json`` is missing beside
+            checkpoints or metrics.
         ValueError: what is there was made with other settings.
         OSError: the folder cannot be written.
     """
@@ -86,17 +86,20 @@ def _no_file(folder: Path) -> None:
 def _check(settings: Any) -> None:
     checkpoints = Checkpoints(settings.out / "checkpoints")
     _no_file(checkpoints.folder)
-    steps = checkpoints.steps()
+    steps, kept = checkpoints.steps(), settings.out / "settings.json"
+    of = checkpoints.folder if steps else settings.out / "metrics.csv"
+    if of.exists() and not kept.exists():
+        raise FileNotFoundError(
+            f"{kept}: missing beside {of.name}; expected it back to go on with that run, "
+            "or another --out"
+        )
     if steps and not settings.resume:
         raise FileExistsError(
             f"{checkpoints.folder}: has checkpoints; expected --resume or another --out"
         )
-    others = settings.out / "metrics.csv"
-    if others.exists() and not (settings.out / "settings.json").exists():
-        raise FileExistsError(f"{others}: of no run of ours; expected another --out")
     if settings.resume:
         if not steps:
             raise FileNotFoundError(
                 f"no checkpoint in {checkpoints.folder}; expected a start without --resume"
             )
-        settings.check_resumes(settings.out / "settings.json")
+        settings.check_resumes(kept)

@@ -235,12 +235,25 @@ def test_two_runs_in_one_folder_are_refused_and_stale_locks_are_not(tmp_path):
     assert (tmp_path / "run.lock").read_text() == ""
 
 
-def test_metrics_that_no_run_wrote_are_kept(tmp_path):
-    file = tmp_path / "metrics.csv"
+@pytest.mark.parametrize("resume", [False, True])
+def test_settings_that_are_missing_are_told_and_what_is_there_is_kept(tmp_path, resume):
+    """Metrics that no run wrote, and a run of which the settings were lost."""
+    file, trainer = (
+        tmp_path / "metrics.csv",
+        Trainer(Traced(Point()), settings(tmp_path, resume=resume)),
+    )
     file.write_text("mine")
-    with pytest.raises(FileExistsError, match=r"metrics\.csv: of no run of ours; .* --out"):
-        train(Trainer(Traced(Point()), settings(tmp_path)))
+    missing = r"settings\.json: missing beside {}; expected it back to go on .*, or another --out"
+    with pytest.raises(FileNotFoundError, match=missing.format(r"metrics\.csv")):
+        train(trainer)
     assert file.read_text() == "mine"
+    Checkpoints(tmp_path / "checkpoints").save(5, trainer.state)
+    for rows in (True, False):
+        with pytest.raises(FileNotFoundError, match=missing.format("checkpoints")):
+            train(trainer)
+        if rows:
+            file.unlink()
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [5]
 
 
 def test_a_cut_last_row_is_dropped_and_other_damage_told(tmp_path):
@@ -309,6 +322,26 @@ def test_a_full_disk_is_told_and_the_run_goes_on_bit_for_bit(tmp_path, finished,
     train(again)
     assert bits(again.state) == finished
     assert [row["step"] for row in read(tmp_path / "metrics.csv")] == [0, 4, 8, 12, 16, 20]
+
+
+@pytest.mark.parametrize("reserved", [True, False])
+def test_a_full_disk_is_told_once(tmp_path, monkeypatch, capfd, caplog, reserved):
+    """With its reason and without the library's traces, wherever the room ends."""
+    if not reserved:  # as where another program takes the room meanwhile
+        monkeypatch.setattr("diffsim.training.checkpoint._reserve", lambda *_: None)
+    state = {"a": jax.random.normal(jax.random.key(0), (5000,))}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        with pytest.raises(OSError, match=r"/5: expected to write .*\[Errno 27\] File too large$"):
+            Checkpoints(tmp_path).save(5, state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caplog.records == []
+    assert "ERROR" not in (told := capfd.readouterr()).err
+    assert not (reserved and (told.out or told.err))
+    Checkpoints(tmp_path).save(5, state)
+    assert Checkpoints(tmp_path).restore(state)["a"].tolist() == state["a"].tolist()
 
 
 def test_checkpoints_that_are_a_file_are_told_before_work(tmp_path):
