@@ -60,6 +60,21 @@ def test_noise_is_that_of_one_evaluation_whatever_the_function_does():
     assert line(np.float64, lambda x: np.exp(x[0])).noise() < 1e-15
 
 
+@pytest.mark.parametrize(
+    ("dtype", "spacing"),
+    [(np.float64, 2.0**-26), (np.float32, 1e-4), (np.float16, 2.0 ** (-20 / 3))],
+)
+@pytest.mark.parametrize("asked", [None, 0.02])
+def test_noise_is_asked_for_at_nine_points_on_each_side_and_two_spacings(dtype, spacing, asked):
+    """Of √ε of the size of x, 1e-4 at most, and ε^(2/3) where that is more, in digits of x."""
+    seen = []
+    own = line(dtype, lambda x: seen.append(x[0]) or 0.0, least=2.0, point=(0.0, 0.0, 1e-9))
+    own.noise(asked)
+    length = 0.6 * (2 * spacing if asked is None else asked)
+    wanted = [s * k * f * length for f in (1, 1.618) for k in range(1, 10) for s in (1, -1)]
+    np.testing.assert_allclose(sorted(seen), sorted(wanted), rtol=0.01)
+
+
 def test_a_kink_has_the_slopes_of_its_sides_and_a_jump_none():
     for after, before in ((2.0, -1.0), (-3.0, 5.0), (1e6, 0.0)):
         sides = taylor._kink(1 + after * STEPS, 1 - before * STEPS, 1.0, STEPS, 1e-12)
