@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from diffsim._files import naming
 from diffsim._text import short
 from diffsim.training import processes
 from diffsim.training.checkpoint import Checkpoints
@@ -54,7 +55,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     _no_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "run.lock").open("a+") as file:
+    lock = folder / "run.lock"
+    with lock.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -65,13 +67,12 @@ def locked(folder: Path) -> Iterator[None]:
             ) from None
         except OSError as error:
             warnings.warn(f"{folder}: no other run may use it, but {error}", stacklevel=3)
-        file.truncate(0)
         started = time.strftime("%Y-%m-%d %H:%M:%S")
-        file.write(
-            f"process {os.getpid()} on {socket.gethostname()} since {started}: "
-            f"{' '.join(sys.argv)}\n"
-        )
-        file.flush()
+        with naming(lock):
+            lock.write_text(
+                f"process {os.getpid()} on {socket.gethostname()} since {started}: "
+                f"{' '.join(sys.argv)}\n"
+            )
         try:
             yield
         finally:

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from types import TracebackType
 
-from diffsim._files import replacing
+from diffsim._files import naming, replacing
 from diffsim._text import short
 
 
@@ -41,7 +41,7 @@ class MetricsWriter:
                 f"{self.path}: expected the columns {', '.join(self.rows[0])}, got {', '.join(row)}"
             )
         row = {name: row[name] for name in (self.rows or [row])[0]}  # in the file's order
-        with self.path.open("a", newline="") as file:
+        with naming(self.path), self.path.open("a", newline="") as file:
             _write(file, [row], header=not self.rows)
         self.rows.append(row)
         for name, value in row.items():
@@ -57,7 +57,12 @@ class MetricsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._board.close()
+        try:
+            with naming(self.path.with_name("tensorboard")):
+                self._board.close()
+        except OSError:
+            if error is None:  # else that is what there is to tell
+                raise
 
 
 def _write(file, rows: list[dict[str, float]], *, header: bool) -> None:
@@ -90,7 +95,7 @@ def read(path: Path) -> list[dict[str, float]]:
     rows = []
     for number, line in enumerate(lines[1:], 2):
         try:
-            values = [float(cell) for cell in line.split(",")]
+            values = [int(c) if c.isdecimal() else float(c) for c in line.rstrip().split(",")]
             rows.append(dict(zip(names, values, strict=True)))
         except ValueError:
             raise ValueError(

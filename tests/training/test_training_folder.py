@@ -1,5 +1,6 @@
 """A run's folder survives: kills, damage, other settings, other runs, a disk that is full."""
 
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -304,20 +305,39 @@ def test_a_kill_while_rows_are_kept_loses_none(tmp_path, monkeypatch):
         assert len(read(tmp_path / "metrics.csv")) == 7
 
 
+@contextlib.contextmanager
+def filled(size=resource.RLIM_INFINITY):
+    """A limit on the size of files stands for a full disk: writing fails in the same places."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        fill(size)
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def fill(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def test_a_lock_that_cannot_be_written_is_named(tmp_path):
+    with (
+        filled(0),
+        pytest.raises(OSError, match=r"too large: '.*run\.lock'"),
+        locked(tmp_path),
+    ):
+        raise AssertionError
+
+
 @pytest.mark.parametrize("step", [7, 9], ids=["row", "checkpoint"])
 def test_a_full_disk_is_told_and_the_run_goes_on_bit_for_bit(tmp_path, finished, step):
-    """A limit on the size of files stands for the disk: writing fails in the same places."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
     def progress(row):
         if row["step"] == step:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+            fill(10)
 
-    try:
-        with pytest.raises(OSError, match=r"File too large|expected to write a checkpoint"):
-            train(Trainer(Traced(Point()), settings(tmp_path)), progress=progress)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = r"File too large: '.*metrics\.csv'|checkpoints/\d+: expected to write a checkpoint"
+    with filled(), pytest.raises(OSError, match=told):
+        train(Trainer(Traced(Point()), settings(tmp_path)), progress=progress)
     again = Trainer(Traced(Point()), settings(tmp_path, resume=True))
     train(again)
     assert bits(again.state) == finished
@@ -330,16 +350,12 @@ def test_a_full_disk_is_told_once(tmp_path, monkeypatch, capfd, caplog, reserved
     if not reserved:  # as where another program takes the room meanwhile
         monkeypatch.setattr("diffsim.training.checkpoint._reserve", lambda *_: None)
     state = {"a": jax.random.normal(jax.random.key(0), (5000,))}
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
-        with pytest.raises(OSError, match=r"/5: expected to write .*\[Errno 27\] File too large$"):
-            Checkpoints(tmp_path).save(5, state)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = r"/5: expected to write .*\[Errno 27\] File too large$"
+    with filled(10_000), pytest.raises(OSError, match=told):
+        Checkpoints(tmp_path).save(5, state)
     assert caplog.records == []
-    assert "ERROR" not in (told := capfd.readouterr()).err
-    assert not (reserved and (told.out or told.err))
+    assert "ERROR" not in (printed := capfd.readouterr()).err
+    assert not (reserved and (printed.out or printed.err))
     Checkpoints(tmp_path).save(5, state)
     assert Checkpoints(tmp_path).restore(state)["a"].tolist() == state["a"].tolist()
 

@@ -70,8 +70,11 @@ def test_a_resumed_metrics_file_drops_rows_after_its_checkpoint(tmp_path):
     with MetricsWriter(tmp_path) as metrics:
         for step in range(0, 50, 10):
             metrics.write({"step": step, "loss": 1 / (1 + step), "error": float("nan")})
+    before = (tmp_path / "metrics.csv").read_text().splitlines()
     with MetricsWriter(tmp_path, 21) as metrics:
         metrics.write({"error": 1.0, "step": 30, "loss": 7.0})  # the file's order is kept
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines == [*before[:4], "30,7.0,1.0"]  # what is kept, to the letter
     got = read(tmp_path / "metrics.csv")
     assert [row["step"] for row in got] == [0, 10, 20, 30]
     assert [row["loss"] for row in got] == [1, 1 / 11, 1 / 21, 7]  # to the last bit
