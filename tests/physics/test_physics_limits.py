@@ -1,5 +1,7 @@
 """Where each doubt begins, what a record is by default, and the places of an ITTF table's parts."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from diffsim.physics import (
     Compliant,
     Impulse,
     Smoothed,
+    SpinRatioLift,
     Surface,
     World,
     floor,
@@ -220,3 +223,41 @@ def test_a_gap_falls_through_zero_from_above_alone(edge):
         assert bool(found) == falls, begin
         if falls:
             assert float(cubic.root()) == pytest.approx(1 / 11, rel=1e-6)
+
+
+# What takes a number, the number's name, the least and the most, and whether the least is too low.
+RANGES = [
+    *((Ball.create, name, 0, np.inf, True) for name in ("mass", "radius")),
+    (Ball.create, "inertia_factor", 0, 1, True),
+    (Ball.create, "drag_coefficient", 0, np.inf, False),
+    (Air.create, "density", 0, np.inf, False),
+    (Surface.create, "restitution", 0, 1.5, False),
+    (Surface.create, "tangential_restitution", 0, 1, False),
+    *((Surface.create, name, 0, np.inf, False) for name in ("restitution_slope", "friction")),
+    (Surface.create, "disk_radius", 0, np.inf, True),
+    (partial(Surface.create, half_extents=(0.2, 0.1)), "edge_radius", 0, 0.1, False),
+    (partial(Surface.create, disk_radius=0.3), "edge_radius", 0, 0.3, False),
+    (Impulse.create, "rest_speed", 0, np.inf, False),
+    *((partial(kind, 1e4), name, 0, np.inf, open_low)
+      for kind in (Compliant.create, Smoothed.create)
+      for name, open_low in (("damping", False), ("slip_speed", True))),
+    (Compliant.create, "stiffness", 0, np.inf, True),
+    (partial(Smoothed.create, 1.0), "stiffness", 0, np.inf, True),
+    (Smoothed.create, "sharpness", 0, np.inf, True),
+    (SpinRatioLift.create, "saturation", 0, np.inf, False),
+    (SpinRatioLift.create, "slope", 0, np.inf, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "name", "low", "high", "open_low"), RANGES)
+def test_numbers_are_taken_within_their_range_alone(make, name, low, high, open_low):
+    fits, wrong = [low + 1e-6, min(high, 1e6)], [low - 1e-6, np.nan]
+    (wrong if open_low else fits).append(low)
+    if np.isfinite(high):
+        wrong.append(high + 1e-6)
+    for value in fits:
+        made = make(**{name: value})
+        assert float(getattr(made, name)) == pytest.approx(value)
+    for value in wrong:
+        with pytest.raises(ValueError, match=f"{name}: expected"):
+            make(**{name: value})
