@@ -1,11 +1,13 @@
 """Echoes that are not copies of the pulse: the error says so."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from diffsim import delay
+from diffsim.delay.radar import Radar
 from reports.delay import _one_or_two, as_json, warnings
 
 
@@ -79,3 +81,25 @@ def test_an_echo_of_another_shape_widens_its_error(real):
         assert told == warnings(found)
         assert any("not the shape of the pulse" in line for line in told) == (name != "none")
         assert (found.residual < 1e-3) == (name == "none")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "open_low"),
+    [
+        (partial(delay.FrequencySamples.create, [1.0, 1.0]), "step", True),
+        (
+            lambda noise: delay.FrequencySamples.create([1.0, 1.0], noise=[noise, 1.0]),
+            "noise",
+            True,
+        ),
+        (partial(Radar.create, 4), "step", True),
+        (partial(Radar.create, 4), "speed", True),
+        (partial(Radar.create, 4), "noise", False),
+    ],
+)
+def test_numbers_are_taken_within_their_range_alone(make, name, open_low):
+    for value in (1e-6, 1e6) if open_low else (0.0, 1e-6, 1e6):
+        make(**{name: value})
+    for value in (-1e-6, np.inf, np.nan, *([0.0] if open_low else [])):
+        with pytest.raises(ValueError, match=f"{name}: expected"):
+            make(**{name: value})

@@ -10,6 +10,7 @@ from diffsim.losses import (
     REDUCTIONS,
     SmoothingInfogain,
     SparseInfogain,
+    from_distances,
     kernels,
     softmax_cross_entropy_with_infogain,
     softmax_infogain,
@@ -120,4 +121,21 @@ def test_what_does_not_fit_is_refused():
 def test_just_and_far_beyond_is_refused(message, make, values):
     for value in values:
         with pytest.raises(ValueError, match=message):
+            make(value)
+
+
+@pytest.mark.parametrize(
+    ("make", "fits", "wrong"),
+    [
+        (lambda x: SmoothingInfogain.create(x, 3), (0, 1e-6, 1 - 1e-6, 1), (-1e-6, 1 + 1e-6)),
+        (lambda x: from_distances([[0.0, 1.0]], beta=x), (1e-6, 1e6), (0, -1e-6, np.inf)),
+        (lambda x: from_distances([[x, 1.0]]), (0, 1e-6, 1e6), (-1e-6, np.inf)),
+        (lambda x: SmoothingInfogain.create(0.5, x), (1, 2), (0, -1)),
+    ],
+)
+def test_numbers_are_taken_within_their_range_alone(make, fits, wrong):
+    for value in fits:
+        make(value)
+    for value in wrong:
+        with pytest.raises(ValueError, match="expected"):
             make(value)
