@@ -208,3 +208,65 @@ def test_no_false_names():
         assert slips.matching(off, SLIPS, 1e-6) == []
     assert slips.matching(exact, SLIPS, 1e-6) == []
     assert slips.matching(jax.tree.map(lambda g: 0.37 * g, exact), SLIPS, 1e-6) == []
+
+
+OFF = np.random.default_rng(1).normal(size=(3, 3))
+EXACT = WEIGHTS + np.arange(9).reshape(3, 3) / 5
+ALONE = np.arange(9).reshape(3, 3) == 5
+KINDS = {
+    "wrong sign": -EXACT,
+    "transposed": EXACT.T,
+    "[1, 2]": EXACT + 2.0 * ALONE,
+    "scaled": EXACT / 7,
+    "L2": EXACT - 0.3 * OFF,
+    "L1": EXACT + 0.2 * np.sign(OFF),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_a_name_explains_a_mismatch_to_a_hundredth(kind, unit):
+    """What is left over is spread over all entries, none of them along what is fitted."""
+    wrong = KINDS[kind]
+    fitted = np.stack([EXACT[~ALONE], OFF[~ALONE], np.sign(OFF[~ALONE])], axis=1)
+    rest = np.zeros((3, 3))
+    rest[~ALONE] = np.linalg.qr(fitted, mode="complete")[0][:, 3:] @ [1, -2, 1, 3, -1]
+    rest *= np.linalg.norm(EXACT - wrong) / np.linalg.norm(rest)
+    for share, named in ((0.0, True), (0.009, True), (0.0115, False)):
+        given = wrong + share * rest
+        found = slips.leaf_slip(unit * given, unit * EXACT, unit * OFF)
+        assert (kind in (found or "")) == named, (share, found)
+        assert named or found is None
+    size = np.linalg.norm(EXACT - wrong)
+    assert slips.leaf_slip(wrong, EXACT, OFF, 0.0099 * size) is not None
+    assert slips.leaf_slip(wrong, EXACT, OFF, 0.0101 * size) is None
+
+
+def test_what_few_entries_may_be_called():
+    measured, x = np.array([2.0, -1.0]), np.array([0.3, 0.4])
+    assert slips.leaf_slip(-measured, measured, x) == "wrong sign"
+    assert slips.leaf_slip(0 * measured, measured, x) == "missing: it is zero"
+    assert slips.leaf_slip(2 * measured, measured, x) is None  # of two, anything fits
+    three = np.array([2.0, -1.0, 0.5])
+    assert slips.leaf_slip(2 * three, three, np.ones(3)) == "scaled by 2"
+    broken = np.array([1.0, np.nan, np.inf])
+    assert slips.leaf_slip(broken, three, three) == "not finite: 2 of 3 entries"
+    assert slips.leaf_slip(three, np.array([1.0, np.nan, 2.0]), three) is None
+    wide = np.arange(6.0).reshape(2, 3) + 1
+    assert slips.leaf_slip(wide[::-1], wide, 0 * wide) is None
+
+
+def test_hypotheses_match_leaf_by_leaf():
+    """Each to the tolerance of its own largest entry."""
+    right = {"a": np.array([100.0, 1.0]), "b": np.array([1e-3, 0.0]), "c": np.zeros(0)}
+    for leaf, off, same in (
+        ("a", 0.9, True),
+        ("a", 1.1, False),
+        ("b", 0.9e-5, True),
+        ("b", 1.1e-5, False),
+    ):
+        for sign in (1, -1):
+            given = right | {leaf: right[leaf] + sign * off * np.array([0, 1])}
+            assert slips.matching(
+                given, {"it": right, "other": right | {"b": np.ones(2)}}, 0.01
+            ) == (["it"] if same else [])
