@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from diffsim.training import processes
 from diffsim.training.processes import Group, ProcessLostError, own, together
 from diffsim.training.sharding import averaged
 
@@ -60,3 +61,38 @@ def test_groups_that_make_a_run():
     assert Group("a:65535", 1, 0).processes == 1
     assert Group("auto").process is None
     assert Group("auto", 2).processes == 2, "the rest is in the environment"
+
+
+def test_the_first_process_listens_where_it_was_told_to_and_nowhere_else(monkeypatch):
+    told = {}
+
+    def initialize(*given, **named):
+        told.update(named, given=given)
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.delenv("JAX_COORDINATOR_BIND_ADDRESS", raising=False)
+    for group, address in (
+        (Group("10.0.0.7:1234", 2, 1, 7), "10.0.0.7:1234"),
+        (Group("auto"), None),
+    ):
+        group._connect()
+        assert told == {
+            "given": (address, group.processes, group.process),
+            "coordinator_bind_address": address,
+            "heartbeat_timeout_seconds": group.patience,
+            "shutdown_timeout_seconds": group.patience,
+        }
+    monkeypatch.setenv("JAX_COORDINATOR_BIND_ADDRESS", "0.0.0.0:9")
+    Group("10.0.0.7:1234", 2, 1)._connect()
+    assert told["coordinator_bind_address"] == "0.0.0.0:9"
+
+
+def test_means_of_processes_are_of_what_each_has(monkeypatch):
+    assert processes.averaged({"a": 3}) == {"a": 3}
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(
+        processes.multihost_utils, "process_allgather",
+        lambda tree: jax.tree.map(lambda leaf: jnp.stack([leaf, 3 * leaf]), tree),
+    )  # fmt: skip
+    found = processes.averaged({"a": jnp.array([1.0, -2.0])})
+    assert found["a"].tolist() == [2, -4]
