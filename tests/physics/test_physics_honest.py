@@ -186,6 +186,14 @@ def flung(rollout, amplitude=0.045, frequency=11.6):
     ok(rollout, (0, 0, R + rise), 1e-3, 1e-3)  # 8 looks at the plate in a step of 0.6 of a turn
 
 
+def skidded_off(rollout, speed=0.3924, start=0.28, friction=0.2):
+    """Over the border before its slip ends, in one step: from there it flies as it came."""
+    t = (speed - np.sqrt(speed**2 - 2 * friction * G * (0.3 - start))) / (friction * G)
+    assert 0.05 < t < speed / (2.5 * friction * G) < 0.1
+    x = 0.3 + (speed - friction * G * t) * (T - t)
+    ok(rollout, (x, 0, R - G / 2 * (T - t) ** 2), 5e-4, 5e-4)  # 10 µm beyond the border
+
+
 def slid(rollout, speed=2.0):
     """Without friction drag alone slows a ball: x = ln(1 + k v t)/k, whatever lift its spin has."""
     k = 0.5 * 1.2 * 0.4 * np.pi * R**2 / 2.7e-3
@@ -320,6 +328,8 @@ SCENES = (
        "end of a fall": ({"position": (0, 0, R + G / 2 * T**2)}, at_the_end(G * T)),
        "rolls off": ({"position": (0.1, 0, R), "velocity": (0.5, 0, 0), "spin": (0, 25.0, 0),
                       "a_half": 0.3}, rolled_off),
+       "skids off": ({"position": (0.28, 0, R), "velocity": (0.3924, 0, 0), "a_half": 0.3},
+                     skidded_off),
        "a ball of 1 µm": ({"radius": 1e-6, "position": (0, 0, 1e-6)},
                           lambda rollout: ok(rollout, (0, 0, 1e-6), 1e-8, 1e-12))}
 )  # fmt: skip
