@@ -86,6 +86,22 @@ def test_noise_counts_beyond_a_hundred_roundings_and_a_wrong_slope_by_its_share(
     assert found["mismatch"] == pytest.approx(1, abs=1e-6)  # its slope is far above what it does
 
 
+FOLD = np.ptp(np.abs(GRID))
+
+
+@pytest.mark.parametrize(
+    ("height", "slope", "share"),
+    [(3 * 2.0**-52, 0.0, 0), (5 * 2.0**-52, 0.0, 1), (0.25, 1.0, 0.25 / (0.25 + FOLD))],
+)
+def test_a_jump_counts_beyond_four_roundings_by_its_share_of_the_span(height, slope, share):
+    """Of losses of 1, on either side of x alike."""
+    found = probed(
+        lambda x: 1 + slope * jnp.abs(x[0]) + jnp.where(jnp.abs(x[0]) > 0.1, height, 0.0),
+        jnp.zeros(1),
+    )
+    assert found["jump"] == pytest.approx(share, rel=1e-6)
+
+
 def jump_of(along, low=0.5, width=0.25, able=True):
     """On one line, whose largest step lies between two points."""
     grid = np.array([low - width, low, low + width, low + 2 * width])
