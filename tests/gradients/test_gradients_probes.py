@@ -181,6 +181,13 @@ def test_an_interval_of_a_bias_is_about_the_bias():
     assert found["bias"].high - found["bias"].low < 0.4 * found["bias"].value
 
 
+def test_what_has_no_length_has_no_cosine():
+    rows = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+    found = _figures(rows, np.array([2.0, 0.0]), np.random.default_rng(0), 0.9)["cosine"]
+    assert found.value == pytest.approx((1 + 0.5**0.5) / 4)
+    assert _figures(rows, np.zeros(2), np.random.default_rng(0), 0.9)["cosine"] == (0, 0, 0)
+
+
 SLOPE = jnp.array([1.0, -2.0, 0.5])
 
 
