@@ -64,7 +64,7 @@ class Checkpoints:
                 with replacing(folder / _SUM) as temporary:
                     temporary.write_text(_checksum(folder))
         except Exception as error:
-            if jax.process_count() > 1:
+            if jax.process_count() > 1 and not isinstance(error, OSError):
                 raise  # another process may have gone, which is told apart by the error
             raise OSError(f"{folder}: expected to write a checkpoint, {_reason(error)}") from error
 

@@ -69,6 +69,24 @@ def test_noise_is_that_of_the_keys_of_the_lines_over_the_span():
     assert found["fine_noise"] == 0
 
 
+def test_what_one_point_asked_twice_differs_by_counts_by_its_share_of_the_span():
+    """A simulator that adds ½ to every second batch."""
+    batches = []
+
+    def values(a):
+        batches.append(len(a))
+        return 3 * (a[..., 0] - 0.3) ** 2 + 0.5 * (len(batches) % 2)
+
+    def loss(x):
+        scalar = jax.ShapeDtypeStruct((), x.dtype)
+        return jax.pure_callback(values, scalar, x, vmap_method="expand_dims")
+
+    found = probed(loss, jnp.array([0.3]))
+    assert found["repeat"] == pytest.approx(0.5 / (3 * np.ptp(GRID**2)))
+    assert found["differentiable"] == found["fine_noise"] == 0
+    assert "mismatch" not in found
+
+
 @pytest.mark.parametrize(("digits", "seen"), [(1.2, True), (0.8, False)])
 def test_noise_counts_beyond_a_hundred_roundings_and_a_wrong_slope_by_its_share(digits, seen):
     """± a from point to point has sixth differences of 64 a, and γ₆ is 1/924."""
