@@ -20,6 +20,8 @@ from diffsim.quadrature import (
     suggest,
 )
 from diffsim.quadrature.base import SPHERE
+from diffsim.quadrature.gregory import _coarse_line
+from diffsim.quadrature.table import RULES
 from diffsim.quadrature.tail import Decay, Outlook
 
 GRIDS = {
@@ -185,3 +187,31 @@ def test_rough_is_slower_than_the_third_power_where_it_matters():
     assert not told((3.1, 1.0), (2.9, 0.09))
     assert told((2.9, 1.1 * least))
     assert not told((2.9, 0.9 * least))
+
+
+@pytest.mark.parametrize("n", [33, 34, 35, 36, 40])
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_coarser_line_is_exact_too_and_leaves_out_what_it_says(n, level):
+    """Of unit spacing, ∫ tᵖ to the seventh power; odd intervals at the end keep their points."""
+    line, t = _coarse_line(n, level), np.arange(float(n)) / (n - 1)
+    for power in range(8):
+        assert line @ t**power == pytest.approx((n - 1) / (power + 1), rel=1e-12)
+    assert np.flatnonzero(line[:8]).tolist() == list(range(0, 8, 2**level))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_points_are_on_the_sphere_once_round(name):
+    n = 5 if name in ("lebedev", "thinned") else 9
+    theta, phi = sphere_grid(n, None if n == 5 else 8, name).points
+    assert np.all((theta >= 0) & (theta <= np.pi))
+    assert np.all((phi >= 0) & (phi < 2 * np.pi))
+
+
+@pytest.mark.parametrize(
+    ("theta", "phi"), [([], [0.0]), ([1.0], []), ([[1.0]], [0.0]), ([1.0], 0.0)]
+)
+def test_angles_are_two_lists(theta, phi):
+    with pytest.raises(ValueError, match="theta, phi: expected two lists of angles"):
+        recognise(theta, phi)
+    with pytest.raises(ValueError, match="n_theta: expected at least 3 rings, got 1"):
+        recognise([np.pi / 2], np.arange(8) * np.pi / 4)
