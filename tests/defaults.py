@@ -1,4 +1,9 @@
-"""The defaults of a folder of diffsim: a change of one changes what users compute."""
+"""The defaults of a folder of diffsim: a change of one changes what users compute.
+
+    python tests/defaults.py > tests/defaults.toml
+
+writes them down, to be read before it is committed.
+"""
 
 import enum
 import importlib
@@ -9,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TOLD = Path(__file__).with_suffix(".toml")
+FOLDERS = ["losses", "quadrature", "delay", "gradients", "invertible", "training", "physics"]
 SIMPLE = (bool, int, float, str, tuple)
 
 
@@ -43,3 +49,11 @@ def found(folder: str) -> dict[str, str]:
 
 def check(folder: str) -> None:
     assert found(folder) == tomllib.loads(TOLD.read_text())[folder]
+
+
+if __name__ == "__main__":
+    print("# What holds unless it is asked for otherwise, for defaults.py.")
+    for folder in FOLDERS:
+        print(f"\n[{folder}]")
+        for name, told in found(folder).items():
+            print(f'"{name}" = "{told}"')
