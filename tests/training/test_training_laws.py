@@ -204,6 +204,29 @@ def test_a_fit_of_the_critic_is_a_step_down_the_squares_of_what_counts():
     assert float(optax.tree.norm(optax.tree.get(memory, "mu"))) == pytest.approx(0.1)  # cut to 1
 
 
+def test_the_critic_leaves_out_what_fills_no_batch():
+    """Seven rows in threes, drawn anew in each epoch: the seventh of a draw is not used."""
+    made, state = Critic.create(2, (3,), 1e-2, jax.random.key(0))
+    critic = made.replace(optimizer=optax.sgd(0.1), epochs=2, minibatches=2)
+    obs, goals = jax.random.normal(jax.random.key(1), (7, 2)), jnp.arange(7.0)
+
+    @jax.jit
+    def look(key):
+        before = state.replace(optimizer=critic.optimizer.init(state.params))
+        params = before.params
+        for own in jax.random.split(key, 2):
+            order = jax.random.permutation(own, 7)
+            for batch in (order[:3], order[3:6]):
+                slopes = jax.grad(
+                    lambda p, rows: jnp.mean((critic.value(p, obs[rows]) - goals[rows]) ** 2)
+                )(params, batch)
+                params = jax.tree.map(lambda p, g: p - 0.1 * g, params, slopes)
+        return critic.fit(before, obs, goals, jnp.ones(7, bool), key).params, params
+
+    for ours, exact in zip(*map(jax.tree.leaves, look(jax.random.key(2)))):
+        np.testing.assert_allclose(ours, exact, rtol=1e-9)
+
+
 def test_the_critic_is_given_what_came_after_each_step(tmp_path, monkeypatch):
     """G_t = r_t + γ [(1 − λ) V(next) + λ G_{t+1}], in a plain loop over the episodes."""
     given = {}
