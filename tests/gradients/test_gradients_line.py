@@ -84,6 +84,13 @@ def test_a_kink_has_the_slopes_of_its_sides_and_a_jump_none():
     smooth = np.sin(STEPS), np.sin(-STEPS)
     assert taylor._kink(*smooth, 0.0, STEPS, 1e-12) is None
     assert taylor._kink(STEPS**2, STEPS**2, 0.0, STEPS, 1e-12) is None
+    for share, settles in (
+        (0.27, True),
+        (0.35, False),
+    ):  # of the last tenfold step, of a slope of 1
+        slopes = 1 - np.minimum(share / 9 * STEPS / STEPS[-1], 0.45)
+        found = taylor._kink(slopes * STEPS, 0 * STEPS, 0.0, STEPS, 1e-20)
+        assert (found is not None) == settles
     bend = np.maximum(STEPS - 3e-3, 0)  # seen from afar alone
     assert taylor._kink(bend, 0 * bend, 0.0, STEPS, 1e-12) is None
     unseen = 1e-9 * STEPS
