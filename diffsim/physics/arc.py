@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax.lax import stop_gradient
 
-from diffsim.physics.lanes import call
+from diffsim.physics.device import call
 from diffsim.physics.state import Body
 from diffsim.physics.vector import Vector
 from diffsim.physics.world import World

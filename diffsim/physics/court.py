@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics import pieces
-from diffsim.physics.lanes import gathered, where_any
+from diffsim.physics.device import gathered, where_any
 from diffsim.physics.proximity import Patch, proximity
 from diffsim.physics.state import Body
 from diffsim.physics.surfaces import Surface
@@ -50,7 +50,7 @@ class Court:
 
     def named(self, index: jax.Array) -> jax.Array:
         """Index in the world; -1 for none."""
-        return jnp.asarray((*self.order, -1), jnp.int32)[index]
+        return pick(jnp.asarray((-1, *self.order), jnp.int32)[:, None], index + 1)
 
     def chosen(self, index: jax.Array, moving: jax.Array) -> tuple[Patch, jax.Array]:
         """One surface for each ball, and its jet; nothing for index -1.
@@ -143,6 +143,7 @@ def beside(tree):
     return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, -2), tree)
 
 
+@jax.jit
 def pick(rows: jax.Array, index: jax.Array) -> jax.Array:
     """``rows[index]`` for each lane: (K, …, B) and (…′, B) to (…′, …, B); no derivative."""
     wide = rows.reshape(rows.shape[0], -1, rows.shape[-1])

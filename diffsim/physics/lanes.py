@@ -7,22 +7,23 @@ its whole batch: it can skip what no ball needs, cut a long batch into blocks th
 cache, and hand it to another executor on another platform.
 """
 
-import contextvars
 import dataclasses
 import functools
+import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from diffsim.physics.device import device
+
 BLOCK = 512  # lanes of a block on a CPU
-# What the program being traced is for: "cpu", "accelerator", where each step of a loop costs a
-# launch, or nothing in particular.
-_device = contextvars.ContextVar("device", default="")
+KERNELS = "DIFFSIM_KERNELS"  # environment: 1 flies balls in kernels on an NVIDIA GPU
+LEAST = 128  # lanes that are worth a kernel
 
 
 def lane_count(tree: Any) -> int:
@@ -166,10 +167,15 @@ def run(*args, call, linear, batched, size):
         ]
         found = jax.eval_shape(call, *ones)
         return [jnp.zeros((*x.shape[:-1], 0), x.dtype) for x in found]
-    out = call(*[x if has else x[..., None] for x, has in zip(args, batched, strict=True)])
+    out = call(*_with_axis(args, batched))
     if size is None:
         return [x[..., 0] for x in out]
     return [jnp.broadcast_to(x, (*x.shape[:-1], size)) for x in out]
+
+
+def _with_axis(args, batched):
+    """Arrays that all have an axis of lanes."""
+    return [x if has else x[..., None] for x, has in zip(args, batched, strict=True)]
 
 
 def _in_blocks(*args, size, batched, **params):
@@ -191,92 +197,30 @@ def _in_blocks(*args, size, batched, **params):
     return [jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)[..., :size] for x in out]
 
 
-def call(f: Callable, static: tuple[int, ...] = ()) -> Callable:
-    """A function that stays one in the compiled program on a CPU; some arguments may be static.
+def _in_kernels(*args, call, size, batched, linear, interpret=False):
+    """All lanes in one go, long loops as kernels where they can be."""
+    from diffsim.physics.kernel import with_kernels
 
-    XLA's CPU fusion would copy each producer into every consumer (task gradient: four times as
-    long to run, and a third longer to compile). XLA compiles a copy for each call all the same. On
-    a GPU a call would cost a launch, or many. What ``f`` itself calls, ``jnp.where`` for one, has
-    the other mark, not none: without one, its derivatives take that of what is around them.
-    """
-
-    @functools.wraps(f)
-    def unmarked(*args):
-        with set_xla_metadata(inlineable=_mark("true")):
-            return f(*args)
-
-    inner = jax.jit(unmarked, static_argnums=static)
-
-    @functools.wraps(f)
-    def marked(*args):
-        with set_xla_metadata(inlineable=_mark("false")):
-            return inner(*args)
-
-    return marked
+    token = device.set("kernel")
+    try:
+        out = with_kernels(call, _with_axis(args, batched), size, interpret)
+    except NotImplementedError as error:
+        warnings.warn(f"flies without a kernel: {error}", stacklevel=2)
+        out = None
+    finally:
+        device.reset(token)
+    if out is None:
+        return run(*args, call=call, size=size, batched=batched, linear=linear)
+    return [jnp.broadcast_to(x, (*x.shape[:-1], size)) for x in out]
 
 
-def _mark(word: str) -> str | None:
-    return word if _device.get() == "cpu" else None
-
-
-def repeat(count: int, step: Callable, start):
-    """``step`` that many times, for a few short steps: one body on a CPU, one launch on a GPU."""
-    unroll = count if _device.get() == "accelerator" else 1
-    return jax.lax.scan(lambda carry, _: (step(carry), None), start, length=count, unroll=unroll)[0]
-
-
-def each(f: Callable, rows):
-    """``f`` of each row: one after the other, as one body, on a CPU; all at once on a GPU."""
-    return jax.vmap(f)(rows) if _device.get() == "accelerator" else jax.lax.map(f, rows)
-
-
-def gathered(items: jax.Array, index: jax.Array) -> jax.Array:
-    """Rows of items (K, …, B) for each lane of index (n, B): (n, …, B).
-
-    Its transpose adds by masks, as XLA runs a scatter one by one: on a CPU one row after the
-    other, whose sum would not fuse there, else all at once.
-    """
-    lanes = max(items.shape[-1], index.shape[-1])
-    items = jnp.broadcast_to(items, (*items.shape[:-1], lanes))
-    index = jnp.broadcast_to(jnp.clip(index, 0, items.shape[0] - 1), (*index.shape[:-1], lanes))
-    ones = (1,) * (items.ndim - 2)
-
-    def at(index, items):
-        return jnp.take_along_axis(items, index.reshape(-1, *ones, lanes), axis=0)
-
-    def spread(index, found):
-        number = jnp.arange(items.shape[0], dtype=index.dtype).reshape(-1, *ones, 1)
-
-        def put(index, row):
-            return jnp.where(number == index, row, 0)
-
-        if _device.get() == "accelerator":
-            return jnp.sum(jax.vmap(put)(index, found), axis=0)
-        add = lambda total, each: (total + put(*each), None)  # noqa: E731
-        return jax.lax.scan(add, jnp.zeros(items.shape, items.dtype), (index, found))[0]
-
-    if not jnp.issubdtype(items.dtype, jnp.inexact):
-        return at(index, items)
-    return jax.custom_derivatives.linear_call(at, spread, index, items)
-
-
-def where_any(needed: jax.Array, full: Callable, short: Callable, carry):
-    """``full(carry)`` if a lane needs it, else ``short(carry)``, which is then the same.
-
-    Where the host would have to wait for the answer, always the former.
-    """
-    if _device.get() == "accelerator":
-        return full(carry)
-    return jax.lax.cond(jnp.any(needed), full, short, carry)
-
-
-def _on(device: str, run: Callable) -> Callable:
+def _on(name: str, run: Callable) -> Callable:
     def lowered(*args, **params):
-        token = _device.set(device)
+        token = device.set(name)
         try:
             return run(*args, **params)
         finally:
-            _device.reset(token)
+            device.reset(token)
 
     rule = mlir.lower_fun(lowered, multiple_results=True)
 
@@ -289,6 +233,11 @@ def _on(device: str, run: Callable) -> Callable:
 
 def _on_cpu(*args, size, **params):
     return (run if size is None or size <= BLOCK else _in_blocks)(*args, size=size, **params)
+
+
+def _on_cuda(*args, size, **params):
+    wanted = os.environ.get(KERNELS) == "1" and size is not None and size >= LEAST
+    return (_in_kernels if wanted else run)(*args, size=size, **params)
 
 
 def _abstract(*avals, **params):
@@ -376,6 +325,7 @@ _lanes_p.def_impl(
 _lanes_p.def_abstract_eval(_abstract)
 mlir.register_lowering(_lanes_p, _on("accelerator", run))
 mlir.register_lowering(_lanes_p, _on("cpu", _on_cpu), platform="cpu")
+mlir.register_lowering(_lanes_p, _on("accelerator", _on_cuda), platform="cuda")
 batching.primitive_batchers[_lanes_p] = _batch
 ad.primitive_jvps[_lanes_p] = _jvp
 ad.primitive_transposes[_lanes_p] = _transpose

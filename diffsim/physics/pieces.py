@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffsim.physics.lanes import call
+from diffsim.physics.device import call
 from diffsim.physics.proximity import coordinates
 from diffsim.physics.state import Pose
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim._linalg import safe_sqrt
-from diffsim.physics.lanes import call
+from diffsim.physics.device import call
 from diffsim.physics.state import Body, Pose
 from diffsim.physics.surfaces import Surface
 from diffsim.physics.vector import Vector

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from diffsim.physics.arc import Arc
-from diffsim.physics.lanes import repeat
+from diffsim.physics.device import repeat
 from diffsim.physics.proximity import Patch, Proximity
 from diffsim.physics.vector import choose
 

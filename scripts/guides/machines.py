@@ -64,6 +64,12 @@ print("d(mean height)/d(gravity):", jax.jit(jax.grad(mean_height))(world.gravity
 # `pip install 'diffsim-jax[gpu]'`; nothing else changes. `python scripts/benchmark.py accelerator`
 # measures every kernel on it: error against float64, time over the memory floor, compile time.
 #
+# With `DIFFSIM_KERNELS=1` in the environment, batches of 128 balls and more fly in one kernel of an
+# NVIDIA GPU from start to end (Pallas, Triton), and their gradients come back in another: as XLA
+# compiles a flight, each arc is dozens of launches. These kernels give what XLA gives to rounding
+# where they are interpreted, and Triton compiles them for an H100; no card has timed them yet, so
+# that they are off unless asked for. `python scripts/benchmark.py physics` measures both.
+#
 # ## Compiling
 # The first call of a program compiles it: some 20 s on one core for the gradient of a hitting task.
 # The scripts keep what was compiled in the user's cache folder; elsewhere

@@ -161,6 +161,9 @@ def test_every_engine_has_its_rows(tmp_path, monkeypatch, capsys):
     told = [(row["engine"], row["mode"]) for row in found]
     assert told == [(e.name, mode) for e in study.ENGINES for mode in e.modes]
     for row in found:
+        if row["engine"] == "ours, kernels" and jax.default_backend() == "cpu":
+            assert row["note"] == "no NVIDIA GPU"
+            continue
         assert row["ms"] > 0, row
         if row["engine"].startswith("ours"):
             assert row["worst, m"] < 1e-5, row

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from diffsim.physics.lanes import call, full, gathered
+from diffsim.physics.device import call, gathered
+from diffsim.physics.lanes import full
 from diffsim.physics.state import Ball, BallState, Body
 from diffsim.physics.surfaces import Path
 from diffsim.physics.vector import Vector

@@ -21,7 +21,8 @@ from diffsim.physics.contact.tape import (
     restitution_at,
 )
 from diffsim.physics.court import Court, beside, pick
-from diffsim.physics.lanes import each, full, lane_count, lanes, sized, where_any
+from diffsim.physics.device import each, where_any
+from diffsim.physics.lanes import full, lane_count, lanes, sized
 from diffsim.physics.proximity import Patch, proximity
 from diffsim.physics.search import (
     GRAZING_SPEED,

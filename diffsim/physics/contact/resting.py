@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from diffsim.physics.arc import Arc, acceleration
 from diffsim.physics.contact.base import slip_factor, turned_by
-from diffsim.physics.lanes import call, repeat
+from diffsim.physics.device import call, repeat
 from diffsim.physics.proximity import contact_frame
 from diffsim.physics.state import Ball, Body
 from diffsim.physics.vector import Vector, choose

@@ -9,8 +9,9 @@ from diffsim.physics.contact.base import Marks, Plan, end_of, impact_rows, impul
 from diffsim.physics.contact.impact_time import impact_time
 from diffsim.physics.contact.resting import at_rest, gripped
 from diffsim.physics.court import Court, pick, shifted
+from diffsim.physics.device import gathered
 from diffsim.physics.given import known
-from diffsim.physics.lanes import full, gathered, lane_count
+from diffsim.physics.lanes import full, lane_count
 from diffsim.physics.proximity import contact_frame, proximity
 from diffsim.physics.state import Body
 from diffsim.physics.vector import choose

@@ -2,16 +2,19 @@
 
 import functools
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffsim.physics import BallState, Status, simulate
+from diffsim.physics.lanes import KERNELS
 from diffsim.tasks.mujoco_contact import solref
 from studies.equations import equations
 from studies.physics.c_loop import Loop, built, cores
@@ -138,6 +141,14 @@ def _ours(
     return compiled(rows, mode, flight)
 
 
+def _kernels(rows: np.ndarray, mode: str, seconds: float, sizes: Sizes) -> Ready:
+    """Ours in kernels of an NVIDIA GPU."""
+    if jax.devices()[0].platform != "gpu":
+        raise OSError("no NVIDIA GPU")
+    with mock.patch.dict(os.environ, {KERNELS: "1"}):
+        return _ours("court", rows, mode, seconds, sizes)
+
+
 def _c(width: int, rows: np.ndarray, mode: str, seconds: float, sizes: Sizes) -> Ready:
     fly = Loop(court(), width, "float")(rows, seconds, sizes.step)
     return Ready(lambda: (fly()[:, :3], (), np.zeros(len(rows), int)), built(width, "float")[1])
@@ -242,6 +253,7 @@ def _mujoco(rows: np.ndarray, mode: str, seconds: float, sizes: Sizes) -> Ready:
 ENGINES = (
     Engine("ours, court", "court", MODES, functools.partial(_ours, "court")),
     Engine("ours, unchecked", "court", MODES[:1], functools.partial(_ours, "court", checked=False)),
+    Engine("ours, kernels", "court", MODES, _kernels),
     Engine("C scalar", "court", MODES[:1], functools.partial(_c, 1), False),
     Engine("C arrays", "court", MODES[:1], functools.partial(_c, 16), False),
     Engine("ours, plane", "plane", MODES[:2], functools.partial(_ours, "plane")),
