@@ -29,6 +29,7 @@ class Normal:
 def gauss_newton(residuals: Callable) -> Callable:
     """x (n,) → :class:`Normal` of the sum of squared residuals, from their Jacobian."""
 
+    @jax.default_matmul_precision("highest")
     def fit(x):
         jacobian, left = jax.jacfwd(lambda x: (residuals(x),) * 2, has_aux=True)(x)
         return Normal(jnp.sum(left**2), -left @ jacobian, jacobian.T @ jacobian)

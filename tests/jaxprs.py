@@ -11,19 +11,19 @@ def primitives(f, *args, **kwargs):
     >>> [eqn.primitive.name for eqn in primitives(jax.jit(lambda x: -x), 1.0)]
     ['jit', 'neg']
     """
-    yield from _walk(jax.make_jaxpr(f)(*args, **kwargs))
+    yield from equations_of(jax.make_jaxpr(f)(*args, **kwargs))
 
 
-def _walk(inside):
+def equations_of(inside):
     """Equations of anything that a parameter of an equation may hold."""
     if isinstance(inside, list | tuple):
         for part in inside:
-            yield from _walk(part)
+            yield from equations_of(part)
     elif hasattr(inside, "eqns"):
         for eqn in inside.eqns:
             yield eqn
             for parameter in eqn.params.values():
-                yield from _walk(parameter)
+                yield from equations_of(parameter)
 
 
 def distinct(f, *args) -> int:

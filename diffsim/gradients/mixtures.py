@@ -66,7 +66,7 @@ def disagreement(smooth: jax.Array, rough: jax.Array) -> tuple[jax.Array, jax.Ar
     keep = jnp.all(jnp.isfinite(off), axis=1)
     off = jnp.where(keep[:, None], off, 0)
     count = jnp.sum(keep).astype(off.dtype)
-    products = off @ off.T
+    products = jnp.matmul(off, off.T, precision="highest")
     own = jnp.diagonal(products)
     products = products - jnp.diag(own)
     pairs = count * (count - 1)

@@ -97,7 +97,7 @@ def recommend(
         # A linear loss has no jumps, but in many dimensions most of the noise of score terms: its
         # own, σ² (s·g) s of mean g, are taken off.
         slope = mean(smooth)
-        rough = rough - sigma**2 * (scores @ slope)[:, None] * scores + slope
+        rough = rough - sigma**2 * jnp.sum(scores * slope, axis=1, keepdims=True) * scores + slope
         apart, z = disagreement(smooth, rough)
         size = float(jnp.linalg.norm(mean(rough)))
         probes |= {"unseen": float(apart) / size if size else 0.0, "unseen_z": float(z)}

@@ -16,6 +16,7 @@ from diffsim.gradients.problem import Problem
 from diffsim.gradients.score_function import relaxed_points
 
 
+@jax.default_matmul_precision("highest")
 def quadratic_surrogate(parameters: Tree, point: jax.Array) -> jax.Array:
     """c(x) = a + b·x + ½ xᵀA x for parameters (a, b, A); zero for None."""
     if parameters is None:

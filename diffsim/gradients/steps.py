@@ -91,7 +91,7 @@ def measured_step(
     noise = jnp.maximum(measured_noise(values), floor)
     widths = 2.0 ** jnp.arange(-4, 1).astype(flat.dtype)
     probes = jax.vmap(lambda h: jax.vmap(along)(h * jnp.array([-2, -1, 1, 2], flat.dtype)))(widths)
-    third = jnp.abs(probes @ jnp.array([-0.5, 1, -1, 0.5], flat.dtype))
+    third = jnp.abs(jnp.sum(probes * jnp.array([-0.5, 1, -1, 0.5], flat.dtype), axis=1))
     clear = third > 100 * noise
     chosen = jnp.where(jnp.any(clear), jnp.argmax(clear), widths.size - 1)
     derivative = jnp.maximum(third, noise)[chosen] / widths[chosen] ** 3

@@ -178,6 +178,7 @@ class RadarTracking:
         # Without noise, rounding is what is left.
         return Ranges(value, jnp.maximum(deviation, 100 * jnp.finfo(value.dtype).eps * value))
 
+    @jax.default_matmul_precision("highest")
     def locate(self, measured: Ranges) -> Located:
         """The state at the first pulse, by weighted least squares through the physics.
 
@@ -204,6 +205,7 @@ class RadarTracking:
         rise, (_, left) = _with_slope(residual)(state)
         return Located(self._state(state), _linalg.inv(rise.T @ rise), jnp.sum(left**2))
 
+    @jax.default_matmul_precision("highest")
     def landing(self, ball: Located) -> Landing:
         """Where the ball first touches something, and how well that is known."""
         state = jnp.concatenate([ball.state.position, ball.state.velocity])
