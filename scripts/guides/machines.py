@@ -63,6 +63,7 @@ print("d(mean height)/d(gravity):", jax.jit(jax.grad(mean_height))(world.gravity
 # ## A GPU
 # `pip install 'diffsim-jax[gpu]'`; nothing else changes. `python scripts/benchmark.py accelerator`
 # measures every kernel on it: error against float64, time over the memory floor, compile time.
+# `JAX_PLATFORMS=cuda python -m pytest` in a checkout runs the tests on it.
 #
 # With `DIFFSIM_KERNELS=1` in the environment, batches of 128 balls and more fly in one kernel of an
 # NVIDIA GPU from start to end (Pallas, Triton), and their gradients come back in another: as XLA

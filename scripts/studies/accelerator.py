@@ -206,18 +206,28 @@ def measured(name: str, made: Made, speed: float) -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """What the host computes with."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
 def machine() -> dict[str, str]:
     """The device, its driver, and the software that matters."""
     device, tool = jax.devices()[0], shutil.which("nvidia-smi")
+    kind = processor() if device.platform == "cpu" else device.device_kind
     driver = getattr(device.client, "platform_version", "unknown").splitlines()[0]
     if device.platform == "gpu" and tool:
         asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
         done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
         driver = done.stdout.strip().split("\n")[0] or driver
     return {
-        "device": f"{len(jax.devices())} x {device.device_kind}",
+        "device": f"{len(jax.devices())} x {kind}",
         "platform": device.platform,
-        "driver": driver,
+        **({} if device.platform == "cpu" else {"driver": driver}),
         "jax": jax.__version__,
         "python": platform.python_version(),
     }

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
@@ -12,14 +13,17 @@ PROGRAM = Path(__file__).with_name("hanging.py")
 SHORT = [10**3, 10**6]
 
 
+def run(program, *arguments, limit):
+    return subprocess.run(
+        [sys.executable, str(program), *map(str, arguments)], timeout=limit, text=True, cwd=ROOT,
+        capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
 def finishes(kind, threads, repeats, sizes, limit):
     """Whether the program comes to its end within the limit, s."""
-    numbers = map(str, [threads, repeats, *sizes])
     try:
-        done = subprocess.run(
-            [sys.executable, str(PROGRAM), kind, *numbers], timeout=limit, text=True, cwd=ROOT,
-            capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        done = run(PROGRAM, kind, threads, repeats, *sizes, limit=limit)
     except subprocess.TimeoutExpired:
         return False
     assert done.returncode == 0, done.stderr
@@ -40,6 +44,14 @@ def test_callbacks_do_not_hang_full(threads, size):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the threads that hang are a CPU's")
 def test_the_program_would_show_a_hang():
     """The plain callback, in the same program with one thread, does hang in one of ten runs."""
     assert not all(finishes("pure", 1, 3, SHORT, limit=20) for _ in range(10))
+
+
+def test_rows_on_eight_devices_are_those_of_one():
+    """Spread by JAX, in either kind of mesh, and by ``shard_map``."""
+    done = run(PROGRAM.with_name("devices.py"), 8, limit=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["8"]

@@ -29,7 +29,11 @@ def test_every_kernel_is_measured_and_right(names, tmp_path, capsys, monkeypatch
     for row in found["rows"]:
         assert 0 <= row["error"] < 1e-5, row
         assert row["ratio"] == pytest.approx(row["seconds"] / row["floor"])
-    assert f"jax {jax.__version__}" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"jax {jax.__version__}" in said
+    assert " ".join(found["machine"]["device"].split()) in said
+    if jax.default_backend() == "cpu":
+        assert accelerator.processor() in found["machine"]["device"]
     late = accelerator.benchmark(tmp_path / "late.json", limit=0.0, sizes=SMALL)
     assert late["not measured"] == list(few)
 

@@ -49,7 +49,9 @@ def _eager(*leaves, **settings) -> jax.Array:
 
 @_losses.def_abstract_eval
 def _shape(*leaves, host, structure, ranks, dtype):
-    return jax.core.ShapedArray(_lead(leaves[0], ranks[0]), jnp.dtype(dtype))
+    lead, place = _lead(leaves[0], ranks[0]), leaves[0].sharding
+    place = place.update(spec=place.spec[: len(lead)])
+    return jax.core.ShapedArray(lead, jnp.dtype(dtype), sharding=place)
 
 
 def _batch(leaves, axes, **settings):

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from diffsim._files import figure_path, new_figure, save_figure
 from diffsim.physics.simulate import Status
 from studies import harness
-from studies.accelerator import machine
+from studies.accelerator import machine, processor
 from studies.physics.c_loop import Loop, cores
 from studies.physics.engines import (
     COTANGENT,
@@ -240,12 +239,3 @@ def benchmark(
         (table,) = found.values()
         save_figure(drawn(table, sizes.middle[1]), plot)
     return found
-
-
-def processor() -> str:
-    """What the host computes with."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
