@@ -109,7 +109,7 @@ def orthonormal(normal: jax.Array, u: jax.Array | None = None) -> jax.Array:
         x, y, _ = jnp.eye(3, dtype=n.dtype)
         u = jnp.where(jnp.abs(n[0]) < 0.9, x, y)
     u = _unit(u)
-    first = _unit(u - jnp.vdot(u, n) * n)
+    first = _unit(u - jnp.sum(u * n) * n)
     return jnp.stack([first, jnp.cross(n, first), n], axis=-1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from lowering import lower
 
-from diffsim.physics import BallState, Pose, World, paddle, search, simulate
+from diffsim.physics import BallState, Pose, World, floor, paddle, search, simulate
 from diffsim.physics import lanes as module
 from diffsim.physics.contact import impulse
 from diffsim.tasks import HitToTarget
@@ -18,7 +18,7 @@ LANES = 130  # a block of a kernel, and two balls more
 
 
 def flights(dtype):
-    """Balls over a disk that moves: what is asked of them, and of what; seeded."""
+    """Balls over a floor and a disk that moves: what is asked of them, and of what; seeded."""
 
     def path(weights):
         def pose(t):
@@ -29,7 +29,7 @@ def flights(dtype):
         return pose
 
     def loss(state, restitution, weights):
-        world = World.create([paddle(0.8, restitution=restitution)])
+        world = World.create([paddle(0.3, restitution=restitution), floor(height=-0.1)])
         out = simulate(world, state, path(weights), duration=0.6, step=0.05, max_impacts=7)
         return jnp.sum(out.final.position**2) + jnp.sum(out.states.spin[:, 1]), out
 
@@ -75,7 +75,8 @@ def test_a_flight_in_a_kernel_is_the_same(dtype, monkeypatch):
         found = jax.jit(f, compiler_options=options)(*args)
     jax.clear_caches()
     assert used
-    assert int(plain[0][1].impacts.valid.sum()) > LANES / 2
+    hits = plain[0][1].impacts
+    assert np.min(np.bincount(hits.surface[hits.valid], minlength=2)) > LANES / 4
     rounding = 1e-4 if dtype == jnp.float32 else 1e-12
     for want, got in zip(jax.tree.leaves(plain), jax.tree.leaves(found), strict=True):
         assert (got.dtype, got.shape) == (want.dtype, want.shape)
