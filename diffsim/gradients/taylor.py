@@ -133,11 +133,10 @@ def examine(
         # All that f does is noise there, or a wave, which finer steps see and noise withstands.
         fine = max(2 * line.noise(steps[-1]), least)
         again = judged(fine)
-        steep = float(np.linalg.norm(given * line.direction)) * steps[-1] > 0.01 * noise
         if check.diagnosis == CORRECT and again.diagnosis in (WRONG, BIASED):
             return replace(check, diagnosis=NOISE)
         if check.diagnosis in (WRONG, BIASED, JUMP):
-            unseen = (fine > 0.01 * noise and steep) or again.order > 2
+            unseen = fine > 0.01 * noise
             told = again.diagnosis == CORRECT or not unseen
             return again if told else replace(check, diagnosis=NOISE)
     return check
@@ -175,7 +174,7 @@ def _kink(up, down, value, steps, noise) -> tuple[float, float] | None:
         return None
     fine, coarse = seen[-1], coarser[-1]
     large = max(abs(after[fine]), abs(before[fine]))
-    if apart[fine] < 0.5 * apart[coarse] or apart[fine] < 1e-3 * large:
+    if apart[fine] < 1e-3 * large:
         return None
     if apart[fine] > 2 * apart[coarse]:
         return -np.inf, np.inf
