@@ -1,5 +1,7 @@
 """Families of random directions v with E[v vᵀ] = I, so that E[(g·v) v] = g."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,11 +134,10 @@ class QuasiRandom(Directions):
 
 
 def _primes(count: int) -> np.ndarray:
-    """The first primes, by a sieve up to n(ln n + ln ln n) + 6."""
-    limit = int(count * (np.log(count + 1) + np.log(np.log(count + 2) + 1))) + 6
-    sieve = np.ones(limit + 1, dtype=bool)
+    """The first primes, by a sieve: the n-th is at most 1 + n times the bits of n."""
+    sieve = np.ones(count * count.bit_length() + 2, dtype=bool)
     sieve[:2] = False
-    for k in range(2, int(limit**0.5) + 1):
+    for k in range(2, math.isqrt(sieve.size) + 1):
         if sieve[k]:
             sieve[k * k :: k] = False
     return np.flatnonzero(sieve)[:count].astype(np.float64)

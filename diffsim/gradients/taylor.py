@@ -79,8 +79,8 @@ def examine(
     """
     value = line.at(line.point)
     moves = np.array([line.move(h) for h in steps])
-    lengths = np.linalg.norm(moves, axis=1)
-    steps, moves = steps[lengths > 0], moves[lengths > 0]
+    moving = np.any(moves, axis=1)
+    steps, moves = steps[moving], moves[moving]
     slope = float(given @ line.direction)
     if len(steps) < 3:  # the rest is below the last digit of x
         nothing = (slope, np.nan, np.inf, np.nan, np.nan, 0.0)
@@ -98,7 +98,7 @@ def examine(
         off, error, step = _mismatch((up - down) / 2 - claimed, steps, turned, noise, up - value)
         measured = slope + off
         seen = np.where(np.isfinite(moved) & (moved > 100 * noise), moved, 0)
-        nearby = float(np.max(seen / steps, initial=0))
+        nearby = float(np.max(seen / steps))
         # Far beyond the size of x f may be steep beyond measure, which excuses nothing at x.
         close = float(np.max(seen / steps, initial=0, where=steps <= line.least))
         scale = max(abs(slope), abs(measured), float(np.linalg.norm(given * line.direction)))
