@@ -170,8 +170,7 @@ def serve(connection: Connection) -> None:
                 error.add_note("The simulator's result cannot be pickled.")
                 connection.send((index, False, portable(error)))
             answered += 1
-            full = most_memory < float("inf") and memory() > most_memory
-            if full or answered >= most_calls:
+            if answered >= most_calls or memory() > most_memory:
                 connection.send((RETIRED, True, None))
                 return
 
