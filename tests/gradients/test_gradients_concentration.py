@@ -4,13 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.stats
 from problems import fast_jit, quadratic
 
 from diffsim.gradients import (
     AlphaOrder,
     Gaussian,
-    alpha_order,
     concentration,
     estimate,
     mixtures,
@@ -85,35 +83,3 @@ def test_bounds_are_those_of_their_formulas():
     assert concentration.Bernstein()(failed, 0.1) == pytest.approx(float(known))
     wanted = (np.var(terms, axis=0, ddof=1).sum() / 30) ** 0.5 * (1 + (2 * np.log(10)) ** 0.5)
     assert concentration.SubGaussian()(failed, 0.1) == pytest.approx(wanted)
-
-
-@pytest.mark.parametrize(
-    ("gamma", "alpha"),
-    # ε = 0.5 and ‖ĝ₁ − ĝ₀‖ = 5; variances 1 and 3 are best mixed 3 : 1
-    [(None, 0.1), (0.49, 0.0), (0.5, 0.0), (1.5, 0.2), (4.24, 0.748), (4.26, 0.75), (99.0, 0.75)],
-)
-def test_alpha_is_the_best_mix_as_far_as_gamma_goes(gamma, alpha):
-    sides = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
-    smooth, rough = 2 + sides, jnp.array([5.0, 6.0]) + 3**0.5 * sides
-    told = alpha_order.weight(smooth, rough, gamma, 0.1, lambda terms, failure: 5 * failure)
-    assert float(told["disagreement"]) == pytest.approx(5)
-    assert float(told["radius"]) == 0.5
-    assert float(told["alpha"]) == pytest.approx(alpha)
-
-
-def test_disagreement_is_of_pairs_and_its_deviate_that_of_a_chi_square():
-    """Where it lies by the law of χ²: Wilson and Hilferty's root is within 0.05 of it."""
-    draw = np.random.default_rng(5)
-    for n, p, shift in ((12, 1, 0.7), (12, 3, 0.5), (30, 20, 0.2)):
-        off = draw.normal(size=(n, p)) * np.linspace(1, 2, p) + shift
-        products = off @ off.T
-        own, pairs = np.trace(products) / n, n * (n - 1)
-        power = (products.sum() - n * own) / pairs
-        square = (np.sum(products**2) - np.sum(np.diag(products) ** 2)) / pairs
-        freedom = max(own**2 / square, 1)
-        chi = freedom + power / (square / pairs / freedom) ** 0.5
-        told = -scipy.stats.norm.isf(scipy.stats.chi2.cdf(max(chi, 0), freedom))
-        failed = np.concatenate([off, np.full((1, p), np.nan)])
-        apart, z = mixtures.disagreement(jnp.asarray(failed) + 3, jnp.full((n + 1, p), 3.0))
-        assert float(apart) == pytest.approx(max(power, 0) ** 0.5)
-        assert float(z) == pytest.approx(told, abs=0.05)
