@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 from problems import fast_jit, quadratic
 
-from diffsim.gradients import (
-    AlphaOrder,
-    Gaussian,
-    concentration,
-    estimate,
-    mixtures,
-)
+from diffsim.gradients import AlphaOrder, Gaussian, concentration, estimate, mixtures
 from diffsim.gradients.problem import Problem
 
 Q = quadratic()
