@@ -300,6 +300,7 @@ def test_entries_a_hundredfold_apart_have_a_line_of_their_own(smallest, count):
 
 def test_where_what_is_given_cancels_a_line_follows_it():
     given = np.array([1.0, -1.0, 1.0, -1.0])
+    assert len(lines_of(np.ones(4), np.zeros(4))[0]) == len(lines_of(np.ones(1))[0]) == 1
     for sign in (1.0, -1.0):
         straight, _ = lines_of(np.ones(4))
         signs = np.sign(straight[0][1].direction)
