@@ -275,12 +275,12 @@ def _figures(rows, truth, generator, confidence) -> dict[str, Interval]:
 
     def statistics(w, resampled):
         shift = w @ offsets
-        variance = np.maximum(w @ np.sum(offsets**2, axis=1) - np.sum(shift**2, axis=-1), 0)
+        variance = np.maximum(w @ np.sum(offsets**2, axis=1) - np.sum(shift**2, axis=1), 0)
         variance = variance * count / (count - 1)
         extra = (2 if resampled else 1) * variance / count  # sampling's own share
         mean = centre + shift
-        bias = np.sqrt(np.maximum(np.sum((mean - truth) ** 2, axis=-1) - extra, 0))
-        power = np.maximum(np.sum(mean**2, axis=-1) - extra, 0)
+        bias = np.sqrt(np.maximum(np.sum((mean - truth) ** 2, axis=1) - extra, 0))
+        power = np.maximum(np.sum(mean**2, axis=1) - extra, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             snr = power / variance
         mse = w @ np.sum((rows - truth) ** 2, axis=1)

@@ -7,6 +7,7 @@ import pytest
 from problems import Step, fast_jit, quadratic
 
 from diffsim.gradients import METHODS, Gaussian, UnrolledLoss, estimate, make, surrogate
+from diffsim.gradients.problem import Problem
 
 KEY = jax.random.key(0)
 Q = quadratic(sigma=0.1)
@@ -14,6 +15,7 @@ X = {"a": jnp.asarray(Q.mu[:3]), "b": jnp.asarray(Q.mu[3])}
 # Mixtures trust derivatives, which a step does not show; the rest are unbiased for φ(z)/σ.
 BLIND = {"pathwise-smoothed", "smoothing-first-order"}
 FEW = {"pathwise-smoothed", "alpha-order", "inverse-variance", "total-propagation"}
+SINGLE = {"score-function", "smoothing-first-order", "smoothing-zeroth-order", "relax"}
 MIXED = {"alpha-order", "inverse-variance", "total-propagation"}
 
 
@@ -198,3 +200,15 @@ def test_key_is_asked_for(kind):
             f(jnp.ones(2))
     else:
         np.testing.assert_array_equal(f(jnp.ones(2)), f(jnp.ones(2), key=jax.random.key(3)))
+
+
+def test_what_is_alike_on_both_sides_of_x_has_no_slope_in_pairs(kind):
+    """Term by term, up to rounding over a step; draws that have no other side do see it."""
+    used, x = small(kind), jnp.array([0.5, -0.25])
+    for name in [name for name, one in METHODS.items() if type(one) is type(used)]:
+        keys = (KEY, None, None)
+        problem = Problem(
+            lambda y: 3 + jnp.sum(jnp.cos(y - x)), x, has_aux=False, keys=keys, stochastic=False
+        )
+        terms = small(name).draw(problem).terms
+        assert (float(jnp.max(jnp.abs(terms))) < 1e-9) != (name in SINGLE | MIXED), name
