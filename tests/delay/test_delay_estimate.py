@@ -380,8 +380,10 @@ def test_edges_of_what_is_accepted():
             delay.FrequencySamples.create(np.ones(shape))
     with pytest.raises(ValueError, match=r"signal: expected shape"):
         delay.from_signal(np.ones((2, 3, 4)), 1.0)
-    with pytest.raises(ValueError, match=r"pulse: expected \(S',\)"):
-        delay.from_signal(np.ones(8), 1.0, pulse=np.ones((2, 2)))
+    for shape in ((), (2, 2), (9,)):
+        with pytest.raises(ValueError, match=r"pulse: expected \(S',\)"):
+            delay.from_signal(np.ones(8), 1.0, pulse=np.ones(shape))
+    assert delay.from_signal(np.ones(8), 1.0, pulse=np.arange(8.0) + 1).pulse.shape == (3,)
     for name in ("pulse", "noise", "missing"):
         with pytest.raises(ValueError, match=rf"{name}: expected.*\(4,\)"):
             delay.FrequencySamples.create(np.ones(4), **{name: np.ones(3, bool if name == "missing"
