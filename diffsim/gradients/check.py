@@ -135,7 +135,7 @@ def check_gradient(
 
     values = np.array([at(point) for _ in range(4)])
     if not np.all(np.isfinite(values)):
-        raise ValueError(f"f: expected a finite value at x, got {values.mean()}")
+        raise ValueError(f"f: expected a finite value at x, got {values.max()}")
     rows = _claimed(f, x, gradient, key, samples)
     given = rows.mean(axis=0)
     rows = np.where(np.isfinite(given), rows, 0)
@@ -160,7 +160,7 @@ def check_gradient(
         if name in leaves and not np.all(np.isfinite(given[leaves[name].span])):
             checks[-1] = replace(checks[-1], given=np.nan, diagnosis=taylor.WRONG)
     silent = [name for name, leaf in leaves.items() if not np.any(given[leaf.span])]
-    directions = _settled(checks, silent, rounding * abs(values.mean()))
+    directions = _settled(checks, silent, rounding * abs(values.max()))
     worst = min(directions, key=lambda check: taylor.SEVERITY.index(check.diagnosis))
     found: list[str] = []
     coordinates: list[tuple[str, tuple[int, ...], float, float]] = []

@@ -136,8 +136,7 @@ def examine(
         if check.diagnosis == CORRECT and again.diagnosis in (WRONG, BIASED):
             return replace(check, diagnosis=NOISE)
         if check.diagnosis in (WRONG, BIASED, JUMP):
-            unseen = fine > 0.01 * noise
-            told = again.diagnosis == CORRECT or not unseen
+            told = again.diagnosis == CORRECT or fine <= 0.01 * noise
             return again if told else replace(check, diagnosis=NOISE)
     return check
 
