@@ -288,7 +288,7 @@ def _lines(
         if abs(slopes.sum()) < np.linalg.norm(slopes):
             yield name, replace(along, direction=np.copysign(along.direction, given))
         if size > 100 * np.min(own[own > 0], initial=size):
-            yield name, line(leaf.span, np.where(own > 0, own, size), 1.0, 1.0)
+            yield name, line(leaf.span, np.where(own, own, size), 1.0, 1.0)
     if len(leaves) > 1:
         yield "x", line(slice(0, point.size), scales, 1.0, max(1, 1 / np.max(scales)))
 

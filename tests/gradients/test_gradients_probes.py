@@ -236,6 +236,14 @@ def test_a_third_derivative_is_taken_where_it_stands_a_hundred_times_above_noise
     assert found == pytest.approx(min(1.0, (3 * noise / third) ** (1 / 3)), rel=0.01)
 
 
+def test_noise_is_probed_at_the_root_of_the_last_digit():
+    own, asked, far = (
+        measured_step(lambda x: jnp.exp(3 * x[0]), jnp.zeros(1), KEYS[0], spacing)
+        for spacing in (None, 2.0**-26, 0.5)
+    )
+    assert own == asked < far
+
+
 def test_steps_follow_x_and_its_type():
     x = jnp.array([-3.0, 0.5, 0.0, 7.0])
     np.testing.assert_allclose(scaled(0.1, x), [0.3, 0.1, 0.1, 0.7])
