@@ -257,6 +257,7 @@ def test_what_cannot_be_is_said_before_the_work(words, message, tmp_path, monkey
     Path("USED", "checkpoints", "3").mkdir(parents=True)
     Path("USED", "checkpoints", "3", _SUM).touch()
     Path("USED", "metrics.csv").write_text("step\n")
+    Path("USED", "settings.json").touch()
     assert script.run(*words) == 2
     said = capsys.readouterr()
     assert said.out == ""

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
 from jax.extend.core import ClosedJaxpr
 from jax.interpreters import partial_eval
 
@@ -84,9 +86,6 @@ def _plain(closed: ClosedJaxpr) -> ClosedJaxpr:
 
 def _loop(params, args, lanes: int, interpret: bool) -> list[jax.Array]:
     """A scan as a kernel."""
-    from jax.experimental import pallas as pl  # a quarter of a second, and for a GPU alone
-    from jax.experimental.pallas import triton
-
     body, length, (first, last) = params["jaxpr"], params["length"], inputs_of(params)
     ins, outs = [x.aval for x in body.jaxpr.invars], body.out_avals
     carried, kept = outs[: last - first], outs[last - first :]
