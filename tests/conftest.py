@@ -7,6 +7,7 @@ run compiled the others find, workers and started programs alike.
 import atexit
 import gc
 import os
+import signal
 import tempfile
 
 import jaxlib.version
@@ -25,6 +26,8 @@ import jax.numpy as jnp
 import pytest
 from hypothesis import settings
 
+# A shell starts what is in the background with Ctrl-C ignored: tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tracing makes many objects that live: to look through them after every 700 new ones costs a sixth.
 gc.set_threshold(20_000, 20, 50)
 jax.config.update("jax_enable_x64", True)
