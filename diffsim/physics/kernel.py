@@ -22,7 +22,7 @@ from jax.experimental.pallas import triton
 from jax.extend.core import ClosedJaxpr
 from jax.interpreters import partial_eval
 
-from diffsim.physics.numbers import THREADS, Block, Rows, evaluated, inputs_of, with_lanes
+from diffsim.physics.numbers import THREADS, Block, Rows, evaluated, inputs_of, lead, with_lanes
 
 LONG = 12  # steps; a shorter loop is part of a body
 FEW = 128  # numbers of an array that are read before the loop, not where they are needed
@@ -143,11 +143,8 @@ class Memory:
     lanes: int
     dtype: Any
 
-    def lead(self, kind) -> tuple[int, ...]:
-        return kind.shape[:-1] if with_lanes(kind, self.lanes) else kind.shape
-
     def count(self, *kinds) -> int:
-        return sum(math.prod(self.lead(kind)) for kind in kinds)
+        return sum(math.prod(lead(kind, self.lanes)) for kind in kinds)
 
     def shape(self, kinds, *steps: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*steps, max(self.count(*kinds), 1), self.lanes), self.dtype)
@@ -164,7 +161,7 @@ class Memory:
 
     def unpacked(self, x: jax.Array, kinds, *steps: int) -> list[jax.Array]:
         ends = np.cumsum([self.count(kind) for kind in kinds])
-        shapes = [(*steps, *self.lead(kind), self.lanes) for kind in kinds]
+        shapes = [(*steps, *lead(kind, self.lanes), self.lanes) for kind in kinds]
         parts = zip(jnp.split(x, ends[:-1], axis=-2), shapes, kinds)
         return [self._taken(part.reshape(shape), kind.dtype) for part, shape, kind in parts]
 

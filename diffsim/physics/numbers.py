@@ -68,6 +68,11 @@ def with_lanes(kind, lanes: int) -> bool:
     return len(kind.shape) > 0 and kind.shape[-1] == lanes
 
 
+def lead(kind, lanes: int) -> tuple[int, ...]:
+    """The axes of an array before that of lanes."""
+    return kind.shape[:-1] if with_lanes(kind, lanes) else kind.shape
+
+
 @dataclasses.dataclass
 class Rows:
     """An array that lies in memory by itself.
@@ -81,11 +86,11 @@ class Rows:
     kind: Any
 
     def load(self) -> np.ndarray:
-        block, lead = self.block, self.block.lead(self.kind)
+        block, rows = self.block, lead(self.kind, self.block.lanes)
         if with_lanes(self.kind, block.lanes):
-            found = block.tile(self.ref, lead, block.lane[:, None])
+            found = block.tile(self.ref, rows, block.lane[:, None])
         else:
-            found = [self.ref[i if i else ...] for i in np.ndindex(*lead)]
+            found = [self.ref[i if i else ...] for i in np.ndindex(*rows)]
         return block.array((x != 0 if self.kind.dtype == bool else x for x in found), self.kind)
 
 
@@ -103,14 +108,11 @@ class Block:
     lane: jax.Array
     numbers: list = dataclasses.field(default_factory=list)
 
-    def lead(self, kind) -> tuple[int, ...]:
-        return kind.shape[:-1] if with_lanes(kind, self.lanes) else kind.shape
-
     def array(self, numbers: Iterable, kind) -> np.ndarray:
         """Of the next numbers, as many as an array of that kind has."""
-        lead, begin = self.lead(kind), len(self.numbers)
-        self.numbers.extend(itertools.islice(numbers, math.prod(lead)))
-        return np.arange(begin, len(self.numbers)).reshape(lead)
+        shape, begin = lead(kind, self.lanes), len(self.numbers)
+        self.numbers.extend(itertools.islice(numbers, math.prod(shape)))
+        return np.arange(begin, len(self.numbers)).reshape(shape)
 
     def arrays(self, numbers: Iterable, kinds) -> list[np.ndarray]:
         numbers = iter(numbers)
@@ -179,7 +181,7 @@ class Block:
         return begin + back.reshape(alike[0].shape)
 
     def elementwise(self, eqn, *read):
-        ndim = len(self.lead(eqn.outvars[0].aval))
+        ndim = len(lead(eqn.outvars[0].aval, self.lanes))
         leads = [x.reshape(x.shape[:ndim]) for x in read]  # a last axis of size 1 stands for lanes
         return self.new(functools.partial(eqn.primitive.bind, **eqn.params), *leads)
 
@@ -261,7 +263,7 @@ class Block:
         return [*carry, *map(np.stack, zip(*kept[::way]))]
 
     def reshape(self, eqn, x):
-        return x.reshape(self.lead(eqn.outvars[0].aval))
+        return x.reshape(lead(eqn.outvars[0].aval, self.lanes))
 
     squeeze = expand_dims = reshape
 
@@ -273,13 +275,13 @@ class Block:
 
     def broadcast_in_dim(self, eqn, x):
         shape, to = eqn.params["shape"], eqn.params["broadcast_dimensions"]
-        lead = self.lead(eqn.outvars[0].aval)
-        if len(lead) < len(shape) and len(shape) - 1 in to:
+        rows = lead(eqn.outvars[0].aval, self.lanes)
+        if len(rows) < len(shape) and len(shape) - 1 in to:
             to = to[:-1]
             x = x.reshape(x.shape[: len(to)])
-        wide = np.ones(len(lead), int)
+        wide = np.ones(len(rows), int)
         wide[list(to)] = x.shape
-        return np.broadcast_to(x.reshape(wide), lead)
+        return np.broadcast_to(x.reshape(wide), rows)
 
     def slice(self, eqn, x):
         begin, end, steps = (eqn.params[k] for k in ("start_indices", "limit_indices", "strides"))

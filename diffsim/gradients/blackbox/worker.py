@@ -170,7 +170,8 @@ def serve(connection: Connection) -> None:
                 error.add_note("The simulator's result cannot be pickled.")
                 connection.send((index, False, portable(error)))
             answered += 1
-            if answered >= most_calls or memory() > most_memory:
+            full = most_memory < float("inf") and memory() > most_memory
+            if full or answered >= most_calls:
                 connection.send((RETIRED, True, None))
                 return
 
